@@ -1,0 +1,89 @@
+# Everything a developer runs. Each target does its own set-up; PYTHON=python3.12 chooses the
+# interpreter, ARGS="..." is handed on to the program that the target runs.
+
+BIN := .venv/bin
+ARGS ?=
+PYTHON ?=
+UPGRADE ?=
+PACKAGES := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard packages/*/pyproject.toml)))))
+# mypy takes one package at a time, since test files of two packages may share a name.
+TYPED := $(addprefix types-,$(PACKAGES))
+
+export PYTHON UPGRADE
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## make .venv with every package in it; does nothing when it is up to date
+	@scripts/setup
+
+.PHONY: run
+run: setup ## start a three-node cluster on this machine, until Ctrl-C
+	$(BIN)/sadik-node dev $(ARGS)
+
+.PHONY: check
+check: format-check lint types contracts ## formatting, lint, types, import contracts, purity
+
+.PHONY: format
+format: setup ## format everything, and fix what the linter can fix by itself
+	$(BIN)/ruff check --fix --exit-zero --quiet
+	$(BIN)/ruff format
+
+.PHONY: format-check
+format-check: setup
+	$(BIN)/ruff format --check
+
+.PHONY: lint
+lint: setup
+	$(BIN)/ruff check
+
+.PHONY: types $(TYPED)
+types: $(TYPED)
+	$(BIN)/mypy scripts/purity.py conftest.py tests
+
+$(TYPED): types-%: setup
+	$(BIN)/mypy packages/$*/src $(wildcard packages/$*/tests)
+
+.PHONY: contracts
+contracts: setup
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/purity.py
+
+.PHONY: test
+test: setup ## all tests but the slow ones, in under ten minutes
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+.PHONY: test-unit
+test-unit: setup ## the packages' own unit and property tests, in under a minute
+	$(BIN)/pytest -m "not slow" $(ARGS) packages
+
+.PHONY: test-all
+test-all: setup ## all tests
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: ci-slow
+ci-slow: slow-tests ## what CI runs beyond `make test`: the slow tests, and campaigns
+
+.PHONY: slow-tests
+slow-tests: setup
+	$(BIN)/pytest -m slow $(ARGS)
+
+.PHONY: wheels
+wheels: setup ## build the wheel of every package into dist/
+	@rm -rf dist
+	@for package in $(PACKAGES); do \
+	    (cd packages/$$package && ../../$(BIN)/hatchling build -t wheel -d ../../dist) || exit 1; \
+	done
+
+.PHONY: lock
+lock: ## resolve the dependencies into requirements.lock; UPGRADE=1 or UPGRADE=name takes newer ones
+	@scripts/lock
+
+.PHONY: clean
+clean: ## remove what the targets made, the environment too
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find packages tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

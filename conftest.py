@@ -1,0 +1,48 @@
+"""What every test of the workspace may rely on: hypothesis profiles and needed programs.
+
+``SADIK_REQUIRE_ALL=1`` (set by ``.ci/run``) turns a skip for something missing on the machine
+into a failure, so that CI cannot pass by leaving out what it was meant to test.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadlines: the machine is shared, and a slow moment is not a fault of the code.
+_COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("moderate", _COMMON, max_examples=100)
+settings.register_profile("ci", _COMMON, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "moderate"))
+
+
+@pytest.fixture(scope="session")
+def skip_or_fail() -> Callable[[str], None]:
+    """Skip the test for a reason that lies in the machine; under SADIK_REQUIRE_ALL fail it."""
+
+    def skip_or_fail(reason: str) -> None:
+        if os.environ.get("SADIK_REQUIRE_ALL") == "1":
+            pytest.fail(f"{reason} (SADIK_REQUIRE_ALL=1 allows no skip)", pytrace=False)
+        pytest.skip(reason)
+
+    return skip_or_fail
+
+
+@pytest.fixture(scope="session")
+def require_program(skip_or_fail: Callable[[str], None]) -> Callable[..., str]:
+    """Find a program that the test runs: ``require_program("promtool", package="prometheus")``.
+
+    Returns its path. Where it is missing the test is skipped, with the system package to install
+    for it in the reason; ``.ci/run`` installs that package, so add it there.
+    """
+
+    def require_program(name: str, *, package: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            skip_or_fail(f"needs the program {name}: install {package}")
+            raise AssertionError("not reached: the test was skipped or failed")
+        return path
+
+    return require_program
