@@ -1,0 +1,141 @@
+"""Context tokens: a causal context as an opaque, authenticated text for one key.
+
+A client holds the context of what it has seen and gives it back with its next write. A context
+that the cluster did not make could cover versions that no client was shown and erase them, so a
+token carries a keyed hash over the cluster, the bucket, the key and the content: one that was
+forged, damaged, or made for another key or another cluster is refused before any of its content
+is decoded.
+
+A token is URL-safe base64 without padding of: a version byte, 16 bytes of keyed BLAKE3, and the
+context in CBOR. It is authenticated, not secret: its holder can read actors and counters.
+"""
+
+import base64
+import binascii
+import hmac
+from typing import Final
+
+import cbor2
+from blake3 import blake3
+
+from sadik_causality.context import Context, ContextError
+
+MAX_TOKEN_CHARS: Final = 12 * 1024
+"""The longest token made or taken, in characters."""
+
+_VERSION: Final = b"\x01"
+_MAC_BYTES: Final = 16
+_HEADER_BYTES: Final = len(_VERSION) + _MAC_BYTES
+_KEY_BYTES: Final = 32
+# The same cluster key proves other things too; a key of its own keeps one proof from being
+# taken for another.
+_KEY_PURPOSE: Final = "sadik-causality context token v1"
+
+
+class TokenError(ValueError):
+    """A token is refused; the message says what is wrong, fit to be shown to its sender."""
+
+
+class ContextTooLarge(ValueError):  # noqa: N818  # it names a limit that was met, not a mistake
+    """A context does not fit into a token of `MAX_TOKEN_CHARS` characters."""
+
+
+class ContextSealer:
+    """Makes and opens the context tokens of one cluster.
+
+    ``cluster_key`` is 32 secret bytes that every node of the cluster shares; ``cluster_id`` says
+    which cluster it is. Both must be the same on the node that opens as on the one that sealed.
+    Raises `ValueError` for a key of another length.
+    """
+
+    __slots__ = ("_mac_key", "_mac_prefix")
+
+    def __init__(self, cluster_key: bytes, cluster_id: bytes) -> None:
+        if len(cluster_key) != _KEY_BYTES:
+            raise ValueError(f"a cluster key has {_KEY_BYTES} bytes, not {len(cluster_key)}")
+        self._mac_key = blake3(cluster_key, derive_key_context=_KEY_PURPOSE).digest()
+        self._mac_prefix = _VERSION + _framed(cluster_id)
+
+    def seal(self, bucket: str, key: bytes, context: Context) -> str:
+        """A token of ``context`` that `open` takes for this bucket and key only.
+
+        Equal arguments give equal tokens. Raises `ContextTooLarge` beyond `MAX_TOKEN_CHARS`.
+        """
+        content = cbor2.dumps(context.to_plain())
+        chars = _token_chars(len(content))
+        if chars > MAX_TOKEN_CHARS:
+            raise ContextTooLarge(
+                f"the context takes {chars} characters as a token; at most {MAX_TOKEN_CHARS} fit"
+            )
+        sealed = _VERSION + self._mac(bucket, key, content) + content
+        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+
+    def open(self, bucket: str, key: bytes, token: str) -> Context:
+        """The context in ``token``, exactly as it was sealed for this bucket and key.
+
+        Raises `TokenError` for every other text. Which of the hashed parts differs is not told,
+        and the comparison takes the same time for all.
+        """
+        sealed = _decoded(token)
+        if sealed[:1] != _VERSION:
+            raise TokenError("the context is of a version that this node does not know")
+        if len(sealed) <= _HEADER_BYTES:
+            raise TokenError("the context is malformed: it is cut short")
+        content = sealed[_HEADER_BYTES:]
+        if not hmac.compare_digest(
+            self._mac(bucket, key, content), sealed[len(_VERSION) : _HEADER_BYTES]
+        ):
+            raise TokenError("the context was not made for this key by this cluster, or is damaged")
+        return _context(content)
+
+    def _mac(self, bucket: str, key: bytes, content: bytes) -> bytes:
+        framed = self._mac_prefix + _framed(bucket.encode()) + _framed(key) + content
+        return blake3(framed, key=self._mac_key).digest(length=_MAC_BYTES)
+
+
+def _framed(part: bytes) -> bytes:
+    """Length first: no other split of the same bytes into parts gives the same text to hash."""
+    return len(part).to_bytes(8, "big") + part
+
+
+def _token_chars(content_bytes: int) -> int:
+    """Characters of unpadded base64 for a token of that much content."""
+    return ((_HEADER_BYTES + content_bytes) * 4 + 2) // 3
+
+
+def _decoded(token: str) -> bytes:
+    """The bytes of a token that is the one canonical spelling of them."""
+    if not token:
+        raise TokenError("the context is empty")
+    if len(token) > MAX_TOKEN_CHARS:
+        raise TokenError(
+            f"the context is too long: {len(token)} characters; at most {MAX_TOKEN_CHARS} are taken"
+        )
+    try:
+        sealed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except (binascii.Error, ValueError):
+        raise TokenError("the context is malformed: it is not base64") from None
+    # The decoder skips characters outside the alphabet and ignores spare bits at the end, so
+    # many texts would open as one; only the text that encoding gives is taken.
+    if base64.urlsafe_b64encode(sealed).rstrip(b"=") != token.encode("ascii"):
+        raise TokenError("the context is malformed: it is not canonical URL-safe base64")
+    return sealed
+
+
+def _context(content: bytes) -> Context:
+    """Decode authenticated content: what fails here was sealed by a node that is at fault."""
+    try:
+        plain = cbor2.loads(
+            content,
+            max_depth=8,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+        )
+        context = Context.from_plain(plain)
+    except (cbor2.CBORDecodeError, ContextError) as error:
+        raise TokenError(f"the context is malformed: {error}") from None
+    # The decoder stops after one item; encoding again shows trailing bytes and odd spellings.
+    if cbor2.dumps(context.to_plain()) != content:
+        raise TokenError("the context is malformed: it is not in canonical form")
+    return context
