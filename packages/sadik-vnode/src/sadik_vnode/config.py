@@ -1,0 +1,43 @@
+"""What the host tells an engine about its node, and the bounds that it keeps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+from sadik_machine import MILLISECOND, SECOND
+
+__all__ = ["MIB", "EngineConfig"]
+
+MIB: Final = 1024 * 1024
+
+
+@frozen
+class EngineConfig:
+    """Limits and intervals; sizes in bytes, times in nanoseconds."""
+
+    durable: bool = True
+    """Whether a stored batch survives a power cut: false for the memory backend, and for
+    ``sync = "interval"``."""
+    value_bytes_max: int = 4 * MIB
+    hint_bytes_max: int = 1024 * MIB
+    siblings_max: int = 100
+    siblings_warn: int = 25
+    context_warn_bytes: int = 4096
+    requests_max: int = 20_000
+    """Conversations at once; beyond them requests are refused as overload."""
+    request_bytes_max: int = 256 * MIB
+    """Values of writes in flight."""
+    hedge_ns: int = 50 * MILLISECOND
+    """A read asks one more replica when those asked have not answered for so long."""
+    linger_ns: int = 2 * SECOND
+    """How long a read that was answered waits for late replicas, to repair them."""
+    hint_window: int = 64
+    """Hints under way to one owner at once."""
+    hint_window_bytes: int = 4 * MIB
+    hint_retry_ns: int = SECOND
+    message_bytes_max: int = 64 * 1024
+    """Versions are gathered into one message up to about this; a larger one travels alone."""
+    scan_rows: int = 1000
+    scan_bytes: int = 256 * 1024

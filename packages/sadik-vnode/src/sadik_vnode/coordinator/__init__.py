@@ -1,0 +1,1 @@
+"""Conversations by which a node coordinates requests: one file an idea."""

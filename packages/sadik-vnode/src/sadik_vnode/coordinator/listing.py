@@ -1,0 +1,255 @@
+"""A listing: the live keys of a bucket in byte order, as R owners of every partition know them.
+
+Every live owner scans its own keys in bounded chunks and sends names, live dots and contexts,
+never values. The chunks are merged key by key: a key is listed if, after merging all that is known
+of it by causality, a version with a value is live. A partition that fewer than R owners speak for
+makes the whole answer a refusal, never a shorter list. An owner that is slow is left out where
+R others speak for all of its partitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define
+
+from sadik_causality import Container, Context, ContextError
+from sadik_machine import MILLISECOND, FailureReason, NodeId, ScanRows
+from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.keyspace import Key, index_key, index_range
+from sadik_vnode.messages import KeysScanned, ScanKeys, Status
+from sadik_vnode.quorum import resolve
+from sadik_vnode.record import Record
+from sadik_vnode.requests import ListKeys, ListResult, Outcome, Result, Tally, Unavailable
+
+__all__ = ["Entry", "Listing", "scan_keys"]
+
+Entry = tuple[bytes, object, tuple[tuple[bytes, int, bool], ...]]
+"""(key, plain context, ((actor, counter, is it a delete), …))"""
+
+_SLOW_NS: Final = 200 * MILLISECOND
+
+
+def scan_keys(
+    desk: Desk,
+    bucket: str,
+    prefix: bytes,
+    after: bytes | None,
+    limit: int,
+    done: Callable[[list[Entry], bytes | None], None],
+    failed: Callable[[FailureReason], None],
+) -> None:
+    """One chunk of the keys of ``bucket`` that this node owns: entries, and up to which key."""
+    start, stop = index_range(bucket, prefix, after)
+    rows_max = min(limit, desk.config.scan_rows)
+
+    def indexed(rows: list[tuple[bytes, bytes]]) -> None:
+        keys = [index_key(row) for row, _ in rows]
+        if not keys:
+            done([], None)
+            return
+        desk.replica.read_many(keys, lambda records: entries(keys, records), failed)
+
+    def entries(keys: list[Key], records: list[Record]) -> None:
+        found: list[Entry] = []
+        for key, record in zip(keys, records, strict=True):
+            register = desk.placement.register(desk.placement.partition(key))
+            if desk.self_id in register.owners and not record.is_absent:
+                found.append(_entry(key, record))
+        # A chunk that is cut by bytes may be short without being the last: only none is.
+        done(found, keys[-1].key)
+
+    desk.outbox.load(
+        ScanRows(start, stop, rows_max, desk.config.scan_bytes, keys_only=True), indexed, failed
+    )
+
+
+def _entry(key: Key, record: Record) -> Entry:
+    container = record.container
+    dots = tuple(
+        (actor, counter, version.is_deleted)
+        for (actor, counter), version in sorted(container.versions.items())
+    )
+    return key.key, container.context.to_plain(), dots
+
+
+@define(slots=True)
+class _Source:
+    """What one owner has sent that is not merged yet. ``upto`` None: it has no more."""
+
+    entries: list[Entry]
+    upto: bytes | None
+    waiting: bool
+    position: int = 0
+
+
+class Listing(Conversation):
+    """One page of a listing, on the node that a client asked."""
+
+    __slots__ = ("_deadline", "_done", "_keys", "_r", "_request", "_sources")
+
+    def __init__(self, desk: Desk, request: ListKeys, done: Callable[[Result], None]) -> None:
+        super().__init__(desk)
+        self._request = request
+        self._done = done
+        self._deadline = desk.now + request.timeout_ns
+        self._keys: list[bytes] = []
+        self._sources: dict[NodeId, _Source] = {}
+        self._r: int | str = desk.buckets.get(request.bucket).r
+
+    def start(self) -> None:
+        """Ask every live owner for its first chunk."""
+        placement = self.desk.placement
+        assert placement.ring is not None, "a node without a ring takes no requests"
+        owners = {o: None for register in placement.ring.registers for o in register.owners}
+        live = [owner for owner in sorted(owners) if placement.is_routable(owner)]
+        self._sources = {node: _Source([], self._request.after, waiting=True) for node in live}
+        short = self._short_of(live)
+        if short is not None:
+            self._refuse(short)
+            return
+        self.wake("deadline", self._deadline)
+        for node in live:
+            self._ask(node)
+
+    def received(self, sender: NodeId, message: object) -> None:
+        """A chunk of one owner."""
+        source = self._sources.get(sender)
+        if not isinstance(message, KeysScanned) or source is None or not source.waiting:
+            return
+        if message.status != Status.OK:
+            self._drop(sender)
+            return
+        self._took(sender, list(message.entries), message.upto)
+
+    def unsent(self, to: NodeId, message: object) -> None:
+        """That owner cannot be asked now."""
+        self._drop(to)
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """Go on without it, if R owners of each of its partitions are left."""
+        self._drop(peer)
+
+    def due(self, what: str) -> None:
+        """The request is late, or some owners are slow."""
+        if what == "slow":
+            fast = [node for node, source in self._sources.items() if not source.waiting]
+            if self._short_of(fast) is None:
+                self._sources = {node: self._sources[node] for node in fast}
+                self._merge()
+            return
+        self._finish(Unavailable(Outcome.INDETERMINATE, "the owners did not answer in time", _NO))
+
+    def _ask(self, node: NodeId) -> None:
+        source = self._sources[node]
+        source.waiting = True
+        self.wake("slow", self.desk.now + _SLOW_NS)
+        request = self._request
+        limit = request.limit - len(self._keys) + 1
+        if node != self.desk.self_id:
+            self.desk.outbox.send(
+                node, ScanKeys(self.id, request.bucket, request.prefix, source.upto, limit)
+            )
+            return
+
+        def done(entries: list[Entry], upto: bytes | None) -> None:
+            self._took(node, entries, upto)
+
+        def failed(_reason: FailureReason) -> None:
+            self._drop(node)
+
+        scan_keys(self.desk, request.bucket, request.prefix, source.upto, limit, done, failed)
+
+    def _took(self, node: NodeId, entries: list[Entry], upto: bytes | None) -> None:
+        source = self._sources.get(node)
+        if source is None or not source.waiting:
+            return
+        source.entries, source.position = entries, 0
+        source.upto, source.waiting = upto, False
+        self._merge()
+
+    def _drop(self, node: NodeId) -> None:
+        if self._sources.pop(node, None) is None:
+            return
+        short = self._short_of(list(self._sources))
+        if short is not None:
+            self._refuse(short)
+        else:
+            self._merge()
+
+    def _short_of(self, nodes: list[NodeId]) -> Unavailable | None:
+        """Why ``nodes`` do not speak for R owners of every partition; None if they do."""
+        ring = self.desk.placement.ring
+        assert ring is not None
+        speaking = dict.fromkeys(nodes)
+        for partition, register in enumerate(ring.registers):
+            r = resolve(self._r, self._r, len(register.owners), ring.replicas)
+            have = sum(owner in speaking for owner in register.owners)
+            if have < r:
+                return Unavailable(
+                    Outcome.NOT_APPLIED,
+                    f"partition {partition} has {have} reachable owners; a listing needs {r}",
+                    Tally(r, have, 0, have, 0),
+                )
+        return None
+
+    def _refuse(self, why: Unavailable) -> None:
+        self._finish(why)
+
+    def _merge(self) -> None:
+        """Emit every key that no owner can still add to; then ask for more where it is needed."""
+        while not any(source.waiting for source in self._sources.values()):
+            heads = [
+                source.entries[source.position][0]
+                for source in self._sources.values()
+                if source.position < len(source.entries)
+            ]
+            # An owner whose chunk is used up, but that has more, must speak before any key after
+            # its chunk may be emitted.
+            used_up = [
+                node
+                for node, source in self._sources.items()
+                if source.position == len(source.entries) and source.upto is not None
+            ]
+            if used_up and len(self._keys) < self._request.limit:
+                for node in used_up:
+                    self._ask(node)
+                return
+            if not heads or len(self._keys) == self._request.limit:
+                self._end(more=bool(heads or used_up))
+                return
+            self._emit(min(heads))
+
+    def _emit(self, key: bytes) -> None:
+        merged: Container[bool] = Container.empty()
+        for source in self._sources.values():
+            if source.position < len(source.entries):
+                found, context, dots = source.entries[source.position]
+                if found == key:
+                    source.position += 1
+                    merged = merged.merge(self._container(context, dots))
+        if not all(merged.versions.values()):
+            self._keys.append(key)
+
+    def _container(
+        self, context: object, dots: tuple[tuple[bytes, int, bool], ...]
+    ) -> Container[bool]:
+        versions = {(actor, counter): deleted for actor, counter, deleted in dots}
+        try:
+            return Container.checked(versions, Context.from_plain(context))
+        except ContextError:
+            self.desk.counters.malformed_messages += 1
+            return Container(versions, Context.from_dots(versions))
+
+    def _end(self, *, more: bool) -> None:
+        last = self._keys[-1] if more and self._keys else None
+        self._finish(ListResult(self._keys, last))
+
+    def _finish(self, result: Result) -> None:
+        self.close("deadline", "slow")
+        self._sources = {}
+        self._done(result)
+
+
+_NO: Final = Tally(0, 0, 0, 0, 0)

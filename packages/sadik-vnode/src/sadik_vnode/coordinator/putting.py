@@ -1,0 +1,277 @@
+"""Puts and deletes: who coordinates them, and what they come to before they are a write.
+
+A write with a context is coordinated by the node asked if it is an owner; one without, and every
+delete, by the first live owner in the list wherever it enters, so that one client that goes round
+the nodes does not make siblings of its own. If no owner is reachable the first live fallback
+coordinates, unless the client wants no sloppy quorum.
+
+A forwarded write is tried elsewhere only if the first choice provably never took it: the message
+was never written, or the answer is an explicit refusal. Else nobody knows, and the client is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sadik_causality import Context, TokenError
+from sadik_machine import MILLISECOND, NodeId
+from sadik_vnode.coordinator.reading import Reading
+from sadik_vnode.coordinator.writing import Intent, Writing
+from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.forwarding import NOT_TAKEN, result_from_answer
+from sadik_vnode.keyspace import Key
+from sadik_vnode.messages import ForwardWrite, ForwardWriteAnswer
+from sadik_vnode.quorum import BadQuorum, resolve
+from sadik_vnode.requests import (
+    Delete,
+    Missing,
+    Outcome,
+    Put,
+    Refusal,
+    Refused,
+    Result,
+    Tally,
+    Unavailable,
+)
+
+__all__ = ["Coordinating", "Forwarding", "route"]
+
+_ANSWER_GRACE_NS = 100 * MILLISECOND
+_NOBODY = Tally(0, 0, 0, 0, 0)
+
+
+def route(desk: Desk, key: Key, *, blind: bool, sloppy: bool) -> list[NodeId]:
+    """Who may coordinate a write of ``key``, best first; empty where nobody is reachable."""
+    placement = desk.placement
+    partition = placement.partition(key)
+    owners = placement.register(partition).owners
+    live = [owner for owner in owners if placement.is_routable(owner)]
+    if not blind and desk.self_id in live:
+        live.remove(desk.self_id)
+        live.insert(0, desk.self_id)
+    if live or not sloppy:
+        return live
+    return placement.live_fallbacks(partition)
+
+
+class Forwarding(Conversation):
+    """A write on the node that a client asked: finds a coordinator, which may be itself."""
+
+    __slots__ = ("_asked", "_done", "_key", "_request", "_tried", "_until")
+
+    def __init__(self, desk: Desk, request: Put | Delete, done: Callable[[Result], None]) -> None:
+        super().__init__(desk)
+        self._request = request
+        self._key = Key(request.bucket, request.key)
+        self._done = done
+        self._until = desk.now + request.timeout_ns
+        self._tried: dict[NodeId, None] = {}
+        self._asked: NodeId | None = None
+
+    def start(self) -> None:
+        """Choose a coordinator. May answer at once."""
+        desk, request = self.desk, self._request
+        candidates = [
+            node
+            for node in route(
+                desk,
+                self._key,
+                blind=request.context is None or isinstance(request, Delete),
+                sloppy=request.sloppy,
+            )
+            if node not in self._tried
+        ]
+        if not candidates:
+            why = "no owner of the key is reachable"
+            if self._tried:
+                why = "no node that could coordinate the write took it"
+            self._finish(Unavailable(Outcome.NOT_APPLIED, why, _NOBODY))
+            return
+        node = candidates[0]
+        self._tried[node] = None
+        if node == desk.self_id:
+            self.close("deadline")
+            Coordinating(desk, request, self._until, self._done).start()
+            return
+        self._asked = node
+        desk.counters.forwards += 1
+        self.wake("deadline", self._until + _ANSWER_GRACE_NS)
+        desk.outbox.send(node, self._message())
+
+    def received(self, sender: NodeId, message: object) -> None:
+        """The coordinator's answer."""
+        if not isinstance(message, ForwardWriteAnswer) or sender != self._asked:
+            return
+        if message.kind == NOT_TAKEN:
+            self._elsewhere()
+            return
+        try:
+            result = result_from_answer(message)
+        except (ValueError, TypeError):
+            self.desk.counters.malformed_messages += 1
+            result = self._indeterminate("the coordinator's answer could not be read")
+        self._finish(result)
+
+    def unsent(self, to: NodeId, message: object) -> None:
+        """Never written, so provably never taken."""
+        if to == self._asked:
+            self._elsewhere()
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """The coordinator may have taken it, and may yet carry it out."""
+        if peer == self._asked:
+            self._finish(
+                self._indeterminate("the node that coordinated the write was lost meanwhile")
+            )
+
+    def due(self, what: str) -> None:
+        """No answer in time."""
+        self._finish(self._indeterminate("the coordinator did not answer in time"))
+
+    def _elsewhere(self) -> None:
+        self._asked = None
+        if self.desk.now >= self._until:
+            self._finish(
+                Unavailable(Outcome.NOT_APPLIED, "no coordinator took the write in time", _NOBODY)
+            )
+        else:
+            self.start()
+
+    def _indeterminate(self, detail: str) -> Unavailable:
+        return Unavailable(Outcome.INDETERMINATE, detail, _NOBODY)
+
+    def _finish(self, result: Result) -> None:
+        self.close("deadline")
+        self._done(result)
+
+    def _message(self) -> ForwardWrite:
+        request = self._request
+        put = request if isinstance(request, Put) else None
+        r = None if put is not None else getattr(request, "r", None)
+        return ForwardWrite(
+            self.id,
+            request.bucket,
+            request.key,
+            None if put is None else put.value,
+            None if put is None else put.content_type,
+            () if put is None else put.meta,
+            request.context,
+            (r, request.w, request.pw, request.dw),
+            request.sloppy,
+            max(self._until - self.desk.now, 1),
+            request.trace,
+        )
+
+
+class Coordinating:
+    """A write on the node that coordinates it: judged, for a delete read first, then written."""
+
+    def __init__(
+        self, desk: Desk, request: Put | Delete, until: int, done: Callable[[Result], None]
+    ) -> None:
+        self.desk = desk
+        self.request = request
+        self.key = Key(request.bucket, request.key)
+        self._until = until
+        self._done = done
+
+    def start(self) -> None:
+        """Judge the request; refuse it or begin."""
+        desk, request = self.desk, self.request
+        properties = desk.buckets.get(request.bucket)
+        seen: Context | None = None
+        assert desk.sealer is not None, "a node without a cluster key takes no requests"
+        assert desk.placement.ring is not None, "a node without a ring takes no requests"
+        if request.context is not None:
+            try:
+                seen = desk.sealer.open(request.bucket, request.key, request.context)
+            except TokenError as error:
+                self._done(Refused(Refusal.BAD_CONTEXT, str(error)))
+                return
+        elif properties.blind_writes == "refuse":
+            self._done(
+                Refused(
+                    Refusal.CONTEXT_REQUIRED,
+                    "this bucket takes writes with the context of a read only",
+                )
+            )
+            return
+        replicas = desk.placement.ring.replicas
+        owners = len(desk.placement.register(desk.placement.partition(self.key)).owners)
+        try:
+            want = (
+                resolve(request.w, properties.w, owners, replicas),
+                resolve(request.pw, properties.pw, owners, replicas),
+                resolve(request.dw, properties.dw, owners, replicas),
+            )
+            r = resolve(getattr(request, "r", None), properties.r, owners, replicas)
+        except BadQuorum as error:
+            self._done(Refused(Refusal.BAD_QUORUM, str(error)))
+            return
+        if isinstance(request, Delete):
+            self._delete(request, r, want, seen)
+            return
+        limit = properties.value_bytes or desk.config.value_bytes_max
+        if len(request.value) > limit:
+            self._done(
+                Refused(
+                    Refusal.VALUE_TOO_LARGE,
+                    f"a value of {len(request.value)} bytes; this bucket takes up to {limit}",
+                )
+            )
+            return
+        intent = Intent(
+            request.value,
+            request.content_type,
+            request.meta,
+            seen,
+            replaces_held=properties.blind_writes == "replace",
+        )
+        self._write(intent, want)
+
+    def _write(self, intent: Intent, want: tuple[int, int, int]) -> None:
+        Writing(
+            self.desk,
+            self.key,
+            intent,
+            want,
+            sloppy=self.request.sloppy,
+            deadline=self._until,
+            done=self._done,
+        ).start()
+
+    def _delete(
+        self, request: Delete, r: int, want: tuple[int, int, int], seen: Context | None
+    ) -> None:
+        """Read R replicas: there must be something to delete, and a blind delete covers it."""
+
+        def read(reading: Reading) -> None:
+            live = [v for v in reading.merged.versions.values() if not v.is_deleted]
+            reading.keep_dots_only()
+            if not live:
+                context = reading.merged.context
+                token = None
+                if context:
+                    assert self.desk.sealer is not None
+                    live_context = reading.merged.live_context()
+                    token = self.desk.sealer.seal(request.bucket, request.key, live_context)
+                self._done(Missing(token, reading.tally, self.desk.self_id))
+                return
+            covered = reading.merged.context if seen is None else seen
+            self._write(Intent(None, None, (), covered, replaces_held=False), want)
+
+        def failed(unavailable: Unavailable) -> None:
+            unavailable.outcome = Outcome.NOT_APPLIED
+            self._done(unavailable)
+
+        Reading(
+            self.desk,
+            self.key,
+            r,
+            0,
+            sloppy=request.sloppy,
+            bodies=False,
+            deadline=self._until,
+            done=read,
+            failed=failed,
+        ).start()

@@ -1,0 +1,362 @@
+"""A quorum read: ask enough replicas, hedge, merge, and know who must be brought up to date.
+
+`Answers` is the core as a value: add an answer, enough?, what is merged, who has less. `Reading`
+is the conversation around it. It serves gets, the read before a delete, and repairs alike.
+
+R counts distinct owner slots. A fallback stands in for an owner that is believed down; but when it
+has nothing, that says little, so its empty answer counts only after every owner has answered,
+failed, or is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sadik_causality import Container, Dot
+from sadik_machine import FailureReason, NodeId
+from sadik_vnode.adoption import adopt_newer
+from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.keyspace import Key
+from sadik_vnode.messages import ReplicaRead, ReplicaState, Status
+from sadik_vnode.parts import container_from_plain, parts_of, replica_write
+from sadik_vnode.quorum import ReadTally
+from sadik_vnode.record import Record
+from sadik_vnode.requests import Outcome, Tally, Unavailable
+from sadik_vnode.version import Version
+
+__all__ = ["Answers", "Reading"]
+
+_EPOCH_RETRIES_MAX = 4
+
+
+class Answers:
+    """What the replicas of one key answered, for one read.
+
+    ``owners`` are the owner slots in order.
+    """
+
+    def __init__(self, owners: tuple[NodeId, ...], r: int, pr: int) -> None:
+        self.owners = owners
+        self.tally = ReadTally(r, pr)
+        self.by_node: dict[NodeId, Container[Version]] = {}
+        self.merged: Container[Version] = Container.empty()
+        self._empty_stand_ins: list[tuple[NodeId, NodeId]] = []
+
+    def add(self, slot: NodeId, node: NodeId, answer: Container[Version]) -> None:
+        """``node`` answers for owner ``slot``."""
+        self.by_node[node] = answer
+        self.merged = _with_bodies(self.merged.merge(answer), answer)
+        if node != slot and not answer:
+            self._empty_stand_ins.append((slot, node))
+        else:
+            self.tally.add(slot, node)
+
+    @property
+    def waits_for_owners(self) -> bool:
+        """Whether a fallback's empty answer waits for what the owners say."""
+        return bool(self._empty_stand_ins)
+
+    def owners_are_settled(self) -> None:
+        """No owner will answer any more: the fallbacks' empty answers count now."""
+        for slot, node in self._empty_stand_ins:
+            self.tally.add(slot, node)
+        self._empty_stand_ins.clear()
+
+    def owners_behind(self) -> list[tuple[NodeId, Container[Version]]]:
+        """The owners that answered with less than all answers together, and what each lacks."""
+        behind = []
+        for node, answer in self.by_node.items():
+            if node in self.owners and not self.merged.same_live(answer):
+                missing = self.merged.missing_in(answer)
+                if missing is not None:
+                    behind.append((node, missing))
+        return behind
+
+    def drop_bodies(self) -> None:
+        """Keep what comparing needs: dots and contexts."""
+        self.merged = _without_bodies(self.merged)
+        self.by_node = {node: _without_bodies(answer) for node, answer in self.by_node.items()}
+
+
+class Reading(Conversation):
+    """One quorum read.
+
+    Calls ``done`` once with itself when enough have answered, or ``failed`` once with
+    why not. After ``done`` it lingers for the answers of all that it asked.
+    """
+
+    __slots__ = (
+        "_asked", "_bodies", "_candidates", "_deadline", "_done", "_epoch", "_failed", "_finished",
+        "_left", "_retries", "_sloppy", "_want", "answers", "key", "partition",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        desk: Desk,
+        key: Key,
+        r: int,
+        pr: int,
+        *,
+        sloppy: bool,
+        bodies: bool,
+        deadline: int,
+        done: Callable[[Reading], None],
+        failed: Callable[[Unavailable], None],
+    ) -> None:
+        super().__init__(desk)
+        self.key = key
+        self.partition = desk.placement.partition(key)
+        self._want = (r, pr)
+        self._sloppy = sloppy
+        self._bodies = bodies
+        self._deadline = deadline
+        self._done = done
+        self._failed = failed
+        self._finished = False
+        self._retries = 0
+        self._begin()
+
+    def start(self) -> None:
+        """Ask the first replicas. May call ``failed`` at once."""
+        r, pr = self._want
+        placement = self.desk.placement
+        available = [
+            (slot, node)
+            for slot, node in placement.stand_ins(self.partition, sloppy=self._sloppy)
+            if node is not None
+        ]
+        primaries = sum(slot == node for slot, node in available)
+        if len(available) < r or primaries < pr:
+            have = f"{len(available)} of {len(self.answers.owners)} replicas are reachable"
+            self._fail(Outcome.NOT_APPLIED, f"{have}; R={r}, PR={pr}")
+            return
+        self._candidates = self._in_order(available)
+        self.wake("deadline", self._deadline)
+        if len(self._candidates) > r:
+            self.wake("hedge", self.desk.now + self.desk.config.hedge_ns)
+        for _ in range(max(r, pr)):
+            self._ask_next()
+
+    @property
+    def merged(self) -> Container[Version]:
+        """All answers together. Bodies may be missing: see `holders_of`."""
+        return self.answers.merged
+
+    @property
+    def tally(self) -> Tally:
+        """Who has answered."""
+        return self.answers.tally.value()
+
+    def holders_of(self, dot: Dot) -> list[NodeId]:
+        """The nodes that answered with the version of ``dot``, oneself first."""
+        holders = [n for n, answer in self.answers.by_node.items() if dot in answer.versions]
+        return sorted(holders, key=lambda node: node != self.desk.self_id)
+
+    def repair(self) -> None:
+        """Bring the owners that answered with less up to date, out of the client's way."""
+        desk = self.desk
+        timestamp = desk.clock.tick(desk.now)
+        for node, missing in self.answers.owners_behind():
+            if any(version.body is None for version in missing.versions.values()):
+                continue  # a body that was not fetched: the next read that needs it repairs
+            desk.counters.read_repairs += 1
+            if node == desk.self_id:
+                desk.replica.merge(self.key, missing, list, (), None, _ignore_failure)
+                continue
+            for part in parts_of(missing, desk.config.message_bytes_max):
+                desk.outbox.send(
+                    node, replica_write(self.id, self._epoch, self.key, node, part, timestamp)
+                )
+
+    def keep_dots_only(self) -> None:
+        """The client has its answer: late replicas are compared by dots, so let the values go."""
+        self.answers.drop_bodies()
+
+    def received(self, sender: NodeId, message: object) -> None:
+        """A replica's state, or its acknowledgement of a repair, which nobody waits for."""
+        if not isinstance(message, ReplicaState) or sender not in self._asked:
+            return
+        if message.status == Status.NEWER_EPOCH:
+            if adopt_newer(self.desk, self.partition, message.newer) and not self._finished:
+                self._again()
+            return
+        if message.status != Status.OK:
+            self._lost(sender)
+            return
+        try:
+            answer = container_from_plain(message.versions, message.context)
+        except ValueError:
+            self.desk.counters.malformed_messages += 1
+            self._lost(sender)
+            return
+        self._answered(sender, answer)
+
+    def unsent(self, to: NodeId, message: object) -> None:
+        """The question never left: ask somebody else."""
+        if isinstance(message, ReplicaRead):
+            self._lost(to)
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """Ask somebody else instead of waiting."""
+        if peer in self._asked:
+            self._lost(peer)
+
+    def due(self, what: str) -> None:
+        """The deadline of the request, of the hedge, or of lingering."""
+        if what == "hedge":
+            self._ask_next()
+            if self._candidates:
+                self.wake("hedge", self.desk.now + self.desk.config.hedge_ns)
+        elif self._finished:
+            self._end()
+        else:
+            self._fail(Outcome.INDETERMINATE, "not enough replicas answered in time")
+
+    def cancel(self) -> None:
+        """The client has gone."""
+        self._finished = True
+        self._end()
+
+    def _begin(self) -> None:
+        register = self.desk.placement.register(self.partition)
+        self._epoch = register.epoch
+        self.answers = Answers(register.owners, *self._want)
+        self._candidates = list[tuple[NodeId, NodeId]]()
+        self._asked: dict[NodeId, NodeId] = {}
+        self._left: dict[NodeId, None] = {}
+
+    def _again(self) -> None:
+        """A newer register was adopted: count afresh."""
+        self._retries += 1
+        if self._retries > _EPOCH_RETRIES_MAX:
+            self._fail(Outcome.NOT_APPLIED, "the ring keeps changing; try again")
+            return
+        self._begin()
+        self.start()
+
+    def _in_order(self, available: list[tuple[NodeId, NodeId]]) -> list[tuple[NodeId, NodeId]]:
+        """Oneself first, for it costs nothing; then owners in their order; then fallbacks."""
+        me = self.desk.self_id
+        return sorted(available, key=lambda pair: (pair[1] != me, pair[0] != pair[1]))
+
+    def _ask_next(self) -> None:
+        if not self._candidates:
+            return
+        slot, node = self._candidates.pop(0)
+        desk = self.desk
+        self._asked[node] = slot
+        if node == desk.self_id:
+            desk.replica.read(self.key, self._read_here, self._failed_here)
+            return
+        desk.counters.replica_reads += 1
+        desk.outbox.send(
+            node,
+            ReplicaRead(self.id, self._epoch, self.key.bucket, self.key.key, self._bodies),
+        )
+
+    def _read_here(self, record: Record) -> None:
+        self._answered(self.desk.self_id, record.container)
+
+    def _failed_here(self, _reason: FailureReason) -> None:
+        self._lost(self.desk.self_id)
+
+    def _answered(self, node: NodeId, answer: Container[Version]) -> None:
+        if node in self.answers.by_node or node in self._left:
+            return
+        if self._finished:
+            self._answered_late(node, answer)
+            return
+        self.answers.add(self._asked[node], node, answer)
+        self._check()
+
+    def _answered_late(self, node: NodeId, answer: Container[Version]) -> None:
+        """After the client's answer: note only whether this replica agrees with it."""
+        self.answers.by_node[node] = Container.empty()
+        if not self.merged.same_live(answer) and node in self.answers.owners:
+            self.desk.repairs.soon(self.key)
+        self._end_if_all_answered()
+
+    def _lost(self, node: NodeId) -> None:
+        """``node`` will not answer, or not in time."""
+        if node in self.answers.by_node or node in self._left:
+            return
+        self._left[node] = None
+        self.desk.counters.replica_reads_failed += 1
+        if self._finished:
+            self._end_if_all_answered()
+            return
+        self._replace(node)
+        self._ask_next()
+        self._check()
+
+    def _replace(self, node: NodeId) -> None:
+        """A fallback takes the place of an owner that turned out to be down."""
+        if not self._sloppy:
+            return
+        known = {*self._asked, *(candidate for _, candidate in self._candidates)}
+        for fallback in self.desk.placement.live_fallbacks(self.partition):
+            if fallback not in known:
+                self._candidates.append((self._asked[node], fallback))
+                return
+
+    def _check(self) -> None:
+        answers = self.answers
+        if not answers.tally.enough and not self._waiting():
+            if self._candidates:
+                self._ask_next()
+                return
+            answers.owners_are_settled()
+            if not answers.tally.enough:
+                self._fail(
+                    Outcome.NOT_APPLIED, "too few replicas could answer; the others are down"
+                )
+                return
+        elif answers.waits_for_owners and not answers.tally.enough:
+            while self._candidates:
+                self._ask_next()
+        if answers.tally.enough:
+            self._finished = True
+            self.desk.deadlines.drop((self, "hedge"))
+            self.wake("deadline", self.desk.now + self.desk.config.linger_ns)
+            self._done(self)
+            self._end_if_all_answered()
+
+    def _waiting(self) -> bool:
+        return any(n not in self.answers.by_node and n not in self._left for n in self._asked)
+
+    def _fail(self, outcome: Outcome, detail: str) -> None:
+        self._finished = True
+        tally = self.tally
+        self._end()
+        self._failed(Unavailable(outcome, detail, tally))
+
+    def _end_if_all_answered(self) -> None:
+        if not self._waiting():
+            self._end()
+
+    def _end(self) -> None:
+        self.close("deadline", "hedge")
+
+
+def _with_bodies(merged: Container[Version], answer: Container[Version]) -> Container[Version]:
+    """Take bodies that only ``answer`` has: a version's body may have been left out by others."""
+    lacking = [
+        dot
+        for dot, version in merged.versions.items()
+        if version.body is None
+        and (other := answer.versions.get(dot)) is not None
+        and other.body is not None
+    ]
+    if not lacking:
+        return merged
+    versions = {**merged.versions, **{dot: answer.versions[dot] for dot in lacking}}
+    return Container(versions, merged.context)
+
+
+def _without_bodies(container: Container[Version]) -> Container[Version]:
+    versions = {dot: Version(v.head, None, v.size) for dot, v in container.versions.items()}
+    return Container(versions, container.context)
+
+
+def _ignore_failure(_reason: FailureReason) -> None:
+    """A repair that failed is made up for by the next one."""

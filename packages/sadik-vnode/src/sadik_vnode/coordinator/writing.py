@@ -1,0 +1,378 @@
+"""A write, at its coordinator: make the dot, store it, send it, count, and leave notes.
+
+1. Enough candidates for W, PW and DW must be believed up, else nothing is done and it is said so.
+2. The dot is made on the present record and stored; the messages to the other slots ride in the
+   store, so nothing leaves this node that a crash could take back.
+3. Acknowledgements count by distinct owner slot. A slot that cannot be reached gets a fallback
+   while the client waits, and in the end a hint note of our own.
+4. The client is answered once, honestly: after the store was issued nothing but a failed store
+   permits "not applied".
+
+The write's context covers what the client's covered, what a blind write replaced, and the new dot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define
+
+from sadik_causality import EMPTY, Container, Context, ContextTooLarge, Dot
+from sadik_machine import Effect, FailureReason, NodeId, Send
+from sadik_vnode.adoption import adopt_newer
+from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.etag import etag_of
+from sadik_vnode.hints import NoteCheck
+from sadik_vnode.keyspace import Key
+from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
+from sadik_vnode.parts import replica_write
+from sadik_vnode.quorum import WriteTally
+from sadik_vnode.record import Record, Rows
+from sadik_vnode.replica import Change
+from sadik_vnode.requests import Outcome, Refusal, Refused, Result, Unavailable, Written
+from sadik_vnode.version import Version, tombstone, version_of
+
+__all__ = ["Intent", "Writing"]
+
+_EPOCH_RETRIES_MAX = 4
+
+
+@define(slots=True)
+class Intent:
+    """What to write. ``value`` None is a delete.
+
+    ``seen`` is the context that the client showed, or None for a blind write, which replaces what
+    the coordinator holds (``replaces_held``) or adds a sibling.
+    """
+
+    value: bytes | None
+    content_type: str | None
+    meta: tuple[tuple[str, str], ...]
+    seen: Context | None
+    replaces_held: bool
+
+
+class Writing(Conversation):
+    """One write at its coordinator; calls ``done`` once."""
+
+    __slots__ = (
+        "_answered", "_check", "_deadline", "_delta", "_done", "_dot", "_etag", "_intent",
+        "_is_stored", "_issued", "_noted", "_pending", "_retries", "_sloppy", "_tally", "_tried",
+        "_want",
+        "epoch", "key", "partition", "slots", "token",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        desk: Desk,
+        key: Key,
+        intent: Intent,
+        want: tuple[int, int, int],
+        *,
+        sloppy: bool,
+        deadline: int,
+        done: Callable[[Result], None],
+    ) -> None:
+        super().__init__(desk)
+        self.key = key
+        self.partition = desk.placement.partition(key)
+        self._intent = intent
+        self._want = want
+        self._sloppy = sloppy
+        self._deadline = deadline
+        self._done = done
+        self._tally = WriteTally(*want)
+        self._pending: dict[NodeId, NodeId] = {}
+        self._tried: dict[NodeId, None] = {}
+        self._noted: list[NodeId] = []
+        self._delta: Container[Version] | None = None
+        self._issued = False
+        self._is_stored = False
+        self._answered = False
+        self._retries = 0
+        self.token = ""
+        desk.request_bytes += len(intent.value or b"")
+
+    def start(self) -> None:
+        """Check that a quorum can be had; then make and store the dot. May answer at once."""
+        self._place()
+        w, pw, dw = self._want
+        reachable = [(slot, node) for slot, node in self.slots if node is not None]
+        primaries = sum(slot == node for slot, node in reachable)
+        coordinates = any(node == self.desk.self_id for _, node in reachable)
+        if len(reachable) < max(w, dw) or primaries < pw or not coordinates:
+            have = f"{len(reachable)} of {len(self.slots)} replicas are reachable"
+            self._answer_unavailable(
+                Outcome.NOT_APPLIED, f"{have}, {primaries} of them owners; W={w}, PW={pw}, DW={dw}"
+            )
+            self._finish()
+            return
+        if dw and not self.desk.config.durable and len(reachable) - 1 < dw:
+            self._answer_unavailable(
+                Outcome.NOT_APPLIED, f"DW={dw}, but this node's acknowledgement is not durable"
+            )
+            self._finish()
+            return
+        self.wake("deadline", self._deadline)
+        me = self.desk.self_id
+        self._noted = [s for s, node in self.slots if node is None or (node == me and s != me)]
+        self.desk.hints.check(self._noted, self.key, self._update)
+
+    def received(self, sender: NodeId, message: object) -> None:
+        """A replica's acknowledgement."""
+        if not isinstance(message, ReplicaAck):
+            return
+        slot = NodeId(message.slot)
+        if self._pending.get(slot) != sender:
+            return
+        if message.status == Status.OK:
+            del self._pending[slot]
+            self._tally.add(slot, sender, durable=message.durable)
+            self._check_tally()
+        elif message.status == Status.NEWER_EPOCH:
+            self._newer(slot, message.newer)
+        else:
+            self._slot_failed(slot)
+
+    def unsent(self, to: NodeId, message: object) -> None:
+        """The version never left for this slot."""
+        if isinstance(message, ReplicaWrite):
+            self._node_failed(to)
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """Whoever has not acknowledged by now is not waited for."""
+        self._node_failed(peer)
+
+    def due(self, what: str) -> None:
+        """Time is up: answer what is known and leave notes for the rest."""
+        self._give_up("not enough replicas acknowledged in time")
+
+    # Placing
+
+    def _place(self) -> None:
+        placement = self.desk.placement
+        me = self.desk.self_id
+        self.epoch = placement.register(self.partition).epoch
+        slots = placement.stand_ins(self.partition, sloppy=self._sloppy)
+        if all(node != me for _, node in slots) and self._sloppy:
+            # A fallback that coordinates stands in for the first owner that is down.
+            for index, (slot, node) in enumerate(slots):
+                if node != slot:
+                    slots[index] = (slot, me)
+                    break
+        self.slots = slots
+
+    # The local store
+
+    def _update(self, check: NoteCheck) -> None:
+        self._check = check
+        self.desk.replica.update(self.key, self._make, self._stored, self._store_failed)
+
+    def _make(self, before: Record) -> Change | None:
+        """Make the dot on the present record: the one place where dots come from."""
+        if self._answered:
+            self._finish()  # the deadline came while the record was being loaded
+            return None
+        desk, intent = self.desk, self._intent
+        held = before.container
+        replaced = held.live_dots() if intent.seen is None and intent.replaces_held else []
+        seen = (intent.seen or EMPTY).with_dots(replaced)
+        if before.lost_tail(seen):
+            desk.counters.lost_tails += 1
+            before = Record(before.container)
+        dot, rows = desk.replica.next_dot(before)
+        notes = self._note_rows()
+        if notes is None:
+            self._refuse_unnoted()
+            return None
+        refused = self._refusal(held, seen, dot)
+        if refused is not None:
+            self._answer(refused)
+            self._finish()
+            return None
+        version = self._version()
+        after = Record(held.write(seen, dot, version), dot[0])
+        self._delta = Container({dot: version}, seen.with_dot(dot))
+        self._dot = dot
+        self._etag = etag_of(after.container.versions)
+        self._watch(after)
+        self._issued = True
+        desk.hints.written(self._noted, self.key, self._check)
+        return Change(after, rows + notes, self._sends())
+
+    def _note_rows(self) -> Rows | None:
+        """Notes for the slots that nobody else serves; None if one that W needs has no room."""
+        desk = self.desk
+        rows = desk.hints.rows(self._noted, self.key, self._check)
+        if rows is None:
+            stands_in = any(n == desk.self_id and s != n for s, n in self.slots)
+            desk.hints.dropped(len(self._noted))
+            self._noted = []
+            return None if stands_in else []
+        return rows
+
+    def _refuse_unnoted(self) -> None:
+        self._answer_unavailable(
+            Outcome.NOT_APPLIED, "this node stands in for an owner but has no room for hints"
+        )
+        self._finish()
+
+    def _refusal(self, held: Container[Version], seen: Context, dot: Dot) -> Refused | None:
+        """Why this write may not add a version here, or None. Sets the token of the answer."""
+        config = self.desk.config
+        kept = [v for live, v in held.versions.items() if not seen.covers(live)]
+        size = sum(v.size for v in kept) + len(self._intent.value or b"")
+        value_bytes = self.desk.buckets.get(self.key.bucket).value_bytes or config.value_bytes_max
+        if kept and self._intent.value is not None:
+            if len(kept) + 1 > config.siblings_max or size > 16 * value_bytes:
+                return Refused(
+                    Refusal.TOO_MANY_SIBLINGS,
+                    f"the key has {len(kept)} siblings that this write does not replace; read it "
+                    "and write with the context of that read to resolve them",
+                )
+            if len(kept) + 1 > config.siblings_warn:
+                self.desk.counters.sibling_warnings += 1
+        sealer = self.desk.sealer
+        assert sealer is not None, "a node without a cluster key takes no requests"
+        try:
+            self.token = sealer.seal(self.key.bucket, self.key.key, seen.with_dot(dot))
+        except ContextTooLarge:
+            return Refused(
+                Refusal.TOO_MANY_SIBLINGS,
+                "the context has grown too large with writes that were chained without a read; "
+                "read the key and write with the context of that read",
+            )
+        return None
+
+    def _version(self) -> Version:
+        intent, desk = self._intent, self.desk
+        timestamp = desk.clock.tick(desk.now)
+        if intent.value is None:
+            return tombstone(timestamp)
+        return version_of(intent.value, timestamp, intent.content_type, intent.meta)
+
+    def _watch(self, after: Record) -> None:
+        if after.container.context.encoded_size() > self.desk.config.context_warn_bytes:
+            self.desk.counters.context_warnings += 1
+
+    def _sends(self) -> list[Effect]:
+        """The messages to all other slots."""
+        me = self.desk.self_id
+        sends: list[Effect] = []
+        for slot, node in self.slots:
+            if node is not None and node != me:
+                self._pending[slot] = node
+                self._tried[node] = None
+                sends.append(Send(node, self._message(slot)))
+        self.desk.counters.replica_writes += len(sends)
+        return sends
+
+    def _message(self, slot: NodeId) -> ReplicaWrite:
+        assert self._delta is not None, "values are kept until the client is answered"
+        timestamp = self.desk.clock.tick(self.desk.now)
+        return replica_write(self.id, self.epoch, self.key, slot, self._delta, timestamp)
+
+    def _stored(self) -> None:
+        self._is_stored = True
+        me = self.desk.self_id
+        for slot, node in self.slots:
+            if node == me:
+                self._tally.add(slot, me, durable=self.desk.config.durable)
+        for node in dict.fromkeys(self._pending.values()):
+            # The messages left just now; a peer lost while the store was under way is not waited
+            # for, whether or not they reached it.
+            if not self.desk.placement.is_routable(node):
+                self._node_failed(node)
+        self._check_tally()
+
+    def _store_failed(self, reason: FailureReason) -> None:
+        """Nothing of the batch was applied, and nothing that rested on it has left."""
+        if self._issued:
+            self.desk.hints.note_lost(self._noted, self.key, self._check)
+        self._pending.clear()
+        if reason is FailureReason.FULL:
+            self._answer(
+                Refused(Refusal.DISK_FULL, "the coordinator's disk is full; nothing was applied")
+            )
+        else:
+            self._answer_unavailable(
+                Outcome.NOT_APPLIED, f"the coordinator could not store: {reason.value}"
+            )
+        self._finish()
+
+    # Slots
+
+    def _node_failed(self, node: NodeId) -> None:
+        if not self._is_stored:
+            return  # nothing has left yet, and nothing may: `_stored` looks again
+        for slot in [slot for slot, asked in self._pending.items() if asked == node]:
+            self._slot_failed(slot)
+
+    def _slot_failed(self, slot: NodeId) -> None:
+        """Who was asked for this slot will not acknowledge: a fallback, or a note of our own."""
+        del self._pending[slot]
+        desk = self.desk
+        desk.counters.replica_writes_failed += 1
+        if not self._answered and self._sloppy:
+            for fallback in desk.placement.live_fallbacks(self.partition):
+                if fallback not in self._tried and fallback != desk.self_id:
+                    self._pending[slot] = fallback
+                    self._tried[fallback] = None
+                    desk.counters.replica_writes += 1
+                    desk.outbox.send(fallback, self._message(slot))
+                    return
+        desk.hints.note(slot, self.key)
+        self._check_tally()
+
+    def _newer(self, slot: NodeId, newer: tuple[int, tuple[bytes, ...]] | None) -> None:
+        """A replica knows a newer register: send the same dot to its owners and count afresh."""
+        self._retries += 1
+        if self._retries > _EPOCH_RETRIES_MAX or self._answered:
+            self._slot_failed(slot)
+            return
+        adopt_newer(self.desk, self.partition, newer)
+        if self.desk.placement.register(self.partition).epoch == self.epoch:
+            self._slot_failed(slot)
+            return
+        self._pending.clear()
+        self._tried.clear()
+        self._tally = WriteTally(*self._want)
+        self._place()
+        sends = self._sends()
+        self.desk.outbox.perform(sends)
+        self._stored()
+
+    # Answering
+
+    def _check_tally(self) -> None:
+        if not self._answered and self._tally.enough:
+            self._answer(Written(self.token, self._etag, self._tally.value(), self.desk.self_id))
+        if not self._pending:
+            self._give_up("the other replicas failed while the write was under way")
+
+    def _give_up(self, detail: str) -> None:
+        """Nobody else will acknowledge: answer if need be, leave notes, end."""
+        if not self._answered:
+            outcome = Outcome.INDETERMINATE if self._issued else Outcome.NOT_APPLIED
+            self._answer_unavailable(outcome, detail)
+        if not self._issued:
+            return  # the update is still loading its record: `_make` ends this conversation
+        pending, self._pending = list(self._pending), {}
+        for slot in pending:
+            self.desk.hints.note(slot, self.key)
+        self._finish()
+
+    def _answer_unavailable(self, outcome: Outcome, detail: str) -> None:
+        self._answer(Unavailable(outcome, detail, self._tally.value()))
+
+    def _answer(self, result: Result) -> None:
+        if self._answered:
+            return
+        self._answered = True
+        self._delta = None
+        self.desk.request_bytes -= len(self._intent.value or b"")
+        self._intent = Intent(None, None, (), None, replaces_held=False)
+        self._done(result)
+
+    def _finish(self) -> None:
+        self.close("deadline")

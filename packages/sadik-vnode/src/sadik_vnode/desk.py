@@ -1,0 +1,110 @@
+"""What the conversations of one engine share, and how a conversation is spoken to.
+
+A conversation is one small machine for one request: it is told of answers, of lost peers and
+of deadlines, and it asks the desk for everything else. The desk routes; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from sadik_causality import ContextSealer
+from sadik_machine import Deadlines, HybridClock, NodeId, RequestId, RequestIds
+from sadik_vnode.births import Births
+from sadik_vnode.buckets import Buckets
+from sadik_vnode.config import EngineConfig
+from sadik_vnode.counters import Counters
+from sadik_vnode.outbox import Outbox
+from sadik_vnode.placement import Placement
+from sadik_vnode.replica import Replica
+
+if TYPE_CHECKING:
+    from sadik_vnode.coordinator.repairing import Repairs
+    from sadik_vnode.hints import HintNotes
+
+__all__ = ["Conversation", "Desk"]
+
+
+class Conversation:
+    """One request under way. The default of every event is to ignore it."""
+
+    __slots__ = ("desk", "id")
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.id: RequestId = desk.open(self)
+
+    def received(self, sender: NodeId, message: object) -> None:
+        """A peer's answer that bears this conversation's id."""
+
+    def unsent(self, to: NodeId, message: object) -> None:
+        """A message of this conversation was provably never written."""
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """A peer is routed around from now on."""
+
+    def due(self, what: str) -> None:
+        """A deadline that was set with `wake` has come."""
+
+    def wake(self, what: str, at: int) -> None:
+        """Be told `due` at instant ``at``; replaces an earlier one of the same name."""
+        self.desk.deadlines.set((self, what), at)
+
+    def close(self, *names: str) -> None:
+        """Take part no more: ``names`` are the deadlines that may still be set."""
+        self.desk.conversations.pop(self.id, None)
+        for name in names:
+            self.desk.deadlines.drop((self, name))
+
+
+class Desk:
+    """The shared state of one engine; every attribute is what its type says."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        config: EngineConfig,
+        births: Births,
+        source: random.Random,
+    ) -> None:
+        self.self_id = node_id
+        self.config = config
+        self.counters = Counters()
+        self.outbox = Outbox()
+        self.placement = Placement(node_id)
+        self.replica = Replica(self.outbox, births, self.counters)
+        self.buckets = Buckets()
+        self.clock = HybridClock()
+        self.deadlines: Deadlines[tuple[Conversation, str]] = Deadlines()
+        self.conversations: dict[RequestId, Conversation] = {}
+        self.sealer: ContextSealer | None = None
+        self.request_bytes = 0
+        self.sealed_until: int | None = None
+        self.hints: HintNotes
+        self.repairs: Repairs
+        self._request_ids = RequestIds(source)
+
+    def open(self, conversation: Conversation) -> RequestId:
+        """Give a conversation its id and route to it what bears that id."""
+        request_id = self._request_ids.next()
+        self.conversations[request_id] = conversation
+        return request_id
+
+    @property
+    def now(self) -> int:
+        """The time of the present step."""
+        return self.outbox.now
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether a further request would exceed a bound."""
+        return (
+            len(self.conversations) >= self.config.requests_max
+            or self.request_bytes >= self.config.request_bytes_max
+        )
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the ring is about to change, so that no write may begin."""
+        return self.sealed_until is not None and self.now < self.sealed_until

@@ -1,0 +1,458 @@
+"""The engine: one node's part in keeping data, as one pure machine.
+
+`step` is a table of contents: one input, one handler. Client requests become conversations, which
+send messages and wait for answers; messages of other nodes' conversations are served by this
+node's replica; news of members, ring and liveness go to the placement. What must be on disk before
+something may leave rides in a store, so no order of crashes can show what was not kept.
+
+All state outside of the store is lost in a crash and nothing depends on it: hint notes, records
+and births are rows, and the rest is learned again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, assert_never
+
+from sadik_causality import ContextSealer
+from sadik_machine import (
+    SECOND,
+    Cancelled,
+    Deadlines,
+    Effect,
+    Failed,
+    FailureReason,
+    Input,
+    Link,
+    LinkState,
+    Loaded,
+    NodeId,
+    Observed,
+    Received,
+    Requested,
+    RequestId,
+    ScanRows,
+    Stored,
+    Unsent,
+    WallTime,
+    Woke,
+)
+from sadik_members import (
+    ClusterJoined,
+    DocumentsChanged,
+    LivenessChanged,
+    MembersChanged,
+    Publish,
+    RingChanged,
+    Seal,
+    Sealed,
+)
+from sadik_vnode.births import Births
+from sadik_vnode.buckets import BadProperties
+from sadik_vnode.config import EngineConfig
+from sadik_vnode.coordinator.counting import CountingHints
+from sadik_vnode.coordinator.explaining import Explaining
+from sadik_vnode.coordinator.getting import Getting
+from sadik_vnode.coordinator.listing import Listing
+from sadik_vnode.coordinator.putting import Coordinating, Forwarding
+from sadik_vnode.coordinator.repairing import Repairs
+from sadik_vnode.coordinator.writing import Writing
+from sadik_vnode.counters import Counters
+from sadik_vnode.desk import Desk
+from sadik_vnode.forwarding import answer_of, not_taken
+from sadik_vnode.hints import HintNotes
+from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE
+from sadik_vnode.messages import (
+    FetchBody,
+    ForwardWrite,
+    HintCountsAsked,
+    Inspect,
+    ReplicaRead,
+    ReplicaWrite,
+    ScanKeys,
+)
+from sadik_vnode.requests import (
+    BucketList,
+    BucketReset,
+    BucketResult,
+    BucketSet,
+    BucketShow,
+    BucketsResult,
+    Delete,
+    Explain,
+    Get,
+    Hints,
+    ListKeys,
+    Outcome,
+    Put,
+    Refusal,
+    Refused,
+    Result,
+    Tally,
+    Unavailable,
+)
+from sadik_vnode.serving import Serving
+
+__all__ = ["Engine"]
+
+_FORWARD_MEMORY_NS = 70 * SECOND
+"""Longer than any request may last, so that no forwarded write is carried out twice."""
+_FORWARDS_MAX = 200_000
+
+_NOBODY = Tally(0, 0, 0, 0, 0)
+
+
+class Engine:
+    """See `sadik_machine.Machine` for how to drive it.
+
+    ``instance`` is the storage instance, 8 random bytes made with the store. ``saved_rows`` is
+    what `SAVED_RANGE` held at the start. ``source`` must be seeded anew at every boot.
+    """
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        instance: bytes,
+        config: EngineConfig,
+        source: random.Random,
+        saved_rows: Mapping[bytes, bytes],
+    ) -> None:
+        births = Births(instance, saved_rows.get(BIRTHS_ROW))
+        self._desk = Desk(node_id, config, births, source)
+        self._desk.hints = HintNotes(self._desk)
+        self._desk.repairs = Repairs(self._desk)
+        self._serving = Serving(self._desk)
+        self._started = False
+        self._holds_data: bool | None = None
+        self._seals: list[Seal] = []
+        self._clients: dict[RequestId, Getting] = {}
+        self._forwards: dict[tuple[NodeId, int], None] = {}
+        self._forwards_expiry: Deadlines[tuple[NodeId, int]] = Deadlines()
+        self._bucket_changes: list[tuple[str, int, RequestId]] = []
+        self._messages: dict[type, Callable[[NodeId, Any], None]] = {
+            ReplicaWrite: self._serving.write,
+            ReplicaRead: self._serving.read,
+            FetchBody: self._serving.fetch,
+            ScanKeys: self._serving.scan,
+            Inspect: self._serving.inspect,
+            ForwardWrite: self._forwarded,
+        }
+        self._requests: dict[type, Callable[[RequestId, Any], None]] = {
+            Get: self._get,
+            Put: self._write,
+            Delete: self._write,
+            ListKeys: self._list,
+            Explain: self._explain,
+            Hints: self._count_hints,
+            BucketShow: self._bucket_show,
+            BucketSet: self._bucket_set,
+            BucketReset: self._bucket_reset,
+            BucketList: self._bucket_list,
+        }
+
+    # What the host reads, at any time between steps
+
+    @property
+    def counters(self) -> Counters:
+        """Totals since the start."""
+        return self._desk.counters
+
+    @property
+    def hints_pending(self) -> int:
+        """Hint notes that wait on this node."""
+        return self._desk.hints.notes_pending
+
+    @property
+    def hints_pending_bytes(self) -> int:
+        """The bytes of their rows."""
+        return self._desk.hints.bytes_pending
+
+    @property
+    def conversations_open(self) -> int:
+        """Requests under way that this node takes part in as a coordinator."""
+        return len(self._desk.conversations)
+
+    @property
+    def clock_refused_count(self) -> int:
+        """Remote timestamps that were too far ahead of the local wall clock to be adopted."""
+        return self._desk.clock.refused_count
+
+    @property
+    def deadline(self) -> int | None:
+        """When to wake next."""
+        return self._desk.deadlines.first
+
+    def step(self, now: int, event: Input) -> list[Effect]:
+        """Take one input; return what is wanted, in order."""
+        desk = self._desk
+        desk.outbox.now = now
+        if not self._started:
+            self._start()
+        match event:
+            case Received(sender, message):
+                self._received(sender, message)
+            case Loaded(ticket, value):
+                desk.outbox.loaded(ticket, value)
+            case Stored(ticket):
+                desk.outbox.stored(ticket)
+            case Requested(request_id, request):
+                self._requested(request_id, request)
+            case Woke():
+                self._woke()
+            case Failed(ticket, reason):
+                desk.outbox.failed(ticket, reason)
+            case Observed(news):
+                self._observed(news)
+            case Link(peer, state):
+                if state is LinkState.DOWN:
+                    self._peer_lost(peer)
+            case Cancelled(request_id):
+                getting = self._clients.pop(request_id, None)
+                if getting is not None:
+                    getting.cancel()
+            case _:
+                assert_never(event)
+        return desk.outbox.take()
+
+    def _start(self) -> None:
+        """Count what hint notes there are, and see whether there are data at all."""
+        self._started = True
+        self._desk.hints.start()
+
+        def looked(rows: list[tuple[bytes, bytes]]) -> None:
+            self._holds_data = bool(rows)
+            self._answer_seals()
+
+        def failed(_reason: FailureReason) -> None:
+            self._holds_data = True
+
+        self._desk.outbox.load(
+            ScanRows(*DATA_RANGE, limit_rows=1, limit_bytes=1, keys_only=True), looked, failed
+        )
+
+    def _woke(self) -> None:
+        for conversation, what in self._desk.deadlines.due(self._desk.now):
+            conversation.due(what)
+
+    # Messages
+
+    def _received(self, sender: NodeId, message: object) -> None:
+        desk = self._desk
+        if not desk.placement.is_member(sender):
+            desk.counters.strangers += 1
+            return
+        if type(message) is HintCountsAsked:
+            self._serving.count_hints(sender, message)
+            return
+        serve = self._messages.get(type(message))
+        if serve is not None:
+            if desk.placement.ring is not None:
+                serve(sender, message)
+            elif isinstance(message, ForwardWrite):
+                desk.outbox.send(sender, not_taken(message.request))
+            else:
+                self._serving.not_ready(sender, message)
+            return
+        conversation = desk.conversations.get(getattr(message, "request", None))  # type: ignore[arg-type]
+        if conversation is None:
+            desk.counters.stale_answers += 1
+        else:
+            conversation.received(sender, message)
+
+    def _forwarded(self, sender: NodeId, message: ForwardWrite) -> None:
+        """Coordinate for another node: each request id at most once."""
+        desk = self._desk
+        identity = (sender, message.request)
+        for expired in self._forwards_expiry.due(desk.now):
+            self._forwards.pop(expired, None)
+        if identity in self._forwards:
+            desk.counters.duplicate_forwards += 1
+            return
+        if (
+            len(self._forwards) >= _FORWARDS_MAX
+            or len(message.quorums) < 4
+            or self._refusal_of_write() is not None
+        ):
+            desk.outbox.send(sender, not_taken(message.request))
+            return
+        self._forwards[identity] = None
+        self._forwards_expiry.set(identity, desk.now + _FORWARD_MEMORY_NS)
+        r, w, pw, dw = message.quorums[:4]
+        request: Put | Delete
+        if message.value is None:
+            request = Delete(
+                message.bucket, message.key, message.timeout_ns, message.context,
+                r, w, pw, dw, message.sloppy, message.trace,
+            )  # fmt: skip
+        else:
+            request = Put(
+                message.bucket, message.key, message.value, message.timeout_ns,
+                message.content_type, message.meta, message.context,
+                w, pw, dw, message.sloppy, message.trace,
+            )  # fmt: skip
+
+        def done(result: Result) -> None:
+            desk.outbox.send(sender, answer_of(message.request, result))
+
+        Coordinating(desk, request, desk.now + message.timeout_ns, done).start()
+
+    # Requests
+
+    def _requested(self, request_id: RequestId, request: object) -> None:
+        desk = self._desk
+        refusal: Result | None = None
+        if desk.placement.ring is None or desk.sealer is None:
+            refusal = Unavailable(
+                Outcome.NOT_APPLIED, "this node is not yet a member of a cluster", _NOBODY
+            )
+        elif desk.is_overloaded:
+            refusal = Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
+        elif isinstance(request, Put | Delete):
+            refusal = self._refusal_of_write()
+        if refusal is not None:
+            desk.outbox.reply(request_id, refusal)
+            return
+        self._requests[type(request)](request_id, request)
+
+    def _refusal_of_write(self) -> Result | None:
+        desk = self._desk
+        if desk.is_overloaded:
+            return Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
+        if desk.is_sealed:
+            return Unavailable(
+                Outcome.NOT_APPLIED, "the ring is changing; try again in a moment", _NOBODY
+            )
+        return None
+
+    def _replier(self, request_id: RequestId) -> Callable[[Result], None]:
+        def done(result: Result) -> None:
+            self._desk.outbox.reply(request_id, result)
+
+        return done
+
+    def _get(self, request_id: RequestId, request: Get) -> None:
+        def done(result: Result) -> None:
+            del self._clients[request_id]
+            self._desk.outbox.reply(request_id, result)
+
+        getting = Getting(self._desk, request, done)
+        self._clients[request_id] = getting
+        getting.start()
+
+    def _write(self, request_id: RequestId, request: Put | Delete) -> None:
+        Forwarding(self._desk, request, self._replier(request_id)).start()
+
+    def _list(self, request_id: RequestId, request: ListKeys) -> None:
+        Listing(self._desk, request, self._replier(request_id)).start()
+
+    def _explain(self, request_id: RequestId, request: Explain) -> None:
+        Explaining(self._desk, request, self._replier(request_id)).start()
+
+    def _count_hints(self, request_id: RequestId, _request: Hints) -> None:
+        CountingHints(self._desk, self._replier(request_id)).start()
+
+    # Buckets
+
+    def _bucket_show(self, request_id: RequestId, request: BucketShow) -> None:
+        self._desk.outbox.reply(request_id, self._desk.buckets.result(request.bucket))
+
+    def _bucket_list(self, request_id: RequestId, _request: BucketList) -> None:
+        self._desk.outbox.reply(request_id, BucketsResult(self._desk.buckets.all()))
+
+    def _bucket_set(self, request_id: RequestId, request: BucketSet) -> None:
+        buckets = self._desk.buckets
+        try:
+            properties = buckets.changed(request.bucket, request.changes)
+        except BadProperties as error:
+            self._desk.outbox.reply(request_id, Refused(Refusal.BAD_PROPERTIES, str(error)))
+            return
+        self._publish(request_id, request.bucket, BucketResult(request.bucket, properties, 0))
+
+    def _bucket_reset(self, request_id: RequestId, request: BucketReset) -> None:
+        self._publish(request_id, request.bucket, None)
+
+    def _publish(self, request_id: RequestId, bucket: str, result: BucketResult | None) -> None:
+        """Spread a change; the client is answered when it is on disk here."""
+        desk = self._desk
+        properties = None if result is None else result.properties
+        document = desk.buckets.document(bucket, properties, desk.clock.tick(desk.now))
+        self._bucket_changes.append((bucket, document.stamp, request_id))
+        desk.outbox.announce(Publish(document))
+
+    def _documents_changed(self, news: DocumentsChanged) -> None:
+        desk = self._desk
+        for document in news.documents:
+            bucket = desk.buckets.adopt(document)
+            if bucket is None:
+                continue
+            waiting = []
+            for change in self._bucket_changes:
+                if change[0] == bucket and change[1] <= document.stamp:
+                    desk.outbox.reply(change[2], desk.buckets.result(bucket))
+                else:
+                    waiting.append(change)
+            self._bucket_changes = waiting
+
+    # News
+
+    def _observed(self, news: object) -> None:
+        desk = self._desk
+        match news:
+            case LivenessChanged(peer, liveness):
+                desk.placement.set_liveness(peer, liveness)
+                if liveness.is_routable:
+                    desk.hints.deliver(peer)
+                else:
+                    self._peer_lost(peer)
+            case Unsent(to, messages):
+                for message in messages:
+                    self._unsent(to, message)
+            case WallTime(wall_ns):
+                desk.clock.set_wall(desk.now, wall_ns)
+            case MembersChanged(members):
+                desk.placement.set_members(members)
+                desk.hints.deliver_all()
+            case RingChanged(ring):
+                desk.placement.set_ring(ring)
+                desk.buckets.replicas = ring.replicas
+                desk.sealed_until = None
+                desk.hints.deliver_all()
+            case ClusterJoined(cluster_id, cluster_key):
+                desk.sealer = ContextSealer(cluster_key, cluster_id)
+            case DocumentsChanged():
+                self._documents_changed(news)
+            case Seal():
+                self._seals.append(news)
+                self._answer_seals()
+            case _:
+                pass  # news for somebody else
+
+    def _answer_seals(self) -> None:
+        """Say whether this node is empty; if so take no writes until the ring has changed.
+
+        A write under way makes the node not empty, for it may yet be acknowledged under the present
+        ring.
+        """
+        if self._holds_data is None:
+            return
+        desk = self._desk
+        empty = not (
+            self._holds_data
+            or desk.replica.has_written
+            or any(isinstance(c, Forwarding | Writing) for c in desk.conversations.values())
+        )
+        for seal in self._seals:
+            if empty:
+                desk.sealed_until = max(seal.until, desk.sealed_until or 0)
+            desk.outbox.announce(Sealed(seal.number, empty))
+        self._seals.clear()
+
+    def _unsent(self, to: NodeId, message: object) -> None:
+        conversation = self._desk.conversations.get(getattr(message, "request", None))  # type: ignore[arg-type]
+        if conversation is not None:
+            conversation.unsent(to, message)
+
+    def _peer_lost(self, peer: NodeId) -> None:
+        for conversation in list(self._desk.conversations.values()):
+            conversation.peer_lost(peer)

@@ -1,0 +1,396 @@
+"""Hinted handoff: small durable notes of which owner lacks the present state of which key.
+
+A note lies beside the one record of its key and holds no data of its own. It is written by
+a fallback that stands in for an owner, in the same batch as what it stores, or by the coordinator
+for a slot that did not acknowledge. Delivery sends the record as it is then, a window at a time
+and no faster than as long again as the last window took, so that a returning node is not drowned;
+the note goes when the owner has durably acknowledged, unless it was written anew meanwhile.
+
+Beyond the bound in bytes notes are dropped and counted. (Dynamo, section 4.6.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define
+
+from sadik_machine import SECOND, FailureReason, GetRows, NodeId, RequestId, ScanRows
+from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.keyspace import HINTS_RANGE, Key, hint_row, hint_slot_range, parse_hint_row
+from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
+from sadik_vnode.parts import parts_of, replica_write
+from sadik_vnode.record import Record, Rows
+from sadik_vnode.replica import Change
+
+__all__ = ["HintNotes", "NoteCheck"]
+
+_SCAN_ROWS: Final = 1000
+_SCAN_BYTES: Final = 256 * 1024
+_ACK_TIMEOUT_NS: Final = 10 * SECOND
+
+
+@define(slots=True)
+class _Travelling:
+    """A record on its way to an owner: parts that are not acknowledged yet."""
+
+    key: Key
+    parts: int
+
+
+@define(slots=True)
+class _Slot:
+    """Notes that wait for one owner."""
+
+    notes: int = 0
+    bytes: int = 0
+    may_wait: bool = False
+    """Whether a note may be on disk: the counts are for people, this decides on delivery."""
+    delivery: Delivery | None = None
+
+
+class NoteCheck:
+    """Which of some notes are on disk already, so that a note is counted once however often
+    it is written. Asked for before the update that may write them.
+    """
+
+    __slots__ = ("known",)
+
+    def __init__(self, known: dict[NodeId, bool]) -> None:
+        self.known = known
+
+
+class HintNotes:
+    """All notes of this node."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._slots: dict[NodeId, _Slot] = {}
+        self._bytes = 0
+        self._scanned = False
+
+    @property
+    def notes_pending(self) -> int:
+        """Notes that wait, for whomever."""
+        return sum(slot.notes for slot in self._slots.values())
+
+    @property
+    def bytes_pending(self) -> int:
+        """The bytes of their rows."""
+        return self._bytes
+
+    def by_slot(self) -> list[tuple[NodeId, int, int]]:
+        """(owner slot, notes, bytes) for every owner that notes wait for, by id."""
+        return [
+            (node, slot.notes, slot.bytes)
+            for node, slot in sorted(self._slots.items())
+            if slot.notes
+        ]
+
+    def start(self) -> None:
+        """Count the notes that are on disk, in chunks; then deliver."""
+        self._count_from(HINTS_RANGE[0])
+
+    def rows(self, slots: list[NodeId], key: Key, check: NoteCheck) -> Rows | None:
+        """The rows of notes for ``slots``; None where they would exceed the bound.
+
+        Nothing is counted yet: call `written` when the rows are in a batch.
+        """
+        rows: Rows = []
+        grown = 0
+        for slot in slots:
+            row = hint_row(slot, key)
+            if not check.known.get(slot):
+                grown += len(row)
+            rows.append((row, b""))
+        if self._bytes + grown > self._desk.config.hint_bytes_max:
+            return None
+        return rows
+
+    def written(self, slots: list[NodeId], key: Key, check: NoteCheck) -> None:
+        """The notes for ``slots`` are in a batch that was handed over."""
+        for node in slots:
+            slot = self._slots.setdefault(node, _Slot())
+            slot.may_wait = True
+            if not check.known.get(node):
+                size = len(hint_row(node, key))
+                slot.notes += 1
+                slot.bytes += size
+                self._bytes += size
+                self._desk.counters.hints_written += 1
+            if slot.delivery is not None:
+                slot.delivery.renoted(key)
+            else:
+                self.deliver(node)
+
+    def note_lost(self, slots: list[NodeId], key: Key, check: NoteCheck) -> None:
+        """The batch that held these notes failed."""
+        for node in slots:
+            if not check.known.get(node):
+                self._forget(node, len(hint_row(node, key)))
+
+    def dropped(self, count: int) -> None:
+        """Notes that found no room: anti-entropy has to heal what they stood for."""
+        self._desk.counters.hints_dropped += count
+
+    def check(self, slots: list[NodeId], key: Key, then: Callable[[NoteCheck], None]) -> None:
+        """Look which notes exist; calls ``then`` at once where there are no slots."""
+        if not slots:
+            then(NoteCheck({}))
+            return
+
+        def loaded(rows: list[bytes | None]) -> None:
+            then(NoteCheck({s: row is not None for s, row in zip(slots, rows, strict=True)}))
+
+        def failed(_reason: FailureReason) -> None:
+            then(NoteCheck({}))
+
+        self._desk.outbox.load(GetRows([hint_row(slot, key) for slot in slots]), loaded, failed)
+
+    def note(self, slot: NodeId, key: Key) -> None:
+        """Write a note beside the record that this node holds; drop it where there is no room."""
+
+        def checked(check: NoteCheck) -> None:
+            def make(before: Record) -> Change | None:
+                rows = self.rows([slot], key, check)
+                if rows is None:
+                    self.dropped(1)
+                    return None
+                self.written([slot], key, check)
+                return Change(before, rows, ())
+
+            def failed(_reason: FailureReason) -> None:
+                self.note_lost([slot], key, check)
+
+            self._desk.replica.update(key, make, None, failed)
+
+        self.check([slot], key, checked)
+
+    def deliver(self, node: NodeId) -> None:
+        """Begin delivery to ``node`` if it may be reached and anything waits for it."""
+        slot = self._slots.get(node)
+        placement = self._desk.placement
+        if (
+            slot is not None
+            and slot.may_wait
+            and placement.ring is not None
+            and slot.delivery is None
+            and node != self._desk.self_id
+            and placement.is_member(node)
+            and placement.is_routable(node)
+        ):
+            slot.delivery = Delivery(self._desk, node)
+            slot.delivery.start()
+
+    def deliver_all(self) -> None:
+        """Begin delivery to every owner that may be reached."""
+        for node in sorted(self._slots):
+            self.deliver(node)
+
+    def delivered(self, node: NodeId, key: Key) -> None:
+        """The owner has the record on disk: the note goes."""
+        row = hint_row(node, key)
+        self._desk.counters.hints_delivered += 1
+
+        def failed(_reason: FailureReason) -> None:
+            """The note stays on disk and is counted by the next scan of it."""
+
+        self._desk.outbox.store(((row, None),), (), None, failed)
+        self._forget(node, len(row))
+
+    def ended(self, node: NodeId, *, empty: bool) -> None:
+        """A delivery ended; ``empty`` if its last scan found no note on disk."""
+        slot = self._slots[node]
+        slot.delivery = None
+        if empty:
+            # What was counted wrongly in a rare race is put right here.
+            slot.may_wait = False
+            self._bytes -= slot.bytes
+            slot.notes = slot.bytes = 0
+
+    def _forget(self, node: NodeId, size: int) -> None:
+        slot = self._slots[node]
+        if slot.notes:
+            slot.notes -= 1
+            slot.bytes -= size
+            self._bytes -= size
+
+    def _count_from(self, start: bytes) -> None:
+        def loaded(rows: list[tuple[bytes, bytes]]) -> None:
+            for row, _ in rows:
+                node, _ = parse_hint_row(row)
+                slot = self._slots.setdefault(node, _Slot())
+                slot.may_wait = True
+                slot.notes += 1
+                slot.bytes += len(row)
+                self._bytes += len(row)
+            if rows:
+                self._count_from(rows[-1][0] + b"\0")
+            else:
+                self.deliver_all()
+
+        def failed(_reason: FailureReason) -> None:
+            self._desk.counters.damaged_records += 1
+
+        self._desk.outbox.load(
+            ScanRows(start, HINTS_RANGE[1], _SCAN_ROWS, _SCAN_BYTES, keys_only=True),
+            loaded,
+            failed,
+        )
+
+
+class Delivery(Conversation):
+    """Sends what one owner lacks, a window of records at a time, until no note is left.
+
+    Each record travels under a request id of its own, in one part or several.
+    """
+
+    __slots__ = (
+        "_began", "_cursor", "_loading", "_node", "_noted", "_renoted", "_stopped", "_travelling",
+    )  # fmt: skip
+
+    def __init__(self, desk: Desk, node: NodeId) -> None:
+        super().__init__(desk)
+        self._node = node
+        self._cursor = hint_slot_range(node)[0]
+        self._travelling: dict[RequestId, _Travelling] = {}
+        self._renoted: dict[Key, None] = {}
+        self._noted = False
+        self._loading = 0
+        self._began = 0
+        self._stopped = False
+
+    def start(self) -> None:
+        """Read the next notes and send their records."""
+        config = self.desk.config
+        self._began = self.desk.now
+        self._noted = False
+        end = hint_slot_range(self._node)[1]
+        self.desk.outbox.load(
+            ScanRows(self._cursor, end, config.hint_window, _SCAN_BYTES, keys_only=True),
+            self._scanned,
+            self._scan_failed,
+        )
+
+    def renoted(self, key: Key) -> None:
+        """A note was written, perhaps while its record was on the way."""
+        self._noted = True
+        self._renoted[key] = None
+
+    def received(self, sender: NodeId, message: object) -> None:
+        """The owner has a part on disk, or has not."""
+        if not isinstance(message, ReplicaAck) or sender != self._node or self._stopped:
+            return
+        travelling = self._travelling.get(RequestId(message.request))
+        if travelling is None:
+            return
+        if message.status != Status.OK:
+            self._stop()
+            return
+        travelling.parts -= 1
+        if travelling.parts:
+            return
+        self._arrived(RequestId(message.request))
+        if travelling.key not in self._renoted:
+            self.desk.hints.delivered(self._node, travelling.key)
+        self._next_window()
+
+    def unsent(self, to: NodeId, message: object) -> None:
+        """The owner's queue is full or its stream broke: try again later."""
+        if isinstance(message, ReplicaWrite):
+            self._stop()
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """The owner is down again."""
+        if peer == self._node:
+            self._stop()
+
+    def due(self, what: str) -> None:
+        """Time for the next window, or too long without an acknowledgement."""
+        if what == "next":
+            self.start()
+        elif what == "retry":
+            self._end(empty=False)
+            self.desk.hints.deliver(self._node)
+        else:
+            self._stop()
+
+    def _scanned(self, rows: list[tuple[bytes, bytes]]) -> None:
+        if self._stopped:
+            return
+        first = hint_slot_range(self._node)[0]
+        if not rows:
+            if self._cursor == first and not self._noted:
+                self._end(empty=True)
+            else:
+                self._cursor = first
+                self.start()
+            return
+        self._cursor = rows[-1][0] + b"\0"
+        self._loading = len(rows)
+        self.wake("ack", self.desk.now + _ACK_TIMEOUT_NS)
+        for row, _ in rows:
+            _, key = parse_hint_row(row)
+            self._renoted.pop(key, None)
+            self._load(key)
+
+    def _scan_failed(self, _reason: FailureReason) -> None:
+        self._stop()
+
+    def _load(self, key: Key) -> None:
+        def whole(record: Record) -> None:
+            if not self._stopped:
+                self._send(key, record)
+
+        def failed(_reason: FailureReason) -> None:
+            # A damaged record is counted where it was found; its note waits for a repair.
+            self._loaded_one()
+
+        self.desk.replica.read_whole(key, whole, failed)
+
+    def _send(self, key: Key, record: Record) -> None:
+        desk = self.desk
+        if record.is_absent:
+            desk.hints.delivered(self._node, key)
+        else:
+            parts = parts_of(record.container, desk.config.message_bytes_max)
+            epoch = desk.placement.register(desk.placement.partition(key)).epoch
+            request = desk.open(self)
+            self._travelling[request] = _Travelling(key, len(parts))
+            timestamp = desk.clock.tick(desk.now)
+            for part in parts:
+                desk.outbox.send(
+                    self._node, replica_write(request, epoch, key, self._node, part, timestamp)
+                )
+        self._loaded_one()
+
+    def _arrived(self, request: RequestId) -> None:
+        del self._travelling[request]
+        self.desk.conversations.pop(request, None)
+
+    def _loaded_one(self) -> None:
+        self._loading -= 1
+        self._next_window()
+
+    def _next_window(self) -> None:
+        if self._loading or self._travelling or self._stopped:
+            return
+        self.desk.deadlines.drop((self, "ack"))
+        took = self.desk.now - self._began
+        self.wake("next", self.desk.now + took)
+
+    def _stop(self) -> None:
+        """Let go and try again in a while, if the owner may be reached then."""
+        if not self._stopped:
+            self._stopped = True
+            self.desk.deadlines.drop((self, "ack"))
+            self.desk.deadlines.drop((self, "next"))
+            self.wake("retry", self.desk.now + self.desk.config.hint_retry_ns)
+
+    def _end(self, *, empty: bool) -> None:
+        self._stopped = True
+        for request in list(self._travelling):
+            self._arrived(request)
+        self.close("ack", "next", "retry")
+        self.desk.hints.ended(self._node, empty=empty)

@@ -1,0 +1,129 @@
+"""Where everything lies in the one ordered store of a node.
+
+The first byte of a row key says what the row is:
+
+====  =========================================  =============================================
+byte  rest of the key                            value
+====  =========================================  =============================================
+B     (nothing)                                  births reserved so far
+H     owner slot (8), bucket, 0, key             a hint note: that owner lacks this key's state
+K     bucket, 0, key                             empty: the keys of a bucket in byte order
+O     token (first 4 bytes), bucket, 0, key      the one record of a key
+V     token (4), bucket, 0, key, 0, actor, n     the value of one large version
+====  =========================================  =============================================
+
+Records lie in token order, so a partition, and within it a leaf of its hash tree, is one
+contiguous range; the K rows, written only when a record is made or removed, give a bucket's keys
+in byte order for listings. Buckets contain no zero byte, so the first one ends the bucket. The
+longest key has 1 + 4 + 64 + 1 + 400 + 1 + 12 + 8 = 491 bytes, within LMDB's 511.
+"""
+
+from __future__ import annotations
+
+from sadik_causality import Dot
+from sadik_hashing import token_of
+from sadik_machine import NODE_ID_BYTES, NodeId
+
+__all__ = [
+    "BIRTHS_ROW",
+    "DATA_RANGE",
+    "HINTS_RANGE",
+    "SAVED_RANGE",
+    "Key",
+    "hint_row",
+    "hint_slot_range",
+    "index_key",
+    "index_range",
+    "index_row",
+    "parse_hint_row",
+]
+
+BIRTHS_ROW = b"B"
+
+SAVED_RANGE = (b"B", b"C")
+"""The rows that the engine wants at construction: few and small."""
+
+HINTS_RANGE = (b"H", b"I")
+
+DATA_RANGE = (b"O", b"P")
+
+_TOKEN_PREFIX_BYTES = 4
+
+
+class Key:
+    """One object's name with what is derived from it, made once a request.
+
+    Two are equal if bucket and key are; ``token`` is the unsigned 64-bit place on the ring.
+    """
+
+    __slots__ = ("bucket", "key", "name", "record_row", "token")
+
+    def __init__(self, bucket: str, key: bytes) -> None:
+        self.bucket = bucket
+        self.key = key
+        self.token = token_of(bucket, key)
+        self.name = bucket.encode() + b"\0" + key
+        self.record_row = b"O" + (self.token >> 32).to_bytes(_TOKEN_PREFIX_BYTES, "big") + self.name
+
+    @classmethod
+    def of_name(cls, name: bytes) -> Key:
+        """The key of ``bucket 0 key``; ValueError where there is no zero byte."""
+        bucket, zero, key = name.partition(b"\0")
+        if not zero:
+            raise ValueError("a name is a bucket, a zero byte and a key")
+        return cls(bucket.decode(), key)
+
+    def value_row(self, dot: Dot) -> bytes:
+        """The row of one large version's value."""
+        actor, counter = dot
+        return b"V" + self.record_row[1:] + b"\0" + actor + counter.to_bytes(8, "big")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"Key({self.bucket!r}, {self.key!r})"
+
+
+def hint_row(slot: NodeId, key: Key) -> bytes:
+    """The note that owner ``slot`` lacks the present state of ``key``."""
+    return b"H" + slot + key.name
+
+
+def hint_slot_range(slot: NodeId) -> tuple[bytes, bytes]:
+    """The range of all notes for one owner."""
+    return b"H" + slot, _after_prefix(b"H" + slot)
+
+
+def parse_hint_row(row: bytes) -> tuple[NodeId, Key]:
+    """The owner slot and the key of a note's row key."""
+    end = 1 + NODE_ID_BYTES
+    return NodeId(row[1:end]), Key.of_name(row[end:])
+
+
+def index_row(key: Key) -> bytes:
+    """The row by which a listing finds ``key``."""
+    return b"K" + key.name
+
+
+def index_range(bucket: str, prefix: bytes, after: bytes | None) -> tuple[bytes, bytes]:
+    """The index rows of a bucket's keys that start with ``prefix`` and lie after ``after``."""
+    head = b"K" + bucket.encode() + b"\0"
+    start = head + prefix
+    if after is not None:
+        start = max(start, head + after + b"\0")
+    return start, _after_prefix(head + prefix)
+
+
+def index_key(row: bytes) -> Key:
+    """The key of an index row."""
+    return Key.of_name(row[1:])
+
+
+def _after_prefix(prefix: bytes) -> bytes:
+    """The least byte string above all that start with ``prefix``."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1])

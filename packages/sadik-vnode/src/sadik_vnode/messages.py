@@ -1,0 +1,227 @@
+"""What nodes say to each other about data.
+
+Every message that touches a key bears the epoch of the key's partition register as its sender
+knows it. ``request`` is the sender's request id; an answer carries it back. A version travels as
+`sadik_vnode.version.PlainVersion`, a context in its plain form.
+
+A `ReplicaWrite` is always a merge: a client's new version, a hint, or a read repair.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from attrs import define
+
+from sadik_machine import MessageRange
+from sadik_vnode.version import PlainVersion
+
+__all__ = [
+    "MESSAGES",
+    "Body",
+    "FetchBody",
+    "ForwardWrite",
+    "ForwardWriteAnswer",
+    "HintCounts",
+    "HintCountsAsked",
+    "Inspect",
+    "Inspection",
+    "KeysScanned",
+    "ReplicaAck",
+    "ReplicaRead",
+    "ReplicaState",
+    "ReplicaWrite",
+    "ScanKeys",
+    "Status",
+]
+
+MESSAGES = MessageRange("vnode", 100, 199)
+
+
+class Status(enum.IntEnum):
+    """How a replica answers. Unknown values of later versions are treated as FAILED."""
+
+    OK = 0
+    NEWER_EPOCH = 1
+    """The replica knows a newer register, which the answer carries; nothing was done."""
+    FULL = 2
+    """The replica's disk is full; nothing was stored."""
+    FAILED = 3
+    """The replica could not read or store; nothing was acknowledged."""
+    HINTS_FULL = 4
+    """A fallback is at its bound for hint notes; nothing was stored."""
+    NOT_READY = 5
+    """The replica has no ring yet, or is sealed; nothing was done."""
+
+
+@MESSAGES.message(100)
+@define(slots=True)
+class ReplicaWrite:
+    """Merge these versions and this context into the key's record, durably, for owner ``slot``.
+
+    Where ``slot`` is not the receiver, the receiver stands in for it and keeps a hint note.
+    """
+
+    request: int
+    epoch: int
+    bucket: str
+    key: bytes
+    slot: bytes
+    versions: tuple[PlainVersion, ...]
+    context: object
+    timestamp: int
+
+
+@MESSAGES.message(101)
+@define(slots=True)
+class ReplicaAck:
+    """The outcome of a `ReplicaWrite`. ``newer`` is (epoch, owners) with `Status.NEWER_EPOCH`."""
+
+    request: int
+    slot: bytes
+    status: int
+    durable: bool
+    newer: tuple[int, tuple[bytes, ...]] | None = None
+
+
+@MESSAGES.message(102)
+@define(slots=True)
+class ReplicaRead:
+    """What do you hold of this key? Bodies are left out where they are not wanted."""
+
+    request: int
+    epoch: int
+    bucket: str
+    key: bytes
+    bodies: bool
+
+
+@MESSAGES.message(103)
+@define(slots=True)
+class ReplicaState:
+    """What the replica holds, from disk. Large bodies are left out: `FetchBody` asks for one."""
+
+    request: int
+    status: int
+    versions: tuple[PlainVersion, ...]
+    context: object
+    newer: tuple[int, tuple[bytes, ...]] | None = None
+
+
+@MESSAGES.message(104)
+@define(slots=True)
+class FetchBody:
+    """Send the body of this one version."""
+
+    request: int
+    bucket: str
+    key: bytes
+    actor: bytes
+    counter: int
+
+
+@MESSAGES.message(105)
+@define(slots=True)
+class Body:
+    """The body asked for, or None where the version is not (or no longer) held."""
+
+    request: int
+    actor: bytes
+    counter: int
+    body: bytes | None
+
+
+@MESSAGES.message(106)
+@define(slots=True)
+class ForwardWrite:
+    """Coordinate this client's write. ``value`` None is a delete.
+
+    ``quorums`` are r, w, pw, dw as the client gave them. ``attempt`` is 0 for the first try.
+    """
+
+    request: int
+    bucket: str
+    key: bytes
+    value: bytes | None
+    content_type: str | None
+    meta: tuple[tuple[str, str], ...]
+    context: str | None
+    quorums: tuple[int | str | None, ...]
+    sloppy: bool
+    timeout_ns: int
+    trace: str = ""
+
+
+@MESSAGES.message(107)
+@define(slots=True)
+class ForwardWriteAnswer:
+    """What the coordinator made of it: ``kind`` and ``fields`` as `sadik_vnode.forwarding` has."""
+
+    request: int
+    kind: int
+    fields: tuple[object, ...]
+
+
+@MESSAGES.message(108)
+@define(slots=True)
+class ScanKeys:
+    """A chunk of the keys that you own in a bucket, with their live dots and contexts."""
+
+    request: int
+    bucket: str
+    prefix: bytes
+    after: bytes | None
+    limit: int
+
+
+@MESSAGES.message(109)
+@define(slots=True)
+class KeysScanned:
+    """Entries ``(key, context, ((actor, counter, deleted), …))`` in key order.
+
+    ``upto`` is None at the end of the bucket; else all keys up to and including it are covered.
+    """
+
+    request: int
+    status: int
+    entries: tuple[tuple[bytes, object, tuple[tuple[bytes, int, bool], ...]], ...]
+    upto: bytes | None
+
+
+@MESSAGES.message(110)
+@define(slots=True)
+class Inspect:
+    """For people: what do you hold of this key, and for whom do hints of it wait with you?"""
+
+    request: int
+    bucket: str
+    key: bytes
+
+
+@MESSAGES.message(111)
+@define(slots=True)
+class Inspection:
+    """Versions without bodies, the context, and the owner slots that hints wait for."""
+
+    request: int
+    status: int
+    versions: tuple[PlainVersion, ...]
+    context: object
+    hints: tuple[bytes, ...]
+
+
+@MESSAGES.message(112)
+@define(slots=True)
+class HintCountsAsked:
+    """How many hint notes wait with you, and for whom?"""
+
+    request: int
+
+
+@MESSAGES.message(113)
+@define(slots=True)
+class HintCounts:
+    """Per owner slot: notes and their bytes."""
+
+    request: int
+    slots: tuple[tuple[bytes, int, int], ...]

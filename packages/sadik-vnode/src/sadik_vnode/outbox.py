@@ -1,0 +1,111 @@
+"""What a step wants, gathered; and what to do when the host reports how it went.
+
+Parts of the engine ask for loads and stores here and hand over two functions: one for the outcome,
+one for the failure. The host knows tickets only. A continuation is called in a later step,
+never within the call that asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sadik_machine import (
+    Announce,
+    Batch,
+    Effect,
+    FailureReason,
+    Load,
+    NodeId,
+    Query,
+    Reply,
+    RequestId,
+    Send,
+    Store,
+    Ticket,
+)
+
+__all__ = ["OnFailed", "OnLoaded", "OnStored", "Outbox"]
+
+OnLoaded = Callable[[Any], None]
+OnStored = Callable[[], None]
+OnFailed = Callable[[FailureReason], None]
+
+
+class Outbox:
+    """Effects of the present step, in order, and the continuations that wait for tickets.
+
+    ``now`` is the time of the present step.
+    """
+
+    __slots__ = ("_effects", "_loads", "_stores", "_ticket", "now")
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._effects: list[Effect] = []
+        self._ticket = 0
+        self._loads: dict[Ticket, tuple[OnLoaded, OnFailed]] = {}
+        self._stores: dict[Ticket, tuple[OnStored | None, OnFailed]] = {}
+
+    @property
+    def stores_pending(self) -> int:
+        """Stores that are neither on disk nor failed."""
+        return len(self._stores)
+
+    def take(self) -> list[Effect]:
+        """The effects since the last call."""
+        effects = self._effects
+        self._effects = []
+        return effects
+
+    def send(self, to: NodeId, message: object) -> None:
+        """Want ``message`` sent now."""
+        self._effects.append(Send(to, message))
+
+    def reply(self, request_id: RequestId, result: object) -> None:
+        """Answer a client's request."""
+        self._effects.append(Reply(request_id, result))
+
+    def announce(self, news: object) -> None:
+        """Tell the other machines and the host."""
+        self._effects.append(Announce(news))
+
+    def perform(self, effects: Sequence[Effect]) -> None:
+        """Want effects now that were made to wait for a store which is not needed after all."""
+        self._effects.extend(effects)
+
+    def load(self, query: Query, done: OnLoaded, failed: OnFailed) -> None:
+        """Read rows; ``done`` gets what the query's documentation says."""
+        self._ticket += 1
+        ticket = Ticket(self._ticket)
+        self._loads[ticket] = (done, failed)
+        self._effects.append(Load(ticket, query))
+
+    def store(
+        self, batch: Batch, then: Sequence[Effect], done: OnStored | None, failed: OnFailed
+    ) -> None:
+        """Write rows; ``then`` is performed, and after it ``done`` called, once they are on disk.
+
+        An empty batch waits for all that was stored before it.
+        """
+        self._ticket += 1
+        ticket = Ticket(self._ticket)
+        self._stores[ticket] = (done, failed)
+        self._effects.append(Store(ticket, batch, then))
+
+    def loaded(self, ticket: Ticket, value: Any) -> None:
+        """The host's answer to a load."""
+        done, _ = self._loads.pop(ticket)
+        done(value)
+
+    def stored(self, ticket: Ticket) -> None:
+        """The host's answer to a store."""
+        done, _ = self._stores.pop(ticket)
+        if done is not None:
+            done()
+
+    def failed(self, ticket: Ticket, reason: FailureReason) -> None:
+        """The host could not load or store."""
+        load = self._loads.pop(ticket, None)
+        failed = load[1] if load is not None else self._stores.pop(ticket)[1]
+        failed(reason)

@@ -1,0 +1,101 @@
+"""Where a key's replicas are, and who of them is believed to answer.
+
+Owners come from the ring's registers. After them come the fallbacks: every other live member in
+a deterministic order that considers zones. What is believed of a peer is local and decides only
+whom to ask; it never moves data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sadik_hashing import preference_list
+from sadik_machine import NodeId
+from sadik_members import Liveness, Member, MemberState, Register, Ring
+from sadik_vnode.keyspace import Key
+
+__all__ = ["Placement"]
+
+
+class Placement:
+    """The ring, the members and their liveness, as one node sees them now."""
+
+    def __init__(self, self_id: NodeId) -> None:
+        self.self_id = self_id
+        self.ring: Ring | None = None
+        self.members: Mapping[NodeId, Member] = {}
+        self._liveness: dict[NodeId, Liveness] = {}
+        self._shift = 0
+        self._fallbacks: dict[int, list[NodeId]] = {}
+
+    def set_ring(self, ring: Ring) -> None:
+        """Adopt a ring as a whole."""
+        self.ring = ring
+        self._shift = 65 - ring.partitions.bit_length()
+        self._fallbacks.clear()
+
+    def set_members(self, members: Mapping[NodeId, Member]) -> None:
+        """Adopt a member table."""
+        self.members = members
+        self._fallbacks.clear()
+
+    def set_liveness(self, peer: NodeId, liveness: Liveness) -> None:
+        """Believe ``liveness`` of a peer."""
+        self._liveness[peer] = liveness
+
+    def liveness(self, node: NodeId) -> Liveness:
+        """What is believed of ``node``; always UP of oneself."""
+        if node == self.self_id:
+            return Liveness.UP
+        return self._liveness.get(node, Liveness.UNKNOWN)
+
+    def is_routable(self, node: NodeId) -> bool:
+        """Whether requests are sent to ``node``: not suspected, not down, not departed."""
+        return node == self.self_id or (
+            self._liveness.get(node, Liveness.UNKNOWN).is_routable and node in self.members
+        )
+
+    def is_member(self, node: NodeId) -> bool:
+        """Whether ``node`` is a member that has not left."""
+        member = self.members.get(node)
+        return member is not None and member.state is not MemberState.LEFT
+
+    def partition(self, key: Key) -> int:
+        """The partition of a key. Only with a ring."""
+        return key.token >> self._shift
+
+    def register(self, partition: int) -> Register:
+        """The newest decided register of a partition that this node knows. Only with a ring."""
+        assert self.ring is not None, "a node without a ring takes no requests"
+        return self.ring.registers[partition]
+
+    def fallbacks(self, partition: int) -> list[NodeId]:
+        """Every member that is not an owner and has not left, in the partition's own order."""
+        found = self._fallbacks.get(partition)
+        if found is None:
+            owners = self.register(partition).owners
+            members = [m for m in self.members.values() if m.state is not MemberState.LEFT]
+            present = [m.id for m in members]
+            listed = preference_list(
+                [owner for owner in owners if owner in present], members, partition
+            )
+            found = [NodeId(node) for node in listed if node not in owners]
+            self._fallbacks[partition] = found
+        return found
+
+    def live_fallbacks(self, partition: int) -> list[NodeId]:
+        """The fallbacks that are routable, in order."""
+        return [node for node in self.fallbacks(partition) if self.is_routable(node)]
+
+    def stand_ins(self, partition: int, *, sloppy: bool) -> list[tuple[NodeId, NodeId | None]]:
+        """For each owner slot in order, the node to ask: the owner, a fallback, or None.
+
+        A fallback stands in for one slot only, so no node is asked twice for a request.
+        """
+        owners = self.register(partition).owners
+        if all(map(self.is_routable, owners)):
+            return [(owner, owner) for owner in owners]
+        spare = iter(self.live_fallbacks(partition) if sloppy else ())
+        return [
+            (owner, owner if self.is_routable(owner) else next(spare, None)) for owner in owners
+        ]

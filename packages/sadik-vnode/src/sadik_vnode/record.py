@@ -1,0 +1,156 @@
+"""The one record of a key on a node: its causal container, and who counts here.
+
+A record holds every live version, tombstones included, the causal context, and the actor under
+which this node makes dots on this record. That actor is local: it is never sent and never
+hashed, and a node that lost the record starts a new one, so no dot is ever made twice.
+
+On disk: 8 bytes of blake3 over the rest, then a CBOR array ``[format, own actor, context,
+versions]`` with versions as ``[actor, counter, head, body or null, size]``. A body longer
+than `INLINE_BYTES_MAX` lies in a row of its own, so that a new sibling does not rewrite it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from sadik_causality import EMPTY, Container, Context, ContextError, Dot
+from sadik_hashing import BLAKE3
+from sadik_machine import PlainError, decode_plain, encode_plain
+from sadik_vnode.keyspace import Key
+from sadik_vnode.version import MalformedVersion, Version, version_from_plain
+
+__all__ = ["INLINE_BYTES_MAX", "DamagedRecord", "Record", "Rows", "open_value", "seal_value"]
+
+INLINE_BYTES_MAX: Final = 32 * 1024
+"""A longer body gets a row of its own."""
+
+_FORMAT: Final = 1
+_SUM_BYTES: Final = 8
+
+Rows = list[tuple[bytes, bytes | None]]
+
+
+class DamagedRecord(ValueError):  # noqa: N818 - names what was found, not an error of ours
+    """What was read from the store is not what was written: report it, never serve it."""
+
+
+class Record:
+    """An immutable value. ``own_actor`` is empty until this node makes a dot on the record."""
+
+    __slots__ = ("container", "own_actor")
+
+    def __init__(self, container: Container[Version], own_actor: bytes = b"") -> None:
+        self.container: Final = container
+        self.own_actor: Final = own_actor
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether nothing is known of the key: no record is stored."""
+        return not self.container.context
+
+    def lost_tail(self, seen: Context) -> bool:
+        """Whether ``seen`` covers a dot of our own actor that this record knows nothing of.
+
+        Then a tail of this record was lost, and counting on under the same actor would make a
+        dot twice.
+        """
+        own = self.own_actor
+        return bool(own) and seen.counter(own) > self.container.context.counter(own)
+
+    def encode(self) -> bytes:
+        """The bytes of the record's row."""
+        container = self.container
+        versions = [
+            (actor, counter, version.head, _inline(version), version.size)
+            for (actor, counter), version in sorted(container.versions.items())
+        ]
+        data = encode_plain((_FORMAT, self.own_actor, container.context.to_plain(), versions))
+        return _sum(data) + data
+
+    @classmethod
+    def decode(cls, row: bytes | None) -> Record:
+        """The record of a row, or the absent one for None; `DamagedRecord` where it is none."""
+        if row is None:
+            return ABSENT
+        data = row[_SUM_BYTES:]
+        if _sum(data) != row[:_SUM_BYTES]:
+            raise DamagedRecord("a record's checksum does not match")
+        try:
+            plain = decode_plain(data)
+            if plain[0] != _FORMAT:
+                raise DamagedRecord(f"a record of format {plain[0]}; this version reads {_FORMAT}")
+            _, own_actor, context, versions = plain[:4]
+            container = Container.checked(
+                dict(map(version_from_plain, versions)), Context.from_plain(context)
+            )
+        except (PlainError, ContextError, MalformedVersion, ValueError, TypeError) as error:
+            raise DamagedRecord(f"a record does not decode: {error}") from error
+        return cls(container, own_actor)
+
+    def rows(self, key: Key, before: Record) -> Rows:
+        """The rows that turn the stored ``before`` into this record.
+
+        Large bodies are in hand for versions that ``before`` lacks; those that it has stay put.
+        """
+        rows: Rows = [(key.record_row, self.encode())]
+        old = before.container.versions
+        new = self.container.versions
+        for dot, version in new.items():
+            if dot not in old and version.size > INLINE_BYTES_MAX:
+                assert version.body is not None, "a new version comes with its body"
+                rows.append((key.value_row(dot), seal_value(version.body)))
+        rows.extend(
+            (key.value_row(dot), None)
+            for dot, version in old.items()
+            if dot not in new and version.size > INLINE_BYTES_MAX
+        )
+        return rows
+
+    def without_large_bodies(self) -> Record:
+        """The same record as it would come back from disk: large bodies left in their rows."""
+        versions = self.container.versions
+        if all(v.size <= INLINE_BYTES_MAX or v.body is None for v in versions.values()):
+            return self
+        lean = {dot: Version(v.head, _inline(v), v.size) for dot, v in versions.items()}
+        return Record(Container(lean, self.container.context), self.own_actor)
+
+    def with_bodies(self, bodies: Mapping[Dot, bytes]) -> Record:
+        """The same record with these bodies in hand."""
+        versions = {
+            dot: Version(v.head, bodies.get(dot, v.body), v.size)
+            for dot, v in self.container.versions.items()
+        }
+        return Record(Container(versions, self.container.context), self.own_actor)
+
+    def bodies_outside(self) -> Iterator[tuple[Dot, Version]]:
+        """The versions whose bodies lie in rows of their own, by dot."""
+        for dot, version in sorted(self.container.versions.items()):
+            if version.body is None:
+                yield dot, version
+
+
+ABSENT: Final = Record(Container({}, EMPTY))
+
+
+def seal_value(body: bytes) -> bytes:
+    """The bytes of a large value's row."""
+    return _sum(body) + body
+
+
+def open_value(row: bytes | None) -> bytes:
+    """The body of a large value's row; `DamagedRecord` where it is missing or damaged."""
+    if row is None:
+        raise DamagedRecord("a large value's row is missing")
+    body = row[_SUM_BYTES:]
+    if _sum(body) != row[:_SUM_BYTES]:
+        raise DamagedRecord("a large value's checksum does not match")
+    return body
+
+
+def _inline(version: Version) -> bytes | None:
+    return version.body if version.size <= INLINE_BYTES_MAX else None
+
+
+def _sum(data: bytes) -> bytes:
+    return BLAKE3.digest(data, _SUM_BYTES)

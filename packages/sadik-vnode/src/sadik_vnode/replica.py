@@ -1,0 +1,285 @@
+"""This node's own records: every read and every update of a key, one after another.
+
+An update loads the record, changes it and stores it, atomically per key: while a store is under
+way the next update of the key builds on its pending state, not on the disk. A read never shows
+a pending state: it waits, behind an empty store, until that state is on disk. When a store
+fails, every pending state built on it is dropped with it and the next operation loads from disk.
+
+Applying is always merging, so a write that comes twice, late, or by three ways at once is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from attrs import define
+
+from sadik_causality import Container, Dot
+from sadik_machine import Effect, FailureReason, GetRows
+from sadik_vnode.births import Births
+from sadik_vnode.counters import Counters
+from sadik_vnode.keyspace import Key, index_row
+from sadik_vnode.outbox import OnFailed, OnStored, Outbox
+from sadik_vnode.record import ABSENT, DamagedRecord, Record, Rows, open_value
+from sadik_vnode.version import Version
+
+__all__ = ["Change", "MakeChange", "Replica"]
+
+
+@define(slots=True)
+class Change:
+    """What an update does: the new record, further rows of the same batch, what waits for it.
+
+    A record that is the same object as before, without rows, changes nothing: ``then`` is
+    performed as soon as the present state is on disk.
+    """
+
+    record: Record
+    rows: Rows
+    then: Sequence[Effect]
+
+
+MakeChange = Callable[[Record], Change | None]
+"""Decides on the present record, pending changes included. None: nothing is to be done."""
+
+
+class _KeyState:
+    """A key that is being updated. ``record`` is None while it is being loaded."""
+
+    __slots__ = ("record", "stores", "waiting")
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+        self.stores = 0
+        self.waiting: list[tuple[MakeChange, OnStored | None, OnFailed]] = []
+
+
+class Replica:
+    """The records of one node."""
+
+    def __init__(self, outbox: Outbox, births: Births, counters: Counters) -> None:
+        self._outbox: Final = outbox
+        self._births: Final = births
+        self._counters: Final = counters
+        self._states: dict[Key, _KeyState] = {}
+        self.has_written = False
+        """Whether any record was ever stored, or tried to be, since the start."""
+
+    @property
+    def keys_pending(self) -> int:
+        """How many keys are being updated."""
+        return len(self._states)
+
+    def read(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
+        """Give the record as it is on disk; bodies in rows of their own are left there."""
+        state = self._states.get(key)
+        if state is not None and state.record is not None and state.stores:
+            record = state.record
+            self._outbox.store((), (), lambda: done(record), lambda _: self.read(key, done, failed))
+            return
+        self._load(key, done, failed)
+
+    def read_many(
+        self, keys: Sequence[Key], done: Callable[[list[Record]], None], failed: OnFailed
+    ) -> None:
+        """Give many records at once, as they are on disk; a damaged one counts as absent."""
+
+        def load() -> None:
+            self._outbox.load(GetRows([key.record_row for key in keys]), loaded, failed)
+
+        def loaded(rows: list[bytes | None]) -> None:
+            records = [self._decoded_or_absent(row) for row in rows]
+            if any(key in self._states for key in keys):
+                # A load sees stores that are under way: show it once those are on disk.
+                self._outbox.store((), (), lambda: done(records), lambda _: load())
+            else:
+                done(records)
+
+        load()
+
+    def read_bodies(
+        self,
+        key: Key,
+        dots: Sequence[Dot],
+        done: Callable[[dict[Dot, bytes]], None],
+        failed: OnFailed,
+    ) -> None:
+        """Give the bodies of versions that lie in rows of their own.
+
+        One that was replaced meanwhile is absent from the answer.
+        """
+
+        def loaded(rows: list[bytes | None]) -> None:
+            bodies: dict[Dot, bytes] = {}
+            try:
+                for dot, row in zip(dots, rows, strict=True):
+                    if row is not None:
+                        bodies[dot] = open_value(row)
+            except DamagedRecord:
+                self._counters.damaged_records += 1
+                failed(FailureReason.DAMAGED)
+                return
+            done(bodies)
+
+        self._outbox.load(GetRows([key.value_row(dot) for dot in dots]), loaded, failed)
+
+    def read_whole(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
+        """Give the record as it is on disk, with all bodies."""
+
+        def read(record: Record) -> None:
+            outside = [dot for dot, _ in record.bodies_outside()]
+            if not outside:
+                done(record)
+                return
+
+            def with_bodies(bodies: dict[Dot, bytes]) -> None:
+                if len(bodies) < len(outside):
+                    self.read_whole(key, done, failed)  # a version was replaced meanwhile
+                else:
+                    done(record.with_bodies(bodies))
+
+            self.read_bodies(key, outside, with_bodies, failed)
+
+        self.read(key, read, failed)
+
+    def update(self, key: Key, make: MakeChange, done: OnStored | None, failed: OnFailed) -> None:
+        """Change a record. ``make`` is called once, with the state that the change builds on.
+
+        ``done`` is called when the change is on disk; neither ``done`` nor ``failed`` is
+        where ``make`` returns None.
+        """
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = _KeyState()
+            state.waiting.append((make, done, failed))
+            self._load_for_update(key, state)
+        elif state.record is None:
+            state.waiting.append((make, done, failed))
+        else:
+            self._apply(key, state, make, done, failed)
+
+    def merge(
+        self,
+        key: Key,
+        incoming: Container[Version],
+        rows: Callable[[], Rows | None],
+        then: Sequence[Effect],
+        done: OnStored | None,
+        failed: OnFailed,
+    ) -> None:
+        """Merge versions into the record.
+
+        ``rows`` gives further rows of the batch (a hint note), or None to give the change up.
+        """
+
+        def make(before: Record) -> Change | None:
+            extra = rows()
+            if extra is None:
+                return None
+            merged = before.container.merge(incoming)
+            own = before.own_actor
+            if before.lost_tail(incoming.context):
+                self._counters.lost_tails += 1
+                own = b""
+            elif merged is before.container:
+                return Change(before, extra, then)
+            return Change(Record(merged, own), extra, then)
+
+        self.update(key, make, done, failed)
+
+    def next_dot(self, record: Record) -> tuple[Dot, Rows]:
+        """A dot that was never made before, for a write on top of ``record``.
+
+        The rows must be in the batch that stores it.
+        """
+        own = record.own_actor
+        if own and self._births.is_of_this_instance(own):
+            return (own, record.container.context.counter(own) + 1), []
+        actor, rows = self._births.draw()
+        return (actor, 1), rows
+
+    def _decoded_or_absent(self, row: bytes | None) -> Record:
+        try:
+            return Record.decode(row)
+        except DamagedRecord:
+            self._counters.damaged_records += 1
+            return ABSENT
+
+    def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
+        def loaded(rows: list[bytes | None]) -> None:
+            try:
+                record = Record.decode(rows[0])
+            except DamagedRecord:
+                self._counters.damaged_records += 1
+                failed(FailureReason.DAMAGED)
+                return
+            done(record)
+
+        self._outbox.load(GetRows((key.record_row,)), loaded, failed)
+
+    def _load_for_update(self, key: Key, state: _KeyState) -> None:
+        def loaded(record: Record) -> None:
+            state.record = record
+            waiting, state.waiting = state.waiting, []
+            for make, done, failed in waiting:
+                if self._states.get(key) is state:
+                    self._apply(key, state, make, done, failed)
+                else:
+                    self.update(key, make, done, failed)
+
+        def failed(reason: FailureReason) -> None:
+            del self._states[key]
+            for _, _, on_failed in state.waiting:
+                on_failed(reason)
+
+        self._load(key, loaded, failed)
+
+    def _apply(
+        self,
+        key: Key,
+        state: _KeyState,
+        make: MakeChange,
+        done: OnStored | None,
+        failed: OnFailed,
+    ) -> None:
+        before = state.record
+        assert before is not None, "a change builds on a loaded record"
+        change = make(before)
+        if change is None:
+            self._release(key, state)
+            return
+        rows = change.rows
+        if change.record is not before:
+            self.has_written = True
+            rows = rows + change.record.rows(key, before)
+            if before.is_absent:
+                rows.append((index_row(key), b""))
+            state.record = change.record.without_large_bodies()
+        elif not rows and not state.stores:
+            self._outbox.perform(change.then)
+            self._release(key, state)
+            if done is not None:
+                done()
+            return
+
+        state.stores += 1
+
+        def stored() -> None:
+            state.stores -= 1
+            self._release(key, state)
+            if done is not None:
+                done()
+
+        def store_failed(reason: FailureReason) -> None:
+            # All that was built on this state fails with it, so nobody may build on it again.
+            if self._states.get(key) is state:
+                del self._states[key]
+            self._births.reservation_failed()
+            failed(reason)
+
+        self._outbox.store(rows, change.then, stored, store_failed)
+
+    def _release(self, key: Key, state: _KeyState) -> None:
+        if not state.stores and not state.waiting and self._states.get(key) is state:
+            del self._states[key]

@@ -1,0 +1,363 @@
+"""What a client of a node may ask, and what it may be told.
+
+A front end (HTTP today) turns its protocol into these requests and these results into its
+answers; nothing here knows of any. Requests are validated by type, size and alphabet in
+the front end; what depends on the cluster (an R above the owners that there are) is judged here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+
+from attrs import Factory, define, frozen
+
+from sadik_machine import NodeId
+
+__all__ = [
+    "BucketList",
+    "BucketProperties",
+    "BucketReset",
+    "BucketResult",
+    "BucketSet",
+    "BucketShow",
+    "BucketsResult",
+    "Delete",
+    "Explain",
+    "ExplainReplica",
+    "ExplainResult",
+    "ExplainVersion",
+    "Found",
+    "Get",
+    "Hints",
+    "HintsResult",
+    "ListKeys",
+    "ListResult",
+    "Missing",
+    "Outcome",
+    "Put",
+    "Quorum",
+    "Refusal",
+    "Refused",
+    "Request",
+    "Result",
+    "Tally",
+    "Unavailable",
+    "VersionView",
+    "Written",
+]
+
+Quorum = int | str | None
+"""A count of owner slots, ``"one"``, ``"quorum"``, ``"all"``, or None for the bucket's own."""
+
+
+@define(slots=True)
+class Get:
+    """Read one object. ``timeout_ns`` bounds the whole request."""
+
+    bucket: str
+    key: bytes
+    timeout_ns: int
+    r: Quorum = None
+    pr: Quorum = None
+    sloppy: bool = True
+    trace: str = ""
+    """The Sadik-Request-Id, for logs on every node that the request touches."""
+
+
+@define(slots=True)
+class Put:
+    """Write one version. ``context`` is the client's token, or None for a blind write."""
+
+    bucket: str
+    key: bytes
+    value: bytes
+    timeout_ns: int
+    content_type: str | None = None
+    meta: tuple[tuple[str, str], ...] = ()
+    context: str | None = None
+    w: Quorum = None
+    pw: Quorum = None
+    dw: Quorum = None
+    sloppy: bool = True
+    trace: str = ""
+
+
+@define(slots=True)
+class Delete:
+    """Write a version without a value over what ``context`` covers, or over what R replicas hold.
+
+    The `r` of a delete is for that read alone.
+    """
+
+    bucket: str
+    key: bytes
+    timeout_ns: int
+    context: str | None = None
+    r: Quorum = None
+    w: Quorum = None
+    pw: Quorum = None
+    dw: Quorum = None
+    sloppy: bool = True
+    trace: str = ""
+
+
+@define(slots=True)
+class ListKeys:
+    """One page of the live keys of a bucket in byte order, after ``after`` (exclusive)."""
+
+    bucket: str
+    prefix: bytes
+    after: bytes | None
+    limit: int
+    timeout_ns: int
+    trace: str = ""
+
+
+@define(slots=True)
+class Explain:
+    """Where a key lives, what each replica holds, and why one is behind."""
+
+    bucket: str
+    key: bytes
+    timeout_ns: int
+
+
+@define(slots=True)
+class BucketShow:
+    """The properties of one bucket."""
+
+    bucket: str
+
+
+@define(slots=True)
+class BucketSet:
+    """Merge ``changes`` (validated names and values) into a bucket's properties."""
+
+    bucket: str
+    changes: Mapping[str, object]
+
+
+@define(slots=True)
+class BucketReset:
+    """Give a bucket the default properties again; its data stay."""
+
+    bucket: str
+
+
+@define(slots=True)
+class BucketList:
+    """The buckets that have properties of their own."""
+
+
+@define(slots=True)
+class Hints:
+    """How many hints wait on this node, and for whom."""
+
+
+Request = (
+    Get | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset | BucketList
+    | Hints
+)  # fmt: skip
+
+
+@frozen
+class BucketProperties:
+    """What a bucket's requests use where they say nothing themselves.
+
+    ``conflict`` is ``siblings``; ``blind_writes`` one of ``replace``, ``sibling``, ``refuse``.
+    ``value_bytes`` None means the node's ``limits.value_bytes``.
+    """
+
+    r: int | str = "quorum"
+    w: int | str = "quorum"
+    pr: int | str = 0
+    pw: int | str = 0
+    dw: int | str = 0
+    conflict: str = "siblings"
+    blind_writes: str = "replace"
+    ttl_seconds: int | None = None
+    value_bytes: int | None = None
+
+
+@define(slots=True)
+class Tally:
+    """Distinct owner slots: what was needed and what was got.
+
+    For writes ``got`` counts acknowledgements, ``durable`` those from a durable store,
+    ``primaries`` those of owners themselves, ``hinted`` those of fallbacks. For reads ``durable``
+    and ``hinted`` are 0.
+    """
+
+    needed: int
+    got: int
+    durable: int
+    primaries: int
+    hinted: int
+
+
+@define(slots=True)
+class VersionView:
+    """One live version as a client sees it. ``timestamp`` is hybrid; ``etag`` unquoted."""
+
+    value: bytes
+    content_type: str
+    meta: tuple[tuple[str, str], ...]
+    timestamp: int
+    etag: str
+
+
+@define(slots=True)
+class Found:
+    """One version, or several siblings, in the order of their dots."""
+
+    versions: list[VersionView]
+    context: str
+    etag: str
+    """Of the whole sibling set."""
+    tally: Tally
+    coordinator: NodeId
+
+
+@define(slots=True)
+class Missing:
+    """No live version. ``context`` is there when a tombstone was read: the key was deleted.
+
+    The answer to a `Get`, and to a `Delete` that found nothing to delete.
+    """
+
+    context: str | None
+    tally: Tally
+    coordinator: NodeId
+
+
+@define(slots=True)
+class Written:
+    """The write is acknowledged by a quorum. ``etag`` is of the new version on its own."""
+
+    context: str
+    etag: str
+    tally: Tally
+    coordinator: NodeId
+
+
+class Refusal(enum.Enum):
+    """Why a request was refused without regard to who is up. Nothing was applied."""
+
+    BAD_CONTEXT = "bad_context"
+    """400: the token is forged, damaged, or another key's."""
+    BAD_QUORUM = "bad_quorum"
+    """400: above the cluster's replicas, or no number."""
+    BAD_PROPERTIES = "bad_properties"
+    """400: bucket properties that contradict each other or are not known."""
+    CONTEXT_REQUIRED = "context_required"
+    """428: the bucket refuses blind writes."""
+    TOO_MANY_SIBLINGS = "too_many_siblings"
+    """409: the write would add one beyond the cap."""
+    VALUE_TOO_LARGE = "value_too_large"
+    """413: above the bucket's ``value_bytes``."""
+    DISK_FULL = "disk_full"
+    """507: the coordinator's disk is full; nothing was applied."""
+    OVERLOADED = "overloaded"
+    """503 with Retry-After: a queue of this node is at its bound; nothing was applied."""
+
+
+@define(slots=True)
+class Refused:
+    """A typed refusal; ``detail`` says what was wrong and what is accepted."""
+
+    refusal: Refusal
+    detail: str
+
+
+class Outcome(enum.Enum):
+    """Whether an unsuccessful write may have been applied."""
+
+    NOT_APPLIED = "not_applied"
+    """503: provably nowhere, and it never will be."""
+    INDETERMINATE = "indeterminate"
+    """504: some replica may have it, or may get it yet."""
+
+
+@define(slots=True)
+class Unavailable:
+    """A quorum was not reachable, or not in time. Reads are always NOT_APPLIED or, late, a 504."""
+
+    outcome: Outcome
+    detail: str
+    tally: Tally
+    retry_after_s: int = 1
+
+
+@define(slots=True)
+class ListResult:
+    """Keys in byte order; ``next`` is what to pass as ``after`` for the next page, or None."""
+
+    keys: list[bytes]
+    next: bytes | None
+
+
+@define(slots=True)
+class ExplainVersion:
+    """A version on one replica. ``dot`` is printed as ``<instance>:<birth>:<counter>``."""
+
+    dot: str
+    size_bytes: int
+    deleted: bool
+    timestamp: int
+
+
+@define(slots=True)
+class ExplainReplica:
+    """What one node holds of a key; ``state`` is ok, behind, missing or unreachable."""
+
+    node: NodeId
+    is_owner: bool
+    state: str
+    versions: list[ExplainVersion]
+    behind: bool
+    why: str
+
+
+@define(slots=True)
+class ExplainResult:
+    """Ids are node ids; the front end names them. ``hints`` maps owner slot to waiting nodes."""
+
+    partition: int
+    epoch: int
+    owners: list[NodeId]
+    fallbacks: list[NodeId]
+    replicas: list[ExplainReplica]
+    hints: list[tuple[NodeId, NodeId]] = Factory(list)
+    """Pairs (holder, owner slot) of hint notes that wait for this key."""
+
+
+@define(slots=True)
+class BucketResult:
+    """A bucket's properties, and ``n``, the cluster's replicas."""
+
+    bucket: str
+    properties: BucketProperties
+    n: int
+
+
+@define(slots=True)
+class BucketsResult:
+    """All buckets that have properties of their own, by name."""
+
+    buckets: Sequence[BucketResult]
+
+
+@define(slots=True)
+class HintsResult:
+    """Hint notes that wait on this node: in all, their bytes, and by owner slot."""
+
+    total: int
+    bytes: int
+    by_node: dict[NodeId, int]
+
+
+Result = (
+    Found | Missing | Written | Refused | Unavailable | ListResult | ExplainResult | BucketResult
+    | BucketsResult | HintsResult
+)  # fmt: skip

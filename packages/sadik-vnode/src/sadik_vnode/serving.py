@@ -1,0 +1,204 @@
+"""A replica's side: what a node does for the coordinators of other nodes.
+
+Every answer rests on what is on disk: acknowledgements ride in the store, states are read from
+disk or wait for it. A replica that knows a newer register of the partition answers with that and
+does nothing; one that knows an older one serves, for merging is safe under any register.
+"""
+
+from __future__ import annotations
+
+from sadik_causality import Container, Dot
+from sadik_machine import FailureReason, NodeId, Send
+from sadik_vnode.adoption import newer_of
+from sadik_vnode.coordinator.explaining import Held, inspect, inspection
+from sadik_vnode.coordinator.listing import Entry, scan_keys
+from sadik_vnode.desk import Desk
+from sadik_vnode.hints import NoteCheck
+from sadik_vnode.keyspace import Key
+from sadik_vnode.messages import (
+    Body,
+    FetchBody,
+    HintCounts,
+    HintCountsAsked,
+    Inspect,
+    Inspection,
+    KeysScanned,
+    ReplicaAck,
+    ReplicaRead,
+    ReplicaState,
+    ReplicaWrite,
+    ScanKeys,
+    Status,
+)
+from sadik_vnode.parts import container_from_plain, container_to_plain
+from sadik_vnode.record import Record, Rows
+from sadik_vnode.version import Version
+
+__all__ = ["Serving"]
+
+_STATUS_OF = {FailureReason.FULL: Status.FULL}
+
+_NO_CONTEXT: list[object] = []
+
+
+class Serving:
+    """Answers the messages of other nodes' coordinators."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def write(self, sender: NodeId, message: ReplicaWrite) -> None:
+        """Merge, durably; keep a note where this node stands in for the slot."""
+        desk = self._desk
+        key = Key(message.bucket, message.key)
+        slot = NodeId(message.slot)
+
+        def refuse(status: Status, newer: tuple[int, tuple[bytes, ...]] | None = None) -> None:
+            desk.outbox.send(
+                sender, ReplicaAck(message.request, message.slot, status, False, newer)
+            )
+
+        partition = desk.placement.partition(key)
+        if desk.placement.register(partition).epoch > message.epoch:
+            refuse(Status.NEWER_EPOCH, newer_of(desk, partition))
+            return
+        try:
+            incoming: Container[Version] | None = container_from_plain(
+                message.versions, message.context
+            )
+        except ValueError:
+            incoming = None
+        if incoming is None or any(v.body is None for v in incoming.versions.values()):
+            desk.counters.malformed_messages += 1
+            refuse(Status.FAILED)
+            return
+        desk.clock.adopt(desk.now, message.timestamp)
+        ack = ReplicaAck(message.request, message.slot, Status.OK, desk.config.durable)
+        noted = [slot] if slot != desk.self_id else []
+
+        def merge(check: NoteCheck) -> None:
+            counted: list[NodeId] = []
+
+            def notes() -> Rows | None:
+                rows = desk.hints.rows(noted, key, check)
+                if rows is None:
+                    desk.hints.dropped(1)
+                    refuse(Status.HINTS_FULL)
+                else:
+                    desk.hints.written(noted, key, check)
+                    counted.extend(noted)
+                return rows
+
+            def failed(reason: FailureReason) -> None:
+                desk.hints.note_lost(counted, key, check)
+                refuse(_STATUS_OF.get(reason, Status.FAILED))
+
+            desk.replica.merge(key, incoming, notes, [Send(sender, ack)], None, failed)
+
+        desk.hints.check(noted, key, merge)
+
+    def read(self, sender: NodeId, message: ReplicaRead) -> None:
+        """Tell what is on disk of a key."""
+        desk = self._desk
+        key = Key(message.bucket, message.key)
+        partition = desk.placement.partition(key)
+        if desk.placement.register(partition).epoch > message.epoch:
+            newer = newer_of(desk, partition)
+            self._state(sender, message.request, Status.NEWER_EPOCH, newer)
+            return
+
+        def read(record: Record) -> None:
+            container = record.container
+            small = sum(v.size for v in container.versions.values() if v.body is not None)
+            bodies = message.bodies and small <= desk.config.message_bytes_max
+            desk.outbox.send(
+                sender,
+                ReplicaState(
+                    message.request,
+                    Status.OK,
+                    container_to_plain(container, bodies=bodies),
+                    container.context.to_plain(),
+                ),
+            )
+
+        desk.replica.read(key, read, lambda _: self._state(sender, message.request, Status.FAILED))
+
+    def fetch(self, sender: NodeId, message: FetchBody) -> None:
+        """Send one version's body."""
+        desk = self._desk
+        key = Key(message.bucket, message.key)
+        dot = (message.actor, message.counter)
+
+        def send(body: bytes | None) -> None:
+            desk.outbox.send(sender, Body(message.request, message.actor, message.counter, body))
+
+        def read(record: Record) -> None:
+            version = record.container.versions.get(dot)
+            if version is None or version.body is not None:
+                send(None if version is None else version.body)
+                return
+
+            def fetched(bodies: dict[Dot, bytes]) -> None:
+                send(bodies.get(dot))
+
+            desk.replica.read_bodies(key, [dot], fetched, lambda _: send(None))
+
+        desk.replica.read(key, read, lambda _: send(None))
+
+    def scan(self, sender: NodeId, message: ScanKeys) -> None:
+        """Send a chunk of the keys that this node owns."""
+        desk = self._desk
+
+        def done(entries: list[Entry], upto: bytes | None) -> None:
+            desk.outbox.send(sender, KeysScanned(message.request, Status.OK, tuple(entries), upto))
+
+        def failed(_reason: FailureReason) -> None:
+            desk.outbox.send(sender, KeysScanned(message.request, Status.FAILED, (), None))
+
+        scan_keys(
+            desk, message.bucket, message.prefix, message.after, max(message.limit, 1), done, failed
+        )
+
+    def inspect(self, sender: NodeId, message: Inspect) -> None:
+        """Tell people what this node holds of a key."""
+        desk = self._desk
+
+        def done(held: Held) -> None:
+            desk.outbox.send(sender, inspection(message.request, held))
+
+        def failed(_reason: FailureReason) -> None:
+            desk.outbox.send(
+                sender, Inspection(message.request, Status.FAILED, (), _NO_CONTEXT, ())
+            )
+
+        inspect(desk, Key(message.bucket, message.key), done, failed)
+
+    def count_hints(self, sender: NodeId, message: HintCountsAsked) -> None:
+        """Tell how many notes wait here."""
+        desk = self._desk
+        desk.outbox.send(sender, HintCounts(message.request, tuple(desk.hints.by_slot())))
+
+    def not_ready(self, sender: NodeId, message: object) -> None:
+        """This node has no ring yet: say so, that the coordinator need not wait."""
+        refusal: object | None = None
+        if isinstance(message, ReplicaWrite):
+            refusal = ReplicaAck(message.request, message.slot, Status.NOT_READY, False)
+        elif isinstance(message, ReplicaRead):
+            refusal = ReplicaState(message.request, Status.NOT_READY, (), _NO_CONTEXT)
+        elif isinstance(message, ScanKeys):
+            refusal = KeysScanned(message.request, Status.NOT_READY, (), None)
+        elif isinstance(message, FetchBody):
+            refusal = Body(message.request, message.actor, message.counter, None)
+        elif isinstance(message, Inspect):
+            refusal = Inspection(message.request, Status.NOT_READY, (), _NO_CONTEXT, ())
+        if refusal is not None:
+            self._desk.outbox.send(sender, refusal)
+
+    def _state(
+        self,
+        sender: NodeId,
+        request: int,
+        status: Status,
+        newer: tuple[int, tuple[bytes, ...]] | None = None,
+    ) -> None:
+        self._desk.outbox.send(sender, ReplicaState(request, status, (), _NO_CONTEXT, newer))

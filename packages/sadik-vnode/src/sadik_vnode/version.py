@@ -1,0 +1,127 @@
+"""One version of an object: a head that Sadik reads and a body that it never looks into.
+
+The head is a CBOR array ``[flags, timestamp, content type, meta, …]``. It passes through nodes
+verbatim, fields unknown to this version of the software included, so that a newer one's versions
+survive on older nodes; the body is the client's bytes and is never copied into another encoding.
+"""
+
+from __future__ import annotations
+
+from attrs import define, frozen
+
+from sadik_causality import ACTOR_BYTES_MAX, COUNTER_MAX, Dot
+from sadik_machine import PlainError, decode_plain, encode_plain
+
+__all__ = [
+    "DEFAULT_CONTENT_TYPE",
+    "DELETED",
+    "HEAD_BYTES_MAX",
+    "Head",
+    "MalformedVersion",
+    "PlainVersion",
+    "Version",
+    "tombstone",
+    "version_from_plain",
+    "version_of",
+]
+
+DELETED = 1
+"""Flag: a version without a value, made by a delete."""
+
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+HEAD_BYTES_MAX = 16 * 1024
+
+PlainVersion = tuple[bytes, int, bytes, bytes | None, int]
+"""As messages carry a version: actor, counter, head, body or None where it is not sent, size."""
+
+
+class MalformedVersion(ValueError):  # noqa: N818 - names what was received, not an error of ours
+    """A head or a plain version that no correct node makes."""
+
+
+@frozen
+class Head:
+    """The part of a head that this software knows. ``timestamp`` is a hybrid timestamp."""
+
+    flags: int
+    timestamp: int
+    content_type: str
+    meta: tuple[tuple[str, str], ...]
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether this version is a delete."""
+        return bool(self.flags & DELETED)
+
+
+@define(slots=True, eq=False)
+class Version:
+    """A version as replicas hold it. ``body`` is None where it lies in a row of its own.
+
+    ``size`` is the length of the body in bytes, known wherever the body lies.
+    """
+
+    head: bytes
+    body: bytes | None
+    size: int
+
+    def parsed(self) -> Head:
+        """The head's known fields; `MalformedVersion` for what is none."""
+        try:
+            plain = decode_plain(self.head)
+        except PlainError as error:
+            raise MalformedVersion(str(error)) from error
+        if type(plain) is not tuple or len(plain) < 4:
+            raise MalformedVersion("a head has four fields or more")
+        flags, timestamp, content_type, meta = plain[:4]
+        if not (
+            type(flags) is int
+            and type(timestamp) is int
+            and type(content_type) is str
+            and type(meta) is tuple
+            and all(
+                type(pair) is tuple
+                and len(pair) == 2
+                and type(pair[0]) is str
+                and type(pair[1]) is str
+                for pair in meta
+            )
+        ):
+            raise MalformedVersion("a head's field has the wrong type")
+        return Head(flags, timestamp, content_type, meta)
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether this is a delete; without decoding, for a delete has a fixed first byte."""
+        # A CBOR array of up to 23 elements is one byte; flags below 24 are the next byte.
+        return self.size == 0 and len(self.head) > 1 and bool(self.head[1] & DELETED)
+
+    def to_plain(self, dot: Dot, *, body: bool = True) -> PlainVersion:
+        """As a message carries it, with or without the body."""
+        return (dot[0], dot[1], self.head, self.body if body else None, self.size)
+
+
+def version_of(
+    value: bytes, timestamp: int, content_type: str | None, meta: tuple[tuple[str, str], ...]
+) -> Version:
+    """A new version with a value."""
+    head = encode_plain((0, timestamp, content_type or DEFAULT_CONTENT_TYPE, meta))
+    return Version(head, value, len(value))
+
+
+def tombstone(timestamp: int) -> Version:
+    """A new version without a value: a delete."""
+    return Version(encode_plain((DELETED, timestamp, "", ())), b"", 0)
+
+
+def version_from_plain(plain: PlainVersion) -> tuple[Dot, Version]:
+    """The dot and version of a received tuple, its sizes and numbers checked."""
+    actor, counter, head, body, size = plain
+    if not 0 < len(actor) <= ACTOR_BYTES_MAX or not 0 < counter <= COUNTER_MAX:
+        raise MalformedVersion("an actor or a counter is out of range")
+    if not 1 < len(head) <= HEAD_BYTES_MAX or not 0x84 <= head[0] <= 0x97 or head[1] >= 24:
+        raise MalformedVersion("a head is an array of four fields or more, flags first")
+    if size < 0 or (body is not None and len(body) != size):
+        raise MalformedVersion("a body does not have its size")
+    return (actor, counter), Version(head, body, size)
