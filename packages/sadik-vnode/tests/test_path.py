@@ -89,9 +89,9 @@ def test_two_clients_chaining_their_own_contexts_leave_their_two_last_values(
     world.run(SECOND)
     contexts: list[str | None] = [None, None]
     for round_ in range(20):
-        for client, node in enumerate(through):
+        for client, entry in enumerate(through):
             written = world.answer(
-                ids(world)[node], put(b"%d-%d" % (client, round_), contexts[client])
+                ids(world)[entry], put(b"%d-%d" % (client, round_), contexts[client])
             )
             contexts[client] = written.context
     world.run(SECOND)

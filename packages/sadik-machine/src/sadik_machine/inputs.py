@@ -95,7 +95,9 @@ class Stored:
 class Failed:
     """A load or a store failed. Nothing of a failed store's batch is, or will be, on disk.
 
-    Where several stores fail together they are reported in the order in which they were emitted.
+    Where several stores fail together they are reported in the order in which they were emitted,
+    with no other input between them, and by then no load shows any of them: on the first report
+    a machine knows that all its pending stores have failed.
     """
 
     ticket: Ticket

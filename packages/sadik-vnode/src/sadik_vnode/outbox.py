@@ -38,7 +38,7 @@ class Outbox:
     ``now`` is the time of the present step.
     """
 
-    __slots__ = ("_effects", "_loads", "_stores", "_ticket", "now")
+    __slots__ = ("_effects", "_loads", "_stores", "_ticket", "now", "store_failing")
 
     def __init__(self) -> None:
         self.now = 0
@@ -46,6 +46,9 @@ class Outbox:
         self._ticket = 0
         self._loads: dict[Ticket, tuple[OnLoaded, OnFailed]] = {}
         self._stores: dict[Ticket, tuple[OnStored | None, OnFailed]] = {}
+        self.store_failing: Callable[[], None] = _nothing
+        """Called before the continuation of every failed store: all stores that are pending then
+        are going to be reported as failed, so nobody may build on one of them any more."""
 
     @property
     def stores_pending(self) -> int:
@@ -107,5 +110,13 @@ class Outbox:
     def failed(self, ticket: Ticket, reason: FailureReason) -> None:
         """The host could not load or store."""
         load = self._loads.pop(ticket, None)
-        failed = load[1] if load is not None else self._stores.pop(ticket)[1]
+        if load is not None:
+            load[1](reason)
+            return
+        _, failed = self._stores.pop(ticket)
+        self.store_failing()
         failed(reason)
+
+
+def _nothing() -> None:
+    """Nobody builds on what is pending."""

@@ -63,6 +63,7 @@ class Replica:
         self._births: Final = births
         self._counters: Final = counters
         self._states: dict[Key, _KeyState] = {}
+        outbox.store_failing = self._drop_pending
         self.has_written = False
         """Whether any record was ever stored, or tried to be, since the start."""
 
@@ -271,14 +272,12 @@ class Replica:
             if done is not None:
                 done()
 
-        def store_failed(reason: FailureReason) -> None:
-            # All that was built on this state fails with it, so nobody may build on it again.
-            if self._states.get(key) is state:
-                del self._states[key]
-            self._births.reservation_failed()
-            failed(reason)
+        self._outbox.store(rows, change.then, stored, failed)
 
-        self._outbox.store(rows, change.then, stored, store_failed)
+    def _drop_pending(self) -> None:
+        """A store failed, and with it all that are pending: load from disk from now on."""
+        self._births.reservation_failed()
+        self._states = {key: state for key, state in self._states.items() if not state.stores}
 
     def _release(self, key: Key, state: _KeyState) -> None:
         if not state.stores and not state.waiting and self._states.get(key) is state:
