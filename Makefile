@@ -46,7 +46,7 @@ types: $(TYPED)
 	$(BIN)/mypy scripts/purity.py conftest.py tests
 
 $(TYPED): types-%: setup
-	$(BIN)/mypy packages/$*/src $(wildcard packages/$*/tests)
+	$(BIN)/mypy packages/$*/src $(wildcard packages/$*/tests packages/$*/benchmarks)
 
 .PHONY: contracts
 contracts: setup

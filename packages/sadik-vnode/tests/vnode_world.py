@@ -235,8 +235,6 @@ class World:
         effects = node.engine.step(self.now, event)
         self.trace.record(self.now, node.name, event, effects)
         self._perform(node, effects)
-        if node.engine is None:
-            return
         deadline = node.engine.deadline
         if deadline is not None and (node.wake_at is None or deadline < node.wake_at):
             self._wake_at(node, max(deadline, self.now))
