@@ -1,0 +1,200 @@
+"""Every metric that a node exposes, as one table: name, kind, help, labels and their values.
+
+Label values are closed sets, so the number of series is known before a node starts: no key, bucket,
+address or peer ever becomes one. Names bear the prefix ``sadik_`` and base units (seconds, bytes),
+as the Prometheus naming guide asks. A counter's attribute on `NodeMetrics` is its name here without
+``_total``.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Mapping
+
+from attrs import frozen
+
+__all__ = [
+    "BYTES_BOUNDS",
+    "COMMIT_BOUNDS",
+    "FAMILIES",
+    "LAG_BOUNDS",
+    "MEMBER_STATES",
+    "OPERATIONS",
+    "OUTCOMES",
+    "REJECTIONS",
+    "REPLICA_OPERATIONS",
+    "REPLICA_OUTCOMES",
+    "REQUEST_BOUNDS",
+    "ROWS_BOUNDS",
+    "SIBLINGS_BOUNDS",
+    "Family",
+    "Kind",
+]
+
+OPERATIONS = ("get", "put", "delete", "list", "explain", "bucket", "view")
+"""What a client asked: ``view`` is any of the JSON pages about the cluster."""
+
+OUTCOMES = (
+    "ok",
+    "siblings",
+    "not_found",
+    "refused",
+    "overloaded",
+    "not_applied",
+    "indeterminate",
+    "cancelled",
+    "failed",
+)
+"""How it ended: ``refused`` is the client's mistake (4xx), ``overloaded`` a 503 of this node's own
+bounds, ``not_applied`` and ``indeterminate`` a quorum not reached, ``failed`` this node's fault."""
+
+REPLICA_OPERATIONS = ("read", "write", "scan", "forward", "hint", "repair", "explain")
+"""What a coordinator asked of another replica."""
+
+REPLICA_OUTCOMES = ("ok", "refused", "failed", "timeout", "unsent")
+"""What became of it: ``unsent`` provably never left this node."""
+
+MEMBER_STATES = ("joining", "up", "suspect", "down", "leaving", "left")
+"""The states of ``/v1/members``."""
+
+REJECTIONS = (
+    "malformed",
+    "header_too_large",
+    "uri_too_long",
+    "value_too_large",
+    "length_required",
+    "header_timeout",
+    "body_too_slow",
+    "idle",
+    "connections",
+    "pipeline",
+    "host",
+    "origin",
+    "unknown_parameter",
+    "bad_context",
+    "context_required",
+    "too_many_siblings",
+    "not_in_this_version",
+    "not_ready",
+    "overloaded",
+    "draining",
+    "disk_full",
+    "other",
+)
+"""Why a request or a connection was turned away before any replica was asked."""
+
+REQUEST_BOUNDS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0
+)  # fmt: skip
+"""Seconds; a request may take up to 60 of them."""
+
+COMMIT_BOUNDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0
+)  # fmt: skip
+"""Seconds of one durable commit."""
+
+LAG_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+"""Seconds that the loop came late."""
+
+SIBLINGS_BOUNDS = (1.0, 2.0, 3.0, 5.0, 10.0, 25.0, 50.0, 100.0)
+"""Versions in one answer: 25 is where a node warns, 100 where it refuses."""
+
+ROWS_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+"""Rows in one commit."""
+
+BYTES_BOUNDS = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0)
+"""Bytes of one value."""
+
+
+class Kind(enum.Enum):
+    """What a family's numbers mean to Prometheus."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@frozen
+class Family:
+    """One metric family."""
+
+    name: str
+    """As exposed, with ``sadik_`` and a counter's ``_total``."""
+    kind: Kind
+    help: str
+    labels: Mapping[str, tuple[str, ...]] = {}
+    """Label names, each with all the values that it can take."""
+    bounds: tuple[float, ...] = ()
+    """Upper bounds of a histogram's buckets, ascending, infinity left out."""
+
+    @property
+    def attribute(self) -> str:
+        """The name of its figures on `NodeMetrics`."""
+        return self.name.removeprefix("sadik_").removesuffix("_total")
+
+    def label_values(self) -> list[tuple[str, ...]]:
+        """All combinations of label values; one empty tuple where there are no labels."""
+        return list(itertools.product(*self.labels.values()))
+
+
+def _counter(name: str, text: str, **labels: tuple[str, ...]) -> Family:
+    return Family(f"sadik_{name}_total", Kind.COUNTER, text, labels)
+
+
+def _gauge(name: str, text: str, **labels: tuple[str, ...]) -> Family:
+    return Family(f"sadik_{name}", Kind.GAUGE, text, labels)
+
+
+def _histogram(
+    name: str, text: str, bounds: tuple[float, ...], **labels: tuple[str, ...]
+) -> Family:
+    return Family(f"sadik_{name}", Kind.HISTOGRAM, text, labels, bounds)
+
+
+FAMILIES: tuple[Family, ...] = (
+    _counter("requests", "Client requests by what was asked and how it ended.",
+             op=OPERATIONS, outcome=OUTCOMES),
+    _histogram("request_duration_seconds", "From the whole request read to its answer ready.",
+               REQUEST_BOUNDS, op=OPERATIONS),
+    _counter("replica_requests", "Requests to other replicas by what was asked and what came.",
+             op=REPLICA_OPERATIONS, outcome=REPLICA_OUTCOMES),
+    _counter("rejected", "Requests and connections turned away before a replica was asked.",
+             reason=REJECTIONS),
+    _histogram("siblings", "Live versions of a key in the answer to a read.", SIBLINGS_BOUNDS),
+    _histogram("value_bytes", "Bytes of a value written by a client.", BYTES_BOUNDS),
+    _counter("http_received_bytes", "Bytes received from HTTP clients."),
+    _counter("http_sent_bytes", "Bytes sent to HTTP clients."),
+    _gauge("http_connections", "Open connections of HTTP clients."),
+    _gauge("ready", "1 if the node answers 200 on /readyz, else 0."),
+    _gauge("members", "Members of the cluster by state, as this node sees them.",
+           state=MEMBER_STATES),
+    _gauge("partitions_owned", "Partitions of which this node owns a replica."),
+    _gauge("ring_epoch", "The greatest epoch of any partition's register."),
+    _gauge("hints_pending", "Hint notes that wait on this node."),
+    _gauge("hints_bytes", "Bytes of the hint notes that wait on this node."),
+    _counter("hints_delivered", "Hint notes whose owner has acknowledged the record."),
+    _counter("hints_dropped", "Hint notes dropped at the bound limits.hint_bytes."),
+    _counter("read_repairs", "Records sent to owners that answered a read with less."),
+    _counter("anti_entropy_rounds", "Rounds of anti-entropy with another owner."),
+    _counter("anti_entropy_repaired", "Records that anti-entropy brought up to date."),
+    _gauge("transfers_active", "Partition transfers that are moving."),
+    _gauge("tombstones", "Deleted keys whose dots this node still holds."),
+    _histogram("store_commit_seconds", "Time of one durable commit.", COMMIT_BOUNDS),
+    _histogram("store_commit_rows", "Rows gathered into one commit.", ROWS_BOUNDS),
+    _counter("store_failures", "Commits that failed; nothing of them was applied."),
+    _gauge("store_waiting_bytes", "Bytes of writes that wait for their commit."),
+    _gauge("store_keys", "Rows in the store."),
+    _gauge("store_bytes", "Bytes that the store uses."),
+    _counter("peer_received_bytes", "Bytes received from other nodes."),
+    _counter("peer_sent_bytes", "Bytes sent to other nodes."),
+    _counter("peer_messages_received", "Messages received from other nodes."),
+    _counter("peer_messages_sent", "Messages handed to the transport for other nodes."),
+    _counter("peer_messages_unsent", "Messages to other nodes that never left this one."),
+    _counter("peer_violations", "Peer streams closed because of what they carried."),
+    _gauge("peers_connected", "Nodes to which a stream is open."),
+    _counter("clock_refused", "Remote times not adopted, too far ahead of this node's clock."),
+    _counter("loop_steps", "Inputs that the node's machines have taken."),
+    _histogram("loop_lag_seconds", "How late the loop woke for a deadline.", LAG_BOUNDS),
+)  # fmt: skip
+"""All of a node's families but ``sadik_build_info``, in the order in which they are exposed."""
