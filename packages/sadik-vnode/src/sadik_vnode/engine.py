@@ -55,14 +55,14 @@ from sadik_vnode.coordinator.counting import CountingHints
 from sadik_vnode.coordinator.explaining import Explaining
 from sadik_vnode.coordinator.getting import Getting
 from sadik_vnode.coordinator.listing import Listing
-from sadik_vnode.coordinator.putting import Coordinating, Forwarding
+from sadik_vnode.coordinator.putting import Coordinating, Forwarding, route
 from sadik_vnode.coordinator.repairing import Repairs
 from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
 from sadik_vnode.forwarding import answer_of, not_taken
 from sadik_vnode.hints import HintNotes
-from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE
+from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, Key
 from sadik_vnode.messages import (
     FetchBody,
     ForwardWrite,
@@ -96,8 +96,8 @@ from sadik_vnode.serving import Serving
 
 __all__ = ["Engine"]
 
-_FORWARD_MEMORY_NS = 70 * SECOND
-"""Longer than any request may last, so that no forwarded write is carried out twice."""
+_FORWARD_MEMORY_NS = 10 * SECOND
+"""How long past its own timeout a forwarded write is remembered, so that it is carried out once."""
 _FORWARDS_MAX = 200_000
 
 _NOBODY = Tally(0, 0, 0, 0, 0)
@@ -269,15 +269,12 @@ class Engine:
         if identity in self._forwards:
             desk.counters.duplicate_forwards += 1
             return
-        if (
-            len(self._forwards) >= _FORWARDS_MAX
-            or len(message.quorums) < 4
-            or self._refusal_of_write() is not None
-        ):
+        if not self._takes(message):
             desk.outbox.send(sender, not_taken(message.request))
             return
         self._forwards[identity] = None
-        self._forwards_expiry.set(identity, desk.now + _FORWARD_MEMORY_NS)
+        memory_ns = message.timeout_ns + _FORWARD_MEMORY_NS
+        self._forwards_expiry.set(identity, desk.now + memory_ns)
         r, w, pw, dw = message.quorums[:4]
         request: Put | Delete
         if message.value is None:
@@ -296,6 +293,18 @@ class Engine:
             desk.outbox.send(sender, answer_of(message.request, result))
 
         Coordinating(desk, request, desk.now + message.timeout_ns, done).start()
+
+    def _takes(self, message: ForwardWrite) -> bool:
+        """Whether this node coordinates a write for another; if not it is tried elsewhere."""
+        desk = self._desk
+        return (
+            len(self._forwards) < _FORWARDS_MAX
+            and len(message.quorums) >= 4
+            and self._refusal_of_write() is None
+            # Believed down by the sender and up here, an owner coordinates, not a fallback.
+            and desk.self_id
+            in route(desk, Key(message.bucket, message.key), blind=True, sloppy=message.sloppy)
+        )
 
     # Requests
 
