@@ -1,0 +1,161 @@
+"""Moves the messages of links: one task reads a stream, one writes it.
+
+A task per message would cost many times the message. So a writer takes all that has gathered, and a
+reader decodes all that one receive has brought and hands it over as one list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from sadik_comms import CommsError, Stream
+from sadik_machine import Codec, FrameReader, LinkState, NodeId, RemoteProtocolError
+from sadik_members.handshake import StreamKind
+from sadik_members.messages import MESSAGES
+from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits
+from sadik_members.messenger.link import Link
+from sadik_members.messenger.outbox import SEQUENCE_BYTES
+from sadik_members.sequence import SequenceFilter
+
+__all__ = ["Pump"]
+
+HEARD_EVERY_S = 0.1
+ENDING_S = 1.0
+"""How long one stream of a link may go on when the other has ended."""
+SMALL_READ_BYTES = 65_536
+BULK_READ_BYTES = 262_144
+
+_OWN_CLASSES = frozenset(MESSAGES.classes.values())
+
+
+class Pump:
+    """Reads and writes the streams of all links of one messenger; ``down`` ends a link."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        events: MessengerEvents,
+        limits: MessengerLimits,
+        counters: Counters,
+        down: Callable[[Link, str], None],
+    ) -> None:
+        self._codec = codec
+        self._events = events
+        self._limits = limits
+        self._counters = counters
+        self._down = down
+        self._held: trio.Event | None = None
+        self._heard: dict[NodeId, None] = {}
+        self._heard_event: trio.Event | None = None
+
+    def hold(self) -> None:
+        """Stop reading."""
+        if self._held is None:
+            self._held = trio.Event()
+
+    def release(self) -> None:
+        """Read on."""
+        if self._held is not None:
+            self._held.set()
+            self._held = None
+
+    async def write(self, link: Link, kind: StreamKind, stream: Stream, first: bytes) -> None:
+        """Write ``first``, then what gathers, until the link ends or closes."""
+        outbox, counters = link.outbox(kind), self._counters
+        try:
+            if first:
+                await stream.send_all(first)
+            while await outbox.wait():
+                data, count = outbox.take(self._limits.write_bytes)
+                await stream.send_all(data)
+                counters.writes += 1
+                counters.messages_out += count
+                counters.bytes_out += len(data)
+                if outbox.wrote():
+                    self._has_room(link)
+            await stream.send_eof()
+        except CommsError as error:
+            self._down(link, str(error))
+
+    def _has_room(self, link: Link) -> None:
+        if link.is_full and not (link.small.is_full or link.bulk.is_full):
+            link.is_full = False
+            self._events.on_link(link.node, LinkState.UP)
+
+    async def read(self, link: Link, kind: StreamKind, stream: Stream, leftover: bytes) -> None:
+        """Deliver ``leftover`` and what comes after it, until the stream ends."""
+        limits, counters = self._limits, self._counters
+        is_small = kind is StreamKind.SMALL
+        reader = FrameReader(limits.small_frame_bytes if is_small else limits.bulk_frame_bytes)
+        read_bytes = SMALL_READ_BYTES if is_small else BULK_READ_BYTES
+        numbers = SequenceFilter()
+        data = leftover
+        try:
+            while True:
+                if data:
+                    counters.receives += 1
+                    counters.bytes_in += len(data)
+                    self._take(link, numbers, reader.feed(data))
+                if self._held is not None:
+                    await self._held.wait()
+                data = await stream.receive_some(read_bytes)
+                if not data:
+                    link.open_streams -= 1
+                    if link.open_streams:
+                        # A peer that stops ends both, and the other may still bring messages.
+                        await trio.sleep(ENDING_S)
+                    self._down(link, "the peer closed the stream")
+                    return
+        except RemoteProtocolError as error:
+            counters.reject(error.reason)
+            detail = {"peer": link.node.hex(), "reason": error.reason, "detail": str(error)}
+            self._events.on_log("bad_message", detail)
+            stream.abort()
+            self._down(link, str(error))
+        except CommsError as error:
+            self._down(link, str(error))
+
+    def _take(self, link: Link, numbers: SequenceFilter, payloads: list[bytes]) -> None:
+        """Decode and deliver what one read has brought."""
+        messages: list[object] = []
+        accept, decode = numbers.accept, self._codec.decode
+        try:
+            for payload in payloads:
+                if not accept(int.from_bytes(payload[:SEQUENCE_BYTES], "big")):
+                    self._counters.reject("duplicate")
+                    continue
+                try:
+                    message = decode(payload[SEQUENCE_BYTES:])
+                except RemoteProtocolError as error:
+                    if error.reason != "unknown_message":
+                        raise
+                    # A later version's; its sender does without an answer.
+                    self._counters.reject("unknown_message")
+                    continue
+                if link.is_trusted or type(message) in _OWN_CLASSES:
+                    messages.append(message)
+                else:
+                    self._counters.reject("not_a_member")
+        finally:
+            self._note_heard(link.node)
+            if messages:
+                self._counters.messages_in += len(messages)
+                self._events.deliver(link.node, messages)
+
+    def _note_heard(self, node: NodeId) -> None:
+        self._heard[node] = None
+        if self._heard_event is not None:
+            self._heard_event.set()
+            self._heard_event = None
+
+    async def tell_heard(self) -> None:
+        """Tell the host, a few times a second, who was heard."""
+        while True:
+            if not self._heard:
+                self._heard_event = trio.Event()
+                await self._heard_event.wait()
+            await trio.sleep(HEARD_EVERY_S)
+            heard, self._heard = tuple(self._heard), {}
+            self._events.on_heard(heard)

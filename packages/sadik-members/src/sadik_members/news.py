@@ -1,0 +1,183 @@
+"""News between the machines of one node, and between them and the host.
+
+Announced by the members machine: `MembersChanged`, `RingChanged`, `LivenessChanged`,
+`DocumentsChanged`, `Seal`, `ClusterJoined`, `JoinRefused`, `Readiness`, `DialTargets`,
+`NewInstanceNeeded`. Observed by it: `Publish`, `Sealed`, `HandshakeRefused`, `Heard`,
+`NewerRegister`, and `sadik_machine.WallTime`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from sadik_machine import NodeId
+from sadik_members.view import Liveness, Member, Register, Ring
+
+__all__ = [
+    "ClusterJoined",
+    "DialTargets",
+    "Document",
+    "DocumentsChanged",
+    "HandshakeRefused",
+    "Heard",
+    "JoinRefused",
+    "LivenessChanged",
+    "MembersChanged",
+    "NewInstanceNeeded",
+    "NewerRegister",
+    "Publish",
+    "Readiness",
+    "RingChanged",
+    "Seal",
+    "Sealed",
+]
+
+
+@frozen
+class MembersChanged:
+    """The whole member table, LEFT members included, by id in ascending order of id."""
+
+    members: Mapping[NodeId, Member]
+
+
+@frozen
+class RingChanged:
+    """The ring as this node now knows it, durably."""
+
+    ring: Ring
+
+
+@frozen
+class LivenessChanged:
+    """This node's belief about a peer changed."""
+
+    peer: NodeId
+    liveness: Liveness
+
+
+@frozen
+class Document:
+    """A small named value that spreads by gossip; the greatest (stamp, body) of a name wins.
+
+    ``stamp`` is a hybrid timestamp; ``body`` at most 4 KiB.
+    """
+
+    name: str
+    stamp: int
+    body: bytes
+
+
+@frozen
+class Publish:
+    """Another machine of this node wants a document spread (and kept on disk by every node)."""
+
+    document: Document
+
+
+@frozen
+class DocumentsChanged:
+    """These documents are new or newer than what was announced before, and are on disk here."""
+
+    documents: tuple[Document, ...]
+
+
+@frozen
+class Seal:
+    """The ring is about to change: take no writes until it has, or until ``until`` (monotonic ns).
+
+    To be answered with `Sealed` of the same number: ``empty`` only if this node holds no object at
+    all, on disk or pending, and will refuse writes until then.
+    """
+
+    number: int
+    until: int
+
+
+@frozen
+class Sealed:
+    """The answer to `Seal`, from the machine that holds the data."""
+
+    number: int
+    empty: bool
+
+
+@frozen
+class ClusterJoined:
+    """This node is, durably, a member of this cluster: at a start, a founding or a join."""
+
+    cluster_id: bytes
+    cluster_key: bytes
+    """32 secret bytes that every member shares; context tokens are authenticated with it."""
+
+
+@frozen
+class JoinRefused:
+    """The cluster answered and does not take this node; ``reason`` is for people."""
+
+    reason: str
+
+
+@frozen
+class Readiness:
+    """Whether this node may serve; ``reason`` says what it waits for, empty when ready."""
+
+    ready: bool
+    reason: str
+
+
+@frozen
+class DialTargets:
+    """Whom the messenger keeps streams to: members by id, and seeds whose id is not known yet."""
+
+    members: Mapping[NodeId, str]
+    seeds: tuple[str, ...]
+
+
+@frozen
+class HandshakeRefused:
+    """From the messenger: a handshake failed, here or there, for one of the stable ``reason`` words
+    of `sadik_members.handshake`. ``outgoing`` tells who dialled.
+    """
+
+    address: str
+    reason: str
+    detail: str
+    outgoing: bool
+    cluster_id: bytes
+    """The other side's, as it said; empty where it did not get so far, or has none."""
+    cluster_name: str
+    by_peer: bool = False
+    """The other side refused us, rather than we it."""
+    boot_number: int = 0
+    """For ``stale_boot``: the boot number that the refusing side remembers."""
+
+
+@frozen
+class Heard:
+    """From the messenger: something came from these peers since it last said so.
+
+    Proof of life for peers that are busy with data, whose answers to probes may queue. Leaving it
+    out costs no correctness: probes alone find the dead.
+    """
+
+    peers: tuple[NodeId, ...]
+
+
+@frozen
+class NewInstanceNeeded:
+    """A peer remembers a later life of this node than this one: its store was rolled back.
+
+    The host takes a new storage instance and a boot number above ``boot_number``, then starts anew.
+    """
+
+    boot_number: int
+
+
+@frozen
+class NewerRegister:
+    """From the data machine: a peer's answer bore a newer decided register of a partition."""
+
+    partition: int
+    register: Register
