@@ -1,0 +1,1 @@
+"""One Sadik node: host loop, HTTP API and the sadik-node command."""

@@ -1,0 +1,248 @@
+"""What client verbs share: their options, the node they talk to, and how they end.
+
+Results go to standard output, everything said about them to standard error, so that a pipe gets
+data alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote, unquote_to_bytes
+
+import click
+
+from sadik_node.client_http import (
+    Answer,
+    NodeBrokenError,
+    NodeClient,
+    NodeUnreachableError,
+    UrlError,
+)
+
+__all__ = [
+    "DEFAULT_NODE",
+    "EXIT_FAILED",
+    "EXIT_NOT_FOUND",
+    "EXIT_SIBLINGS",
+    "EXIT_USAGE",
+    "KeyParameter",
+    "Session",
+    "check_bucket",
+    "client_options",
+    "fail",
+    "fail_unreachable",
+    "key_label",
+    "percent_option",
+    "print_json",
+    "print_table",
+    "read_key",
+    "say",
+    "text_or_none",
+]
+
+DEFAULT_NODE = "http://127.0.0.1:7070"
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOT_FOUND = 3
+EXIT_SIBLINGS = 4
+
+_BUCKET_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+_BUCKET_CHARACTERS_MAX = 64
+_KEY_BYTES_MAX = 400
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Session:
+    """One verb's talk with its node: a request ends in an answer, or the verb ends."""
+
+    def __init__(self, node: str, *, as_json: bool) -> None:
+        self.as_json = as_json
+        try:
+            self.client = NodeClient(node)
+        except UrlError as error:
+            raise click.BadParameter(str(error), param_hint="--node") from error
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | bytes | None] | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        body: bytes | None = None,
+        expect: Sequence[int] = (200,),
+    ) -> Answer:
+        """Send a request; any status that is not expected ends the verb with exit code 1."""
+        try:
+            answer = self.client.request(method, path, query=query, headers=headers, body=body)
+        except NodeUnreachableError as error:
+            fail_unreachable(error)
+        except NodeBrokenError as error:
+            unsure = "" if method in ("GET", "HEAD") else "; it may or may not have been applied"
+            fail(f"{error.url} broke off without an answer ({error.reason}){unsure}")
+        except ValueError as error:
+            # The standard library's word on a context or a type that cannot be a header.
+            raise click.UsageError(f"this cannot be sent: {error}") from error
+        if answer.status not in expect:
+            fail(answer.complaint)
+        return answer
+
+    def get_json(self, path: str) -> Any:
+        """The JSON of a view."""
+        answer = self.request("GET", path)
+        try:
+            return answer.json()
+        except ValueError:
+            fail(f"{self.client.url}{path} answered something that is not JSON; is it a node?")
+
+
+def client_options(command: _Command) -> _Command:
+    """Add the options of every client verb; the verb takes a `Session` as ``session``."""
+
+    def with_session(
+        *args: Any, node: str, as_json: bool, token_file: str | None, ca: str | None, **rest: Any
+    ) -> Any:
+        if token_file is not None:
+            raise click.BadOptionUsage(
+                "--token-file", "authentication is not in this version: leave --token-file out"
+            )
+        if ca is not None:
+            raise click.BadOptionUsage("--ca", "TLS is not in this version: leave --ca out")
+        session = Session(node, as_json=as_json)
+        try:
+            return command(*args, session=session, **rest)
+        finally:
+            session.client.close()
+
+    with_session.__name__ = command.__name__
+    with_session.__doc__ = command.__doc__
+    with_session.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    decorated: Any = with_session
+    for option in (
+        click.option("--ca", metavar="FILE", envvar="SADIK_CA", help="For TLS; not yet."),
+        click.option(
+            "--token-file",
+            metavar="FILE",
+            envvar="SADIK_TOKEN_FILE",
+            help="For authentication; not yet.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option(
+            "--node",
+            metavar="URL",
+            envvar="SADIK_NODE",
+            default=DEFAULT_NODE,
+            show_default=True,
+            show_envvar=True,
+            help="The node to ask; any will do.",
+        ),
+    ):
+        decorated = option(decorated)
+    result: _Command = decorated
+    return result
+
+
+class KeyParameter(click.ParamType[bytes]):
+    """A key from the command line: its bytes as the terminal sent them."""
+
+    name = "key"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        """Refuse what no node would take."""
+        if isinstance(value, bytes):
+            return value
+        assert isinstance(value, str)
+        key = os.fsencode(value)
+        if not key:
+            self.fail("a key has 1 to 400 bytes; this one is empty", param, ctx)
+        return key
+
+
+def percent_option(command: _Command) -> _Command:
+    """Add ``--percent``: KEY is given percent-encoded, so that it can be any bytes."""
+    option = click.option(
+        "--percent", is_flag=True, help="KEY is percent-encoded, as `list --json` prints keys."
+    )
+    return option(command)
+
+
+def read_key(key: bytes, *, percent: bool) -> bytes:
+    """The key that was meant, checked for its length."""
+    if percent:
+        key = unquote_to_bytes(key)
+    if not 1 <= len(key) <= _KEY_BYTES_MAX:
+        raise click.BadParameter(
+            f"a key has 1 to {_KEY_BYTES_MAX} bytes; this one has {len(key)}", param_hint="KEY"
+        )
+    return key
+
+
+def check_bucket(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse a name that no bucket can have."""
+    del ctx, param
+    if not 1 <= len(value) <= _BUCKET_CHARACTERS_MAX or not _BUCKET_ALPHABET.issuperset(value):
+        raise click.BadParameter(
+            f"{value!r} is no bucket's name: 1 to {_BUCKET_CHARACTERS_MAX} characters of "
+            "A-Z a-z 0-9 . _ -"
+        )
+    return value
+
+
+def say(text: str) -> None:
+    """Tell the person something, beside the data."""
+    click.echo(text, err=True)
+
+
+def fail(text: str, code: int = EXIT_FAILED) -> NoReturn:
+    """End the verb with a sentence."""
+    say(f"sadik-node: {text}")
+    sys.exit(code)
+
+
+def fail_unreachable(error: NodeUnreachableError) -> NoReturn:
+    """End the verb because there is no node."""
+    fail(
+        f"nothing answers at {error.url} ({error.reason}); is a node running? "
+        "Start some with: sadik-node dev"
+    )
+
+
+def key_label(key: bytes) -> str:
+    """A key as a person can read it on any terminal; for messages, not for scripts."""
+    text = key.decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else quote(each) for each in text)
+
+
+def text_or_none(value: bytes) -> str | None:
+    """The value as text if it is UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print columns, aligned by spaces."""
+    lines = [list(titles), *([_cell(each) for each in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
+    for line in lines:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(padded).rstrip())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None or value == "" else str(value)

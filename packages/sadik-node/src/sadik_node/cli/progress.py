@@ -1,0 +1,64 @@
+"""How far long work is: a bar on a terminal, a plain line now and then elsewhere.
+
+Both go to standard error, beside the data.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sadik_node.cli.common import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+__all__ = ["Progress"]
+
+_LINE_EVERY_S = 5.0
+
+
+class Progress:
+    """Shows one count that grows to ``total``."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what = what
+        self._total = total
+        self._done = 0
+        self._bytes = 0
+        self._next_line_at = time.monotonic() + _LINE_EVERY_S
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console  # noqa: PLC0415 - slow; only where a bar is drawn
+            from rich.progress import Progress as Bar  # noqa: PLC0415 - see above
+
+            self._bar = Bar(console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(self._what, total=self._total)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, size_bytes: int = 0) -> None:
+        """One more is done."""
+        self._done += 1
+        self._bytes += size_bytes
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done)
+        elif time.monotonic() >= self._next_line_at:
+            self._next_line_at = time.monotonic() + _LINE_EVERY_S
+            megabytes = f", {self._bytes / 1e6:.1f} MB" if self._bytes else ""
+            say(f"{self._what}: {self._done} of {self._total}{megabytes}")

@@ -1,0 +1,153 @@
+"""``status``, ``members``, ``ring``, ``hints`` and ``explain``: what a node knows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from sadik_node.cli.common import (
+    KeyParameter,
+    Session,
+    check_bucket,
+    client_options,
+    percent_option,
+    print_json,
+    print_table,
+    read_key,
+    say,
+)
+from sadik_node.client_http import key_path
+
+__all__ = ["explain", "hints", "members", "ring", "status"]
+
+
+@click.command()
+@client_options
+def status(*, session: Session) -> None:
+    """Show how the node is, and how it sees its cluster.
+
+    \b
+    Example:
+      sadik-node status
+      sadik-node status --node http://127.0.0.1:7080 --json
+    """
+    found = session.get_json("/v1/status")
+    if session.as_json:
+        print_json(found)
+    else:
+        print_table(("what", "value"), list(_flat(found)))
+
+
+@click.command()
+@client_options
+def members(*, session: Session) -> None:
+    """Show the members of the cluster as the node sees them.
+
+    \b
+    Example:
+      sadik-node members
+    """
+    found = session.get_json("/v1/members")
+    if session.as_json:
+        print_json(found)
+        return
+    columns = ("name", "state", "http", "peer", "zone", "id")
+    rows = [[member.get(column) for column in columns] for member in found["members"]]
+    print_table(columns, rows)
+
+
+@click.command()
+@click.option("--partitions", is_flag=True, help="Show the owners of each partition.")
+@client_options
+def ring(*, session: Session, partitions: bool) -> None:
+    """Show who owns what: for each node how many partitions, and of how many it is first owner.
+
+    \b
+    Example:
+      sadik-node ring
+      sadik-node ring --partitions
+    """
+    found = session.get_json("/v1/ring")
+    if session.as_json:
+        print_json(found)
+        return
+    owners: list[list[str]] = found["owners"]
+    say(f"epoch {found['epoch']}, {found['partitions']} partitions, {found['replicas']} replicas")
+    if partitions:
+        rows = [(number, " ".join(names)) for number, names in enumerate(owners)]
+        print_table(("partition", "owners"), rows)
+        return
+    replicas = Counter(name for names in owners for name in names)
+    firsts = Counter(names[0] for names in owners if names)
+    print_table(
+        ("node", "partitions", "first owner of"),
+        [(name, replicas[name], firsts[name]) for name in sorted(replicas)],
+    )
+
+
+@click.command()
+@client_options
+def hints(*, session: Session) -> None:
+    """Show the notes that wait for nodes that were away: what they still have to be sent.
+
+    \b
+    Example:
+      sadik-node hints
+    """
+    found = session.get_json("/v1/hints")
+    if session.as_json:
+        print_json(found)
+        return
+    say(f"{found['total']} hints wait, {found['bytes']} bytes")
+    waiting: dict[str, int] = found["by_node"]
+    if waiting:
+        print_table(("for", "hints"), sorted(waiting.items()))
+
+
+@click.command()
+@click.argument("bucket", callback=check_bucket)
+@click.argument("key", type=KeyParameter())
+@percent_option
+@client_options
+def explain(*, session: Session, bucket: str, key: bytes, percent: bool) -> None:
+    """Show where KEY lives, what each replica holds, and why one is behind.
+
+    \b
+    Example:
+      sadik-node explain notes hello
+    """
+    key = read_key(key, percent=percent)
+    found = session.get_json(key_path(bucket, key, view="explain"))
+    if session.as_json:
+        print_json(found)
+        return
+    say(
+        f"partition {found['partition']}; owners {' '.join(found['owners'])}; "
+        f"fallbacks {' '.join(found['fallbacks']) or 'none'}"
+    )
+    rows = []
+    for replica in found["replicas"]:
+        versions = "; ".join(_version_line(each) for each in replica["versions"])
+        rows.append((replica["node"], replica["state"], versions, replica.get("why")))
+    print_table(("node", "state", "versions", "why"), rows)
+    for hint in found.get("hints") or ():
+        say(f"{hint['on']} holds a hint for {hint['for']}")
+
+
+def _version_line(version: dict[str, Any]) -> str:
+    what = "deleted" if version.get("deleted") else f"{version.get('bytes')} bytes"
+    when = f" at {version['time']}" if version.get("time") else ""
+    return f"{version.get('dot')} {what}{when}"
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _flat(each, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        yield name, " ".join(str(each) for each in value)
+    else:
+        yield name, value

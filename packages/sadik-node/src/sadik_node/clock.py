@@ -1,0 +1,32 @@
+"""The host's two clocks: a monotonic one for machines, and the wall for people and timestamps."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock"]
+
+
+class Clock(Protocol):
+    """Nanoseconds of both kinds."""
+
+    def now(self) -> int:
+        """Monotonic; it goes on at the pace of the event loop's own clock."""
+        ...
+
+    def wall(self) -> int:
+        """Since the epoch; it may jump."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> int:
+        """See `Clock.now`."""
+        return time.monotonic_ns()
+
+    def wall(self) -> int:
+        """See `Clock.wall`."""
+        return time.time_ns()

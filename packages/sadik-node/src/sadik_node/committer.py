@@ -1,0 +1,197 @@
+"""Group commit: one batch on its way to the disk while the next one gathers.
+
+Stores of all machines are gathered in the order in which they were emitted. A commit takes all that
+was gathered; while it runs on the store's thread the next group gathers. Groups commit in order,
+and when one fails, everything gathered behind it fails too, because it may build on it.
+
+The rows of a group that is not on disk stand in an `Overlay`, where loads find them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from attrs import Factory, define
+
+from sadik_machine import FailureReason
+from sadik_machine import Store as StoreEffect
+from sadik_node.overlay import Overlay
+from sadik_node.worker import Worker
+from sadik_storage import Store, StoreFull
+
+__all__ = ["Committer", "Failure", "Finished", "Group"]
+
+_ROW_OVERHEAD_BYTES = 64
+
+
+@define(slots=True)
+class Group:
+    """Stores that are committed together, with the number of the machine that emitted each."""
+
+    number: int
+    stores: list[tuple[int, StoreEffect]] = Factory(list)
+    rows: list[tuple[bytes, bytes | None]] = Factory(list)
+    bytes: int = 0
+    grows: bool = False
+    """Whether there are rows in it that need room which may be kept free."""
+
+
+@define(slots=True)
+class Finished:
+    """A group is on disk: release what rested on it."""
+
+    group: Group
+
+
+@define(slots=True)
+class Failure:
+    """These stores failed, in the order in which they were emitted."""
+
+    stores: deque[tuple[int, StoreEffect, FailureReason]]
+
+
+Outcome = Finished | Failure
+
+
+class Committer:
+    """Gathers stores and commits them; ``done`` is called with each group's outcome.
+
+    ``broken`` is called, once, when the outcome of a commit is unknown (the device failed): the
+    process must stop. ``interval_ns`` is set where commits are not synced one by one: then the
+    store is synced that often.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        worker: Worker,
+        overlay: Overlay,
+        done: Callable[[Outcome], None],
+        broken: Callable[[BaseException], None],
+        *,
+        interval_ns: int | None = None,
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._overlay = overlay
+        self._done = done
+        self._broken = broken
+        self._interval_ns = interval_ns
+        self._gathering = Group(0)
+        self._running: Group | None = None
+        self._is_syncing = False
+        self._unsynced_since: int | None = None
+        self.waiting_bytes = 0
+        """Bytes of rows that are not on disk yet."""
+        self.failures = 0
+        """Commits that failed."""
+        self.is_short_of_space = False
+        """Whether the disk has less free than it shall: then what grows is refused as full."""
+        self.growing_machine: int | None = None
+        """The machine whose rows are what grows."""
+        self.observe: Callable[[float, int], None] | None = None
+        """Called with the seconds and the rows of every commit."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be written."""
+        return self._running is None and not self._gathering.stores and not self._is_syncing
+
+    @property
+    def deadline(self) -> int | None:
+        """When `sync_if_due` is wanted, by the clock of `flush`."""
+        if self._interval_ns is None or self._unsynced_since is None or self._is_syncing:
+            return None
+        return self._unsynced_since + self._interval_ns
+
+    def add(self, machine: int, effect: StoreEffect) -> None:
+        """Gather a store. Nothing happens to it before `flush`."""
+        group = self._gathering
+        group.stores.append((machine, effect))
+        batch = effect.batch
+        if batch:
+            group.rows += batch
+            size = _ROW_OVERHEAD_BYTES * len(batch)
+            for key, value in batch:
+                size += len(key)
+                if value is not None:
+                    size += len(value)
+                    group.grows |= machine == self.growing_machine
+            group.bytes += size
+            self.waiting_bytes += size
+            self._overlay.add(batch, group.number)
+
+    def flush(self, now: int) -> None:
+        """Start to commit what was gathered, unless a commit runs; then it follows that one."""
+        if self._running is not None or not self._gathering.stores:
+            return
+        group = self._gathering
+        self._gathering = Group(group.number + 1)
+        if not group.rows:
+            # Barriers alone, and everything before them is on disk.
+            self._done(Finished(group))
+            return
+        self._running = group
+        if self._interval_ns is not None and self._unsynced_since is None:
+            self._unsynced_since = now
+        self._worker.submit(lambda: self._commit(group), self._committed, self._commit_failed)
+
+    def sync_if_due(self, now: int) -> None:
+        """Under interval durability: sync the store if it is time to."""
+        deadline = self.deadline
+        if deadline is None or deadline > now:
+            return
+        self._is_syncing = True
+        self._unsynced_since = None
+        self._worker.submit(self._store.sync, self._synced, self._sync_failed)
+
+    def _commit(self, group: Group) -> float:
+        """On the worker's thread."""
+        if group.grows and self.is_short_of_space:
+            raise StoreFull("less is free on the disk than limits.free_bytes")
+        begun = time.perf_counter()
+        self._store.commit(group.rows)
+        return time.perf_counter() - begun
+
+    def _committed(self, seconds: float) -> None:
+        group = self._running
+        assert group is not None
+        self._running = None
+        self.waiting_bytes -= group.bytes
+        self._overlay.committed(group.rows, group.number)
+        if self.observe is not None:
+            self.observe(seconds, len(group.rows))
+        self._done(Finished(group))
+
+    def _commit_failed(self, error: BaseException) -> None:
+        group = self._running
+        assert group is not None
+        self._running = None
+        self.failures += 1
+        if not isinstance(error, StoreFull):
+            self._broken(error)
+            return
+        stores = deque([(m, effect, FailureReason.FULL) for m, effect in group.stores])
+        stores.extend(self.fail_gathered())
+        self.waiting_bytes = 0
+        self._done(Failure(stores))
+
+    def fail_gathered(self) -> list[tuple[int, StoreEffect, FailureReason]]:
+        """Take out what has gathered: it may build on what has just failed."""
+        group = self._gathering
+        self._gathering = Group(group.number + 1)
+        self.waiting_bytes -= group.bytes
+        self._overlay.clear()
+        return [(m, effect, FailureReason.DEPENDENCY) for m, effect in group.stores]
+
+    def _synced(self, _: None) -> None:
+        self._is_syncing = False
+
+    def _sync_failed(self, error: BaseException) -> None:
+        self._is_syncing = False
+        if isinstance(error, StoreFull):
+            self.failures += 1  # tried again with the next commit
+            return
+        self._broken(error)

@@ -1,0 +1,100 @@
+"""The figures of a running node: what metrics read at a scrape, and the document of its status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sadik_machine import node_id_hex, to_seconds
+
+if TYPE_CHECKING:
+    from sadik_node.node import _Life
+
+__all__ = ["bind_figures", "status_document"]
+
+
+def bind_figures(life: _Life) -> None:
+    """Have the metrics read what the parts count themselves."""
+    read, metrics = life.metrics.read, life.metrics
+    host, engine, store = life.host, life.engine, life.store
+    server, view, messenger = life.server, life.view, life.messenger
+    own = life.identity.node_id
+
+    def commit_took(seconds: float, rows: int) -> None:
+        metrics.store_commit_seconds.observe(seconds)
+        metrics.store_commit_rows.observe(rows)
+
+    host.committer.observe = commit_took
+    host.observe_lag = metrics.loop_lag_seconds.observe
+    read("store_failures", lambda: host.committer.failures)
+    read("store_waiting_bytes", lambda: host.committer.waiting_bytes)
+    read("store_keys", lambda: store.size().keys)
+    read("store_bytes", lambda: store.size().bytes_used)
+    read("loop_steps", lambda: host.steps)
+    read("http_received_bytes", lambda: server.traffic.received_bytes)
+    read("http_sent_bytes", lambda: server.traffic.sent_bytes)
+    read("http_connections", lambda: server.connections)
+    read("members", view.members_by_state)
+    read("partitions_owned", lambda: len(view.ring.owned_by(own)) if view.ring else 0)
+    read("ring_epoch", lambda: view.ring.epoch if view.ring else 0)
+    read("hints_pending", lambda: engine.hints_pending)
+    read("hints_bytes", lambda: engine.hints_pending_bytes)
+    read("hints_delivered", lambda: engine.counters.hints_delivered)
+    read("hints_dropped", lambda: engine.counters.hints_dropped)
+    read("read_repairs", lambda: engine.counters.read_repairs)
+    read("clock_refused", lambda: engine.clock_refused_count)
+    counts = messenger.counters
+    read("peer_received_bytes", lambda: counts.bytes_in)
+    read("peer_sent_bytes", lambda: counts.bytes_out)
+    read("peer_messages_received", lambda: counts.messages_in)
+    read("peer_messages_sent", lambda: counts.messages_out)
+    read("peer_messages_unsent", lambda: host.unsent)
+    read("peers_connected", lambda: len(messenger.pending_bytes))
+
+    def replica_requests() -> dict[tuple[str, str], int]:
+        counters = engine.counters
+        return {
+            ("read", "ok"): counters.replica_reads,
+            ("read", "failed"): counters.replica_reads_failed,
+            ("write", "ok"): counters.replica_writes,
+            ("write", "failed"): counters.replica_writes_failed,
+        }
+
+    read("replica_requests", replica_requests)
+
+
+def status_document(life: _Life) -> dict[str, object]:
+    """What ``/v1/status`` shows."""
+    view, engine, host, store = life.view, life.engine, life.host, life.store
+    size = store.size()
+    snapshot = life.membership.snapshot()
+    return {
+        "name": view.own_name,
+        "id": node_id_hex(view.own_id),
+        "version": life.metrics.version,
+        "cluster": {
+            "name": snapshot.cluster_name,
+            "id": view.cluster_id.hex(),
+            "founder": None if snapshot.founder is None else view.name_of(snapshot.founder),
+            "members": view.members_by_state(),
+            "epoch": view.ring.epoch if view.ring else None,
+            "partitions": view.ring.partitions if view.ring else None,
+            "partitions_owned": len(view.ring.owned_by(view.own_id)) if view.ring else 0,
+            "replicas": view.ring.replicas if view.ring else None,
+        },
+        "ready": not view.not_ready and not life.service.is_draining,
+        "waits_for": "the end" if life.service.is_draining else view.not_ready,
+        "boot": life.life.boot_number,
+        "uptime_seconds": round(to_seconds(life.clock.now() - life.started_ns), 3),
+        "store": {
+            "backend": life.settings.storage.backend,
+            "durable": life.is_durable,
+            "rows": size.keys,
+            "bytes": size.bytes_used,
+            "waiting_bytes": host.committer.waiting_bytes,
+            "failed_commits": host.committer.failures,
+            "short_of_space": host.committer.is_short_of_space,
+        },
+        "requests": {"open": host.requests_open, "connections": life.server.connections},
+        "hints": {"pending": engine.hints_pending, "bytes": engine.hints_pending_bytes},
+        "clock": {"refused": engine.clock_refused_count},
+    }

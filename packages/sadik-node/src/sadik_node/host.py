@@ -1,0 +1,421 @@
+"""The host: one task that owns the machines and does for them what they may not do themselves.
+
+The loop: take what is in the inbox, step, perform the effects in order. Everything that waits
+(streams, the disk, clients, deadlines) puts something into the inbox and wakes the task; nothing
+per request or message is a task, a lock, a timeout or a channel. A turn ends by starting the next
+group commit, so all writes of a turn share one.
+
+The order in which things are looked at is part of the contract. First the outcomes of commits: what
+rested on a commit is released, and a failed one is told to the machines before they see anything
+else. Then what is owed to a machine at once (a load's result, another machine's news), then the
+inbox. A load of a range waits its turn in the inbox, so that a long listing does not keep others
+from theirs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, assert_never
+
+import trio
+from attrs import frozen
+
+from sadik_machine import (
+    SECOND,
+    Announce,
+    Cancelled,
+    Effect,
+    Failed,
+    Input,
+    Link,
+    LinkState,
+    Load,
+    Machine,
+    NodeId,
+    Observed,
+    Received,
+    Reply,
+    Requested,
+    RequestId,
+    RequestIds,
+    ScanRows,
+    Send,
+    Store,
+    Stored,
+    Unsent,
+    WallTime,
+    Woke,
+    earliest,
+)
+from sadik_node.clock import Clock
+from sadik_node.committer import Committer, Failure, Finished
+from sadik_node.loads import LateLoad, Loads
+from sadik_node.overlay import Overlay
+from sadik_node.worker import Worker
+from sadik_storage import Store as StoreBackend
+
+__all__ = ["Host", "HostLimits", "StoreBrokenError"]
+
+_EVENTS_A_TURN = 128
+_WALL_EVERY_NS = SECOND
+_WALL_JUMP_NS = SECOND // 10
+
+
+class StoreBrokenError(Exception):
+    """The store failed such that what is on disk is unknown: the process must stop."""
+
+
+@frozen
+class HostLimits:
+    """Bounds of what waits in a host."""
+
+    inbox_events: int = 50_000
+    """Above it peers are not read from until half of it is worked off."""
+    waiting_bytes: int = 64 * 2**20
+    """Writes that wait for the disk; above it neither clients nor peers may bring more."""
+    requests: int = 20_000
+    """Clients' requests that have no answer yet."""
+
+
+class Host:
+    """Runs machines over a store, a messenger and clients.
+
+    Made within a trio run. ``send`` hands a message to the messenger and tells whether it took it;
+    ``hold`` is called with True when peers must not be read from for now, with False when they may.
+    """
+
+    def __init__(
+        self,
+        store: StoreBackend,
+        clock: Clock,
+        *,
+        source: random.Random,
+        send: Callable[[NodeId, object], bool],
+        hold: Callable[[bool], None] = lambda _: None,
+        limits: HostLimits = HostLimits(),
+        sync_interval_ns: int | None = None,
+        inline_reads: bool | None = None,
+    ) -> None:
+        self._clock = clock
+        self._send = send
+        self._hold = hold
+        self._limits = limits
+        self._machines: list[Machine] = []
+        self._machine_of: dict[type, int] = {}
+        self._observers: list[Callable[[object], None]] = []
+        self._outcomes: deque[Finished | Failure] = deque()
+        self._soon: deque[tuple[int, Input]] = deque()
+        self._inbox: deque[tuple[int, Input | Load | LateLoad]] = deque()
+        self._request_ids = RequestIds(source)
+        self._replies: dict[RequestId, Callable[[Any], None]] = {}
+        self._requests_to = 0
+        self._task: trio.lowlevel.Task | None = None
+        self._is_asleep = False
+        self._is_held = False
+        self._broken: BaseException | None = None
+        self._idle: trio.Event | None = None
+        self._wall_at = 0
+        self._wall_offset: int | None = None
+        self.steps = 0
+        """Inputs that the machines have taken."""
+        self.unsent = 0
+        """Messages that the messenger refused."""
+        self.observe_lag: Callable[[float], None] | None = None
+        """Called with the seconds by which the loop woke late."""
+        overlay = Overlay(store)
+        self._writer = Worker("sadik-commits")
+        self._reader = Worker("sadik-reads")
+        self._loads = Loads(
+            store, overlay, self._reader, self._loaded_late, self._broke,
+            inline=store.reads_are_cheap if inline_reads is None else inline_reads,
+        )  # fmt: skip
+        self.committer = Committer(
+            store, self._writer, overlay, self._committed, self._broke,
+            interval_ns=sync_interval_ns,
+        )  # fmt: skip
+
+    # Composition
+
+    def add(self, machine: Machine, messages: Sequence[type] = ()) -> int:
+        """Own a machine; messages of these classes are for it. Returns its number."""
+        number = len(self._machines)
+        self._machines.append(machine)
+        for cls in messages:
+            self._machine_of[cls] = number
+        return number
+
+    def take_requests(self, machine: int) -> None:
+        """Clients' requests go to this machine."""
+        self._requests_to = machine
+
+    def observe(self, observer: Callable[[object], None]) -> None:
+        """Have all news that machines announce passed to ``observer`` too."""
+        self._observers.append(observer)
+
+    # What others bring
+
+    @property
+    def overload(self) -> str:
+        """Why no client's request can be taken now; empty while it can."""
+        if self.committer.waiting_bytes > self._limits.waiting_bytes:
+            return "this node has more writes waiting for its disk than it may; nothing was applied"
+        if len(self._replies) >= self._limits.requests:
+            return "this node has as many requests under way as it may; nothing was applied"
+        return ""
+
+    @property
+    def requests_open(self) -> int:
+        """Clients' requests that have no answer yet."""
+        return len(self._replies)
+
+    def request(self, request: object, done: Callable[[Any], None]) -> RequestId:
+        """Pass a client's request on; ``done`` gets its result, once, unless it is cancelled."""
+        request_id = self._request_ids.next()
+        self._replies[request_id] = done
+        self._inbox.append((self._requests_to, Requested(request_id, request)))
+        self._wake()
+        return request_id
+
+    def cancel(self, request_id: RequestId) -> None:
+        """The client has gone."""
+        if self._replies.pop(request_id, None) is not None:
+            self._inbox.append((self._requests_to, Cancelled(request_id)))
+            self._wake()
+
+    def deliver(self, peer: NodeId, messages: Sequence[object]) -> None:
+        """Messages from a peer. One of a class that no machine owns is a defect."""
+        machine_of = self._machine_of
+        self._inbox.extend([(machine_of[type(m)], Received(peer, m)) for m in messages])
+        self._wake()
+
+    def link(self, peer: NodeId, state: LinkState) -> None:
+        """The messenger says how its streams to a peer are."""
+        for machine in range(len(self._machines)):
+            self._inbox.append((machine, Link(peer, state)))
+        self._wake()
+
+    def give_back(self, peer: NodeId, messages: Sequence[object]) -> None:
+        """The messenger never wrote these messages."""
+        self.unsent += len(messages)
+        by_machine: dict[int, list[object]] = {}
+        for message in messages:
+            by_machine.setdefault(self._machine_of[type(message)], []).append(message)
+        for machine, theirs in by_machine.items():
+            self._inbox.append((machine, Observed(Unsent(peer, theirs))))
+        self._wake()
+
+    def tell(self, news: object) -> None:
+        """News of the host itself, for all machines."""
+        for machine in range(len(self._machines)):
+            self._inbox.append((machine, Observed(news)))
+        self._wake()
+
+    # The loop
+
+    async def run(self) -> None:
+        """Turn until cancelled.
+
+        Raises:
+            StoreBrokenError: the store failed such that nobody knows what is on disk.
+        """
+        self._task = trio.lowlevel.current_task()
+        due: int | None = None
+        while True:
+            self._turn(due)
+            if self._broken is not None:
+                raise StoreBrokenError(str(self._broken)) from self._broken
+            if self._inbox or self._outcomes:
+                await trio.lowlevel.checkpoint()
+                due = None
+                continue
+            if self._idle is not None and self.committer.is_idle and not self._loads.outstanding:
+                self._idle.set()
+            due = self._next_due()
+            await self._sleep(due - self._clock.now())
+
+    async def settle(self) -> None:
+        """Wait until the inbox is empty and everything that was written is on disk."""
+        self._idle = trio.Event()
+        self._wake()
+        await self._idle.wait()
+        self._idle = None
+
+    def close(self) -> None:
+        """End the threads, after what they are doing. The store is still open."""
+        self._writer.close()
+        self._reader.close()
+
+    def _turn(self, due: int | None) -> None:
+        now = self._clock.now()
+        if due is not None and now >= due and self.observe_lag is not None:
+            self.observe_lag((now - due) / SECOND)
+        while self._outcomes:
+            self._release(self._outcomes.popleft())
+            self._pay_debts()
+        self._look_at_clocks(now)
+        self._pay_debts()
+        inbox, soon = self._inbox, self._soon
+        for _ in range(_EVENTS_A_TURN):
+            if not inbox:
+                break
+            machine, item = inbox.popleft()
+            if type(item) is Load or type(item) is LateLoad:
+                self._load_in_turn(machine, item)
+            else:
+                self._step(machine, item)  # type: ignore[arg-type]
+            if soon:
+                self._pay_debts()
+        self.committer.sync_if_due(now)
+        self.committer.flush(now)
+        self._hold_or_release()
+
+    def _pay_debts(self) -> None:
+        """Feed what is owed at once: loads' results and news, before anything else can happen."""
+        soon = self._soon
+        while soon:
+            machine, event = soon.popleft()
+            self._step(machine, event)
+
+    def _look_at_clocks(self, now: int) -> None:
+        """Tell all machines the wall time, every second and when it has jumped; wake the due."""
+        wall_ns = self._clock.wall()
+        offset = wall_ns - now
+        known = self._wall_offset
+        if known is None or now >= self._wall_at or abs(offset - known) > _WALL_JUMP_NS:
+            self._wall_offset = offset
+            self._wall_at = now + _WALL_EVERY_NS
+            for machine in range(len(self._machines)):
+                self._step(machine, Observed(WallTime(wall_ns)))
+        for number, machine_due in enumerate(self._machines):
+            deadline = machine_due.deadline
+            if deadline is not None and deadline <= now:
+                self._step(number, Woke())
+
+    def _step(self, machine: int, event: Input) -> None:
+        self.steps += 1
+        effects = self._machines[machine].step(self._clock.now(), event)
+        if effects:
+            self._perform(machine, effects)
+
+    def _perform(self, machine: int, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send:
+                if not self._send(effect.to, effect.message):  # type: ignore[union-attr]
+                    self._refused(machine, effect)  # type: ignore[arg-type]
+            elif kind is Reply:
+                done = self._replies.pop(effect.request_id, None)  # type: ignore[union-attr]
+                if done is not None:
+                    done(effect.result)  # type: ignore[union-attr]
+            elif kind is Store:
+                self.committer.add(machine, effect)  # type: ignore[arg-type]
+            elif kind is Load:
+                self._load(machine, effect)  # type: ignore[arg-type]
+            elif kind is Announce:
+                self._announce(machine, effect.news)  # type: ignore[union-attr]
+            else:
+                assert_never(effect)  # type: ignore[arg-type]
+
+    def _refused(self, machine: int, effect: Send) -> None:
+        self.unsent += 1
+        self._soon.append((machine, Observed(Unsent(effect.to, [effect.message]))))
+
+    def _announce(self, machine: int, news: object) -> None:
+        for other in range(len(self._machines)):
+            if other != machine:
+                self._soon.append((other, Observed(news)))
+        for observer in self._observers:
+            observer(news)
+
+    # Loads
+
+    def _load(self, machine: int, effect: Load) -> None:
+        if type(effect.query) is ScanRows:
+            self._inbox.append((machine, effect))
+            return
+        event = self._loads.load(machine, effect)
+        if event is not None:
+            self._soon.append((machine, event))
+
+    def _load_in_turn(self, machine: int, item: Load | LateLoad) -> None:
+        if type(item) is LateLoad:
+            if item.failures == self._loads.failures:
+                self._step(machine, item.event)
+                return
+            # Part of it was taken back when a commit failed.
+            item = item.effect
+        assert isinstance(item, Load)
+        event = self._loads.load(machine, item)
+        if event is not None:
+            self._step(machine, event)
+
+    def _loaded_late(self, late: LateLoad) -> None:
+        self._inbox.append((late.machine, late))
+        self._wake()
+
+    # Commits
+
+    def _committed(self, outcome: Finished | Failure) -> None:
+        if type(outcome) is Failure:
+            self._loads.failures += 1
+        self._outcomes.append(outcome)
+        self._wake()
+
+    def _broke(self, error: BaseException) -> None:
+        self._broken = error
+        self._wake()
+
+    def _release(self, outcome: Finished | Failure) -> None:
+        if isinstance(outcome, Finished):
+            for machine, effect in outcome.group.stores:
+                if effect.then:
+                    self._perform(machine, effect.then)
+                self._step(machine, Stored(effect.ticket))
+            return
+        stores = outcome.stores
+        while stores:
+            machine, effect, reason = stores.popleft()
+            self._step(machine, Failed(effect.ticket, reason))
+            if stores:
+                # Emitted before all failures were known to its machine: it may build on one.
+                stores.extend(self.committer.fail_gathered())
+
+    # Waiting
+
+    def _hold_or_release(self) -> None:
+        limits = self._limits
+        events, waiting = len(self._inbox), self.committer.waiting_bytes
+        if self._is_held:
+            if events < limits.inbox_events // 2 and waiting < limits.waiting_bytes // 2:
+                self._is_held = False
+                self._hold(False)
+        elif events > limits.inbox_events or waiting > limits.waiting_bytes:
+            self._is_held = True
+            self._hold(True)
+
+    def _next_due(self) -> int:
+        due = earliest(
+            self._wall_at, self.committer.deadline, *[each.deadline for each in self._machines]
+        )
+        assert due is not None
+        return due
+
+    def _wake(self) -> None:
+        if self._is_asleep:
+            self._is_asleep = False
+            assert self._task is not None
+            trio.lowlevel.reschedule(self._task)
+
+    async def _sleep(self, ns: int) -> None:
+        if ns <= 0 or self._broken is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.move_on_after(ns / SECOND):
+            self._is_asleep = True
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._is_asleep = False
+        return trio.lowlevel.Abort.SUCCEEDED

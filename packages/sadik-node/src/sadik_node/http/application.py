@@ -1,0 +1,151 @@
+"""The application behind the server: request ids, host checks, routes, and the count of it all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from sadik_machine import to_seconds
+from sadik_metrics import NodeMetrics
+from sadik_node.http.answers import Answer, problem
+from sadik_node.http.exchange import Exchange
+from sadik_node.http.hosts import HostCheck
+from sadik_node.http.routes import Router
+from sadik_node.http.service import Service
+from sadik_node.http.target import BadTarget, parse_target
+from sadik_node.log import Log
+
+__all__ = ["HttpApplication"]
+
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_KNOWN_REASONS = {
+    "bad_quorum": "unknown_parameter",
+    "bad_properties": "other",
+}
+_OUTCOMES = {
+    200: "ok",
+    204: "ok",
+    300: "siblings",
+    304: "ok",
+    404: "not_found",
+    500: "failed",
+    504: "indeterminate",
+    507: "not_applied",
+}
+_OVERLOAD = ("overloaded", "draining", "not_ready")
+
+
+class HttpApplication:
+    """One node's HTTP API. ``id_prefix`` begins the request ids made here; ``clock_ns`` as the
+    server's.
+    """
+
+    single_fields = frozenset({
+        b"host", b"content-type", b"content-encoding", b"content-length", b"origin", b"expect",
+        b"transfer-encoding", b"if-match",
+    })  # fmt: skip
+
+    def __init__(
+        self,
+        service: Service,
+        hosts: HostCheck,
+        metrics: NodeMetrics,
+        log: Log,
+        *,
+        id_prefix: str,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._service = service
+        self._hosts = hosts
+        self._metrics = metrics
+        self._log = log
+        self._router = Router()
+        self._id_prefix = id_prefix
+        self._ids_made = 0
+        self._clock_ns = clock_ns
+
+    def admit(self, exchange: Exchange) -> Answer | None:
+        """See `Application.admit`."""
+        try:
+            return self._admit(exchange)
+        except BadTarget as error:
+            return problem(400, str(error), reason="malformed")
+
+    def _admit(self, exchange: Exchange) -> Answer | None:
+        headers = exchange.headers
+        given = headers.get(b"sadik-request-id")
+        if given is None:
+            self._ids_made += 1
+            exchange.request_id = f"{self._id_prefix}-{self._ids_made:x}"
+        elif _REQUEST_ID.fullmatch(given):
+            exchange.request_id = given.decode("ascii")
+        else:
+            raise BadTarget("Sadik-Request-Id must be 1 to 128 visible ASCII characters")
+        path, query, authority = parse_target(exchange.target)
+        host = headers.get(b"host") if authority is None else authority
+        refusal = self._hosts.judge(host, headers.get(b"origin"))
+        if refusal is not None:
+            # Whoever sends no proper host may be talking past a proxy: do not go on with it.
+            exchange.close = exchange.close or refusal.status == 400
+            return refusal
+        found = self._router.find(exchange.method, path)
+        if isinstance(found, Answer):
+            return found
+        route, bucket, key = found
+        refusal = route.admit(self._service, exchange, bucket, key, query)
+        if refusal is None and exchange.has_body and not exchange.body_max:
+            raise BadTarget(f"{route.method} takes no body here")
+        return refusal
+
+    def start(self, exchange: Exchange) -> None:
+        """See `Application.start`."""
+        assert exchange.handler is not None
+        exchange.handler(self._service, exchange)
+
+    def record(self, exchange: Exchange, answer: Answer) -> None:
+        """See `Application.record`."""
+        metrics = self._metrics
+        status = answer.status
+        operation = exchange.operation
+        metrics.requests[operation, _outcome(answer)] += 1
+        if exchange.started_ns:
+            seconds = to_seconds(self._clock_ns() - exchange.started_ns)
+            metrics.request_duration_seconds[operation].observe(seconds)
+        if status < 400:
+            if exchange.siblings:
+                metrics.siblings.observe(exchange.siblings)
+            elif operation == "put":
+                metrics.value_bytes.observe(len(exchange.body))
+            return
+        if status == 404:
+            return
+        if answer.reason and answer.reason not in ("not_applied", "indeterminate"):
+            self.rejected(answer.reason)
+        self._log.event(
+            "request_failed" if status >= 500 else "request_refused",
+            request=exchange.request_id,
+            op=operation,
+            status=status,
+            reason=answer.reason or "other",
+        )
+
+    def cancelled(self, exchange: Exchange) -> None:
+        """See `Application.cancelled`."""
+        self._metrics.requests[exchange.operation, "cancelled"] += 1
+
+    def rejected(self, reason: str) -> None:
+        """See `Application.rejected`."""
+        rejected = self._metrics.rejected
+        reason = _KNOWN_REASONS.get(reason, reason)
+        rejected[reason if reason in rejected else "other"] += 1
+
+    def defect(self, error: Exception) -> None:
+        """See `Application.defect`."""
+        self._service.defect(error)
+
+
+def _outcome(answer: Answer) -> str:
+    status = answer.status
+    if status == 503:
+        return "overloaded" if answer.reason in _OVERLOAD else "not_applied"
+    return _OUTCOMES.get(status, "refused")

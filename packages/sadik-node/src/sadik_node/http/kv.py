@@ -1,0 +1,361 @@
+"""Objects and listings: HTTP to `sadik_vnode.requests`, and results to answers."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+
+from attrs import frozen
+
+from sadik_machine import NodeId
+from sadik_node.http.answers import Answer, field_line, json_answer, last_modified, problem
+from sadik_node.http.exchange import Exchange
+from sadik_node.http.names import (
+    after_token,
+    parse_after,
+    parse_bucket,
+    parse_flag,
+    parse_integer,
+    parse_key,
+    parse_quorum,
+    parse_timeout_ns,
+    percent_encode,
+)
+from sadik_node.http.service import Service, refusal_answer, unavailable_answer
+from sadik_node.http.target import BadTarget, parse_query
+from sadik_vnode.requests import (
+    Delete,
+    Found,
+    Get,
+    ListKeys,
+    ListResult,
+    Missing,
+    Put,
+    Quorum,
+    Refused,
+    Result,
+    Tally,
+    Unavailable,
+    VersionView,
+    Written,
+)
+
+__all__ = ["LIST_PARAMETERS", "OBJECT_PARAMETERS", "admit_list", "admit_object"]
+
+TIMEOUT_NS = 5_000_000_000
+LIST_LIMIT = 1000
+LIST_LIMIT_MAX = 10_000
+CONTENT_TYPE = "application/octet-stream"
+CONTENT_TYPE_BYTES_MAX = 1024
+
+OBJECT_PARAMETERS = {
+    "r": "how many owner slots a read asks: 1 up, one, quorum or all",
+    "w": "how many owner slots a write needs: 1 up, one, quorum or all",
+    "pr": "how many of them must be owners themselves, for a read; 0 is off",
+    "pw": "how many of them must be owners themselves, for a write; 0 is off",
+    "dw": "how many of them must have it on disk; 0 is off",
+    "sloppy": "whether fallbacks may stand in for owners: true or false",
+    "timeout": "milliseconds for the whole request, 1 to 60000",
+}
+LIST_PARAMETERS = {
+    "prefix": "only keys that start with it",
+    "after": "only keys after it: the next of the page before",
+    "limit": "how many keys at most, 1 to 10000",
+}
+
+# Stored documents are served from the origin of the console: they must not act in its name.
+_INERT = b"X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox\r\n"
+
+_OCTETS = b"Content-Type: application/octet-stream\r\n"
+_LATER_WRITE_FIELDS = {
+    b"if-match": "conditional writes (If-Match) are",
+    b"if-none-match": "conditional writes (If-None-Match) are",
+    b"sadik-ttl": "expiry (Sadik-TTL) is",
+}
+_LATER_PARAMETERS = {"resolve": "resolve=latest is", "return": "return=body is"}
+
+
+@frozen
+class _Options:
+    r: Quorum = None
+    w: Quorum = None
+    pr: Quorum = None
+    pw: Quorum = None
+    dw: Quorum = None
+    sloppy: bool = True
+    timeout_ns: int = TIMEOUT_NS
+
+
+_NO_OPTIONS = _Options()
+
+
+def admit_object(
+    service: Service, exchange: Exchange, raw_bucket: bytes, raw_key: bytes, query: bytes
+) -> Answer | None:
+    """Judge a request for one object by its header; set what will handle it."""
+    method = exchange.method
+    options = _parse_options(query) if query else _NO_OPTIONS
+    bucket, key = parse_bucket(raw_bucket), parse_key(raw_key)
+    headers = exchange.headers
+    context = headers.get(b"sadik-context")
+    if context is not None and len(context) > service.limits.context_bytes:
+        raise BadTarget(f"Sadik-Context has more than {service.limits.context_bytes} bytes")
+    if exchange.is_safe:
+        if context is not None:
+            raise BadTarget("session reads (Sadik-Context on a read) are not in this version")
+        exchange.operation = "get"
+        exchange.context = Get(
+            bucket, key, options.timeout_ns, options.r, options.pr, options.sloppy,
+            exchange.request_id,
+        )  # fmt: skip
+        exchange.handler = _read
+        return service.hindrance()
+    for name, what in _LATER_WRITE_FIELDS.items():
+        if name in headers:
+            raise BadTarget(f"{what} not in this version")
+    token = None if context is None else context.decode("latin-1")
+    if method == b"DELETE":
+        exchange.operation = "delete"
+        exchange.context = Delete(
+            bucket, key, options.timeout_ns, token, options.r, options.w, options.pw, options.dw,
+            options.sloppy, exchange.request_id,
+        )  # fmt: skip
+        exchange.handler = _delete
+        return service.hindrance()
+    exchange.operation = "put"
+    if not exchange.has_body and b"content-length" not in headers:
+        return problem(
+            411, "a PUT needs Content-Length (0 for an empty value) or chunked Transfer-Encoding",
+            reason="length_required",
+        )  # fmt: skip
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        return problem(
+            415, "values are stored as they come: Content-Encoding is not kept, send none",
+            reason="other",
+        )  # fmt: skip
+    meta: tuple[tuple[str, str], ...] = ()
+    if len(headers) > 2:
+        meta, excess = _parse_meta(headers, service.limits.meta_bytes)
+        if excess is not None:
+            return excess
+    exchange.body_max = service.limits.value_bytes
+    exchange.context = Put(
+        bucket, key, b"", options.timeout_ns, _parse_content_type(headers), meta, token, options.w,
+        options.pw, options.dw, options.sloppy, exchange.request_id,
+    )  # fmt: skip
+    exchange.handler = _put
+    return service.hindrance()
+
+
+def admit_list(
+    service: Service, exchange: Exchange, raw_bucket: bytes, query: bytes
+) -> Answer | None:
+    """Judge a request for a page of keys."""
+    exchange.operation = "list"
+    bucket = parse_bucket(raw_bucket)
+    given = parse_query(query)
+    for name in given:
+        if name not in LIST_PARAMETERS:
+            raise _unknown(name, LIST_PARAMETERS)
+    limit = given.get("limit")
+    after = given.get("after")
+    exchange.context = ListKeys(
+        bucket,
+        given.get("prefix", b""),
+        None if after is None else parse_after(after),
+        LIST_LIMIT if limit is None else parse_integer("limit", limit, 1, LIST_LIMIT_MAX),
+        TIMEOUT_NS,
+        exchange.request_id,
+    )
+    exchange.handler = _list
+    return service.hindrance()
+
+
+def _parse_options(query: bytes) -> _Options:
+    given = parse_query(query)
+    quorums: dict[str, Quorum] = {}
+    sloppy, timeout_ns = True, TIMEOUT_NS
+    for name, value in given.items():
+        if name == "sloppy":
+            sloppy = parse_flag(name, value)
+        elif name == "timeout":
+            timeout_ns = parse_timeout_ns(value)
+        elif name in OBJECT_PARAMETERS:
+            quorums[name] = parse_quorum(name, value)
+        elif name in _LATER_PARAMETERS:
+            raise BadTarget(f"{_LATER_PARAMETERS[name]} not in this version")
+        else:
+            raise _unknown(name, OBJECT_PARAMETERS)
+    return _Options(**quorums, sloppy=sloppy, timeout_ns=timeout_ns)
+
+
+def _unknown(name: str, accepted: dict[str, str]) -> BadTarget:
+    return BadTarget(f"unknown query parameter {name!r}; accepted: {', '.join(accepted)}")
+
+
+def _parse_content_type(headers: dict[bytes, bytes]) -> str | None:
+    value = headers.get(b"content-type")
+    if not value:
+        return None
+    if len(value) > CONTENT_TYPE_BYTES_MAX or not value.isascii():
+        raise BadTarget(f"Content-Type must be ASCII of at most {CONTENT_TYPE_BYTES_MAX} bytes")
+    return value.decode("ascii")
+
+
+def _parse_meta(
+    headers: dict[bytes, bytes], limit: int
+) -> tuple[tuple[tuple[str, str], ...], Answer | None]:
+    found: list[tuple[str, str]] = []
+    size = 0
+    for name, value in headers.items():
+        if name.startswith(b"sadik-meta-"):
+            size += len(name) + len(value)
+            try:
+                found.append((name[11:].decode("ascii"), value.decode("utf-8")))
+            except UnicodeDecodeError:
+                raise BadTarget("the value of a Sadik-Meta field must be UTF-8") from None
+            if not found[-1][0]:
+                raise BadTarget("a Sadik-Meta field needs a name after Sadik-Meta-")
+    if size > limit:
+        return (), problem(
+            431, f"the Sadik-Meta fields have {size} bytes; {limit} are accepted in all",
+            reason="header_too_large",
+        )  # fmt: skip
+    found.sort()
+    return tuple(found), None
+
+
+def _read(service: Service, exchange: Exchange) -> None:
+    service.ask(exchange, exchange.context, _finish_read)
+
+
+def _put(service: Service, exchange: Exchange) -> None:
+    request: Put = exchange.context
+    request.value = exchange.body
+    service.ask(exchange, request, _finish_write)
+
+
+def _delete(service: Service, exchange: Exchange) -> None:
+    service.ask(exchange, exchange.context, _finish_write)
+
+
+def _list(service: Service, exchange: Exchange) -> None:
+    service.ask(exchange, exchange.context, _finish_list)
+
+
+def _finish_read(service: Service, exchange: Exchange, result: Result) -> None:
+    match result:
+        case Found():
+            fields = _context_fields(result.context, result.etag) + _replies(result.tally)
+            _name_coordinator(service, exchange, result.coordinator)
+            exchange.answer(_found(exchange, result, fields))
+        case Missing():
+            _name_coordinator(service, exchange, result.coordinator)
+            exchange.answer(_missing(result, _replies(result.tally)))
+        case _:
+            exchange.answer(_not_done(service, exchange, result))
+
+
+def _finish_write(service: Service, exchange: Exchange, result: Result) -> None:
+    match result:
+        case Written():
+            _name_coordinator(service, exchange, result.coordinator)
+            fields = _context_fields(result.context, result.etag) + _acks(result.tally)
+            exchange.answer(Answer(204, fields))
+        case Missing():
+            _name_coordinator(service, exchange, result.coordinator)
+            exchange.answer(_missing(result, _acks(result.tally)))
+        case _:
+            exchange.answer(_not_done(service, exchange, result))
+
+
+def _finish_list(service: Service, exchange: Exchange, result: Result) -> None:
+    if not isinstance(result, ListResult):
+        exchange.answer(_not_done(service, exchange, result))
+        return
+    lines = [f'{{"key": "{percent_encode(key)}"}}\n' for key in result.keys]
+    following = None if result.next is None else after_token(result.next)
+    lines.append(json.dumps({"next": following}) + "\n")
+    exchange.answered_by = service.view.own_name
+    exchange.answer(
+        Answer(200, b"Content-Type: application/x-ndjson\r\n", "".join(lines).encode("ascii"))
+    )
+
+
+def _found(exchange: Exchange, result: Found, fields: bytes) -> Answer:
+    wanted = exchange.headers.get(b"if-none-match")
+    if wanted is not None and _matches(wanted, result.etag):
+        return Answer(304, fields)
+    versions = result.versions
+    exchange.siblings = len(versions)
+    if len(versions) == 1:
+        version = versions[0]
+        if version.content_type == CONTENT_TYPE:
+            fields += _OCTETS
+        else:
+            fields += field_line("Content-Type", version.content_type)
+        fields += field_line("Last-Modified", last_modified(version.timestamp)) + _INERT
+        for name, value in version.meta:
+            fields += field_line(f"Sadik-Meta-{name}", value)
+        return Answer(200, fields, version.value)
+    document = {"context": result.context, "siblings": [_sibling(each) for each in versions]}
+    return json_answer(document, 300, fields + _INERT)
+
+
+def _sibling(version: VersionView) -> dict[str, object]:
+    shown: dict[str, object] = {"value_b64": base64.b64encode(version.value).decode("ascii")}
+    with contextlib.suppress(UnicodeDecodeError):
+        shown["text"] = version.value.decode("utf-8")
+    shown["content_type"] = version.content_type
+    shown["meta"] = dict(version.meta)
+    shown["etag"] = f'"{version.etag}"'
+    shown["last_modified"] = last_modified(version.timestamp)
+    return shown
+
+
+def _matches(wanted: bytes, etag: str) -> bool:
+    """Whether an If-None-Match names this entity tag (weak comparison, RFC 9110 §13.1.2)."""
+    if wanted.strip() == b"*":
+        return True
+    quoted = f'"{etag}"'.encode()
+    return any(each.strip().removeprefix(b"W/") == quoted for each in wanted.split(b","))
+
+
+def _missing(result: Missing, fields: bytes) -> Answer:
+    if result.context is None:
+        return problem(404, "there is no such key", fields=fields)
+    fields += field_line("Sadik-Context", result.context)
+    return problem(404, "the key was deleted", fields=fields)
+
+
+def _not_done(service: Service, exchange: Exchange, result: Result) -> Answer:
+    exchange.answered_by = service.view.own_name
+    match result:
+        case Refused():
+            return refusal_answer(result)
+        case Unavailable():
+            return unavailable_answer(result)
+        case _:
+            raise AssertionError(f"{type(result).__name__} answers no request for an object")
+
+
+def _name_coordinator(service: Service, exchange: Exchange, node: NodeId) -> None:
+    view = service.view
+    exchange.answered_by = view.own_name if node == view.own_id else view.name_of(node)
+
+
+def _context_fields(context: str, etag: str) -> bytes:
+    return f'Sadik-Context: {context}\r\nETag: "{etag}"\r\n'.encode("ascii")
+
+
+def _acks(tally: Tally) -> bytes:
+    return b"Sadik-Acks: needed=%d, got=%d, durable=%d, primaries=%d, hinted=%d\r\n" % (
+        tally.needed, tally.got, tally.durable, tally.primaries, tally.hinted,
+    )  # fmt: skip
+
+
+def _replies(tally: Tally) -> bytes:
+    return b"Sadik-Replies: needed=%d, got=%d, primaries=%d\r\n" % (
+        tally.needed, tally.got, tally.primaries,
+    )  # fmt: skip

@@ -1,0 +1,51 @@
+"""The refusals that a connection gives by itself, before anybody has seen the request."""
+
+from __future__ import annotations
+
+from sadik_node.http.answers import Answer, problem
+
+__all__ = [
+    "header_too_large",
+    "malformed",
+    "overloaded",
+    "too_large",
+    "too_long_target",
+    "too_slow",
+]
+
+
+def malformed(detail: str) -> Answer:
+    """400: this is not HTTP as it is spoken here."""
+    return problem(400, detail, reason="malformed")
+
+
+def too_slow(detail: str, reason: str) -> Answer:
+    """408."""
+    return problem(408, detail, reason=reason)
+
+
+def too_large(length: int | None, limit: int) -> Answer:
+    """413: of a declared length, or of a body that has grown beyond the limit."""
+    said = f"{length} bytes" if length is not None else "the body"
+    return problem(413, f"{said} exceeds the limit of {limit} bytes", reason="value_too_large")
+
+
+def too_long_target(limit: int) -> Answer:
+    """414."""
+    return problem(414, f"the request target is above {limit} bytes", reason="uri_too_long")
+
+
+def header_too_large(limit: int) -> Answer:
+    """431."""
+    return problem(431, f"the header is above {limit} bytes", reason="header_too_large")
+
+
+def overloaded() -> Answer:
+    """503: the budget for bodies and answers is used up."""
+    return problem(
+        503,
+        "this node holds as many unanswered requests as it can; nothing was applied",
+        reason="overloaded",
+        outcome="not_applied",
+        retry=True,
+    )

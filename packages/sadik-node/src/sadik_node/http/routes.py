@@ -1,0 +1,163 @@
+"""The routes: one description that the router works from and that documents the API.
+
+A template is a literal path, or one that ends in ``{bucket}`` or ``{bucket}/{key}``; a key is all
+that follows, slashes included. HEAD is served wherever GET is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from attrs import Factory, define, field, frozen
+
+from sadik_node.http import buckets, kv, views
+from sadik_node.http.answers import Answer, problem
+from sadik_node.http.exchange import Exchange
+from sadik_node.http.service import Service
+from sadik_node.http.target import BadTarget
+
+__all__ = ["ROUTES", "Route", "Router"]
+
+
+Admit = Callable[[Service, Exchange, bytes, bytes, bytes], Answer | None]
+"""Judges a request by its header, and sets its handler; raises `BadTarget` for a 400.
+
+After service and exchange come the bucket and the key of the path (empty where it has none) and the
+query, all still encoded.
+"""
+
+
+@frozen
+class Route:
+    """One method on one template. ``parameters`` are those of its query, by name."""
+
+    method: str
+    template: str
+    summary: str
+    admit: Admit = field(repr=False)
+    parameters: Mapping[str, str] = Factory(dict)
+
+
+def _keys(
+    service: Service, exchange: Exchange, bucket: bytes, _key: bytes, query: bytes
+) -> Answer | None:
+    return kv.admit_list(service, exchange, bucket, query)
+
+
+def _bucket(
+    service: Service, exchange: Exchange, bucket: bytes, _key: bytes, query: bytes
+) -> Answer | None:
+    return buckets.admit_bucket(service, exchange, bucket, query)
+
+
+def _buckets(
+    service: Service, exchange: Exchange, _bucket: bytes, _key: bytes, query: bytes
+) -> Answer | None:
+    return buckets.admit_buckets(service, exchange, query)
+
+
+def _explain(
+    service: Service, exchange: Exchange, bucket: bytes, key: bytes, query: bytes
+) -> Answer | None:
+    _no_query(query)
+    return views.admit_explain(service, exchange, bucket, key)
+
+
+def _view(handler: views.View) -> Admit:
+    def admit(
+        _service: Service, exchange: Exchange, _bucket: bytes, _key: bytes, query: bytes
+    ) -> Answer | None:
+        _no_query(query)
+        exchange.handler = handler
+        return None
+
+    return admit
+
+
+def _no_query(query: bytes) -> None:
+    if query:
+        raise BadTarget("there are no query parameters here")
+
+
+_object = kv.admit_object
+
+ROUTES = (
+    Route("GET", "/v1/kv/{bucket}/{key}", "read an object", _object, kv.OBJECT_PARAMETERS),
+    Route("PUT", "/v1/kv/{bucket}/{key}", "write an object", _object, kv.OBJECT_PARAMETERS),
+    Route("DELETE", "/v1/kv/{bucket}/{key}", "delete an object", _object, kv.OBJECT_PARAMETERS),
+    Route("GET", "/v1/kv/{bucket}", "list keys in byte order", _keys, kv.LIST_PARAMETERS),
+    Route("GET", "/v1/buckets", "buckets with properties of their own", _buckets),
+    Route("GET", "/v1/buckets/{bucket}", "a bucket's properties", _bucket),
+    Route("PUT", "/v1/buckets/{bucket}", "change some of a bucket's properties", _bucket),
+    Route("DELETE", "/v1/buckets/{bucket}", "reset a bucket's properties", _bucket),
+    Route("GET", "/v1/explain/{bucket}/{key}", "where a key lives and who holds what", _explain),
+    Route("GET", "/v1/members", "the members of the cluster", _view(views.members)),
+    Route("GET", "/v1/ring", "who owns which partition", _view(views.ring)),
+    Route("GET", "/v1/status", "this node in figures", _view(views.status)),
+    Route("GET", "/v1/transfers", "partitions that move", _view(views.transfers)),
+    Route("GET", "/v1/hints", "writes that wait here for others", _view(views.hints)),
+    Route("GET", "/healthz", "whether the process is alive", _view(views.health)),
+    Route("GET", "/readyz", "whether the node serves", _view(views.readiness)),
+    Route("GET", "/metrics", "Prometheus metrics", _view(views.metrics)),
+    Route("GET", "/", "a page for people", _view(views.front_page)),
+)
+"""Everything that this version answers."""
+
+
+@define
+class _Resource:
+    prefix: bytes
+    has_key: bool
+    methods: dict[bytes, Route] = Factory(dict)
+
+    @property
+    def allow(self) -> bytes:
+        return b"Allow: " + b", ".join(self.methods) + b"\r\n"
+
+
+class Router:
+    """Finds the route of a path and a method."""
+
+    def __init__(self, routes: tuple[Route, ...] = ROUTES) -> None:
+        self._literal: dict[bytes, _Resource] = {}
+        self._prefixed: list[_Resource] = []
+        for route in routes:
+            resource = self._resource(route.template)
+            method = route.method.encode()
+            resource.methods[method] = route
+            if method == b"GET":
+                resource.methods[b"HEAD"] = route
+
+    def _resource(self, template: str) -> _Resource:
+        literal, brace, variables = template.partition("{")
+        prefix = literal.encode()
+        if not brace:
+            return self._literal.setdefault(prefix, _Resource(prefix, has_key=False))
+        has_key = variables == "bucket}/{key}"
+        assert has_key or variables == "bucket}", f"{template} has variables of another shape"
+        for resource in self._prefixed:
+            if resource.prefix == prefix and resource.has_key == has_key:
+                return resource
+        resource = _Resource(prefix, has_key=has_key)
+        self._prefixed.append(resource)
+        return resource
+
+    def find(self, method: bytes, path: bytes) -> tuple[Route, bytes, bytes] | Answer:
+        """The route, and the bucket and key of the path, still encoded; or a 404 or 405."""
+        bucket = key = b""
+        found = self._literal.get(path)
+        if found is None:
+            for resource in self._prefixed:
+                if path.startswith(resource.prefix):
+                    bucket, slash, key = path[len(resource.prefix) :].partition(b"/")
+                    if bool(slash) is resource.has_key:
+                        found = resource
+                        break
+            else:
+                return problem(404, f"there is no {path.decode('latin-1')[:200]} here")
+        route = found.methods.get(method)
+        if route is None:
+            return problem(
+                405, f"{method.decode('latin-1')} is not for this resource", fields=found.allow
+            )
+        return route, bucket, key

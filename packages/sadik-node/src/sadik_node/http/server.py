@@ -1,0 +1,325 @@
+"""The HTTP server: one task, one epoll, callbacks.
+
+MEASURED.md has the reason: a task per connection costs twice to eighty times as much as this. The
+server's task waits until the epoll object is readable and then drains every ready socket. Sockets
+are registered once, edge-triggered, for reading and writing: nothing is changed per request.
+Everything runs on one thread and nothing waits within a callback, so there are no locks.
+
+Times are kept coarsely: a second task ticks some times a second, takes the connections that are due
+from one heap, and refreshes the cached clock and ``Date``.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from typing import Protocol
+
+import trio
+
+from sadik_machine import Deadlines
+from sadik_node.http.answers import Answer
+from sadik_node.http.connection import Connection
+from sadik_node.http.exchange import Exchange
+from sadik_node.http.limits import HttpLimits
+from sadik_node.http.output import Traffic
+
+__all__ = ["Application", "HttpServer", "listen_at"]
+
+_BUFFER_BYTES = 256 * 2**10
+_SMALL_BUFFER_BYTES = 64 * 2**10
+_EVENTS_AT_ONCE = 512
+_ACCEPTS_AT_ONCE = 64
+_BACKLOG = 4096
+_OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Application(Protocol):
+    """What stands behind the server."""
+
+    single_fields: frozenset[bytes]
+    """Header fields (lower case) that a request may bear only once."""
+
+    def admit(self, exchange: Exchange) -> Answer | None:
+        """The header is whole: refuse with an answer, or set ``handler`` and ``body_max``."""
+
+    def start(self, exchange: Exchange) -> None:
+        """The request is whole and its turn has come: work on it, and answer it some time."""
+
+    def record(self, exchange: Exchange, answer: Answer) -> None:
+        """This answer goes out now."""
+
+    def cancelled(self, exchange: Exchange) -> None:
+        """The client went before it was answered."""
+
+    def rejected(self, reason: str) -> None:
+        """A connection was turned away without a request."""
+
+    def defect(self, error: Exception) -> None:
+        """Something in this server is wrong; it has cost one connection."""
+
+
+def listen_at(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets at every address that ``host`` stands for.
+
+    ``port`` 0 takes any free one, the same at all addresses. Raises OSError.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setblocking(False)
+            bound_port = sockets[0].getsockname()[1] if len(sockets) > 1 else port
+            sock.bind((address[0], bound_port, *address[2:]))
+            sock.listen(_BACKLOG)
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+class HttpServer:
+    """Serves an application at some listening sockets, which it owns from now on.
+
+    ``clock_ns`` is a monotonic clock. `run` serves until it is cancelled; `drain` ends it gently.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        sockets: Sequence[socket.socket],
+        limits: HttpLimits,
+        clock_ns: Callable[[], int],
+        wall_s: Callable[[], float],
+    ) -> None:
+        self.application = application
+        self.limits = limits
+        self.clock_ns = clock_ns
+        self.deadlines: Deadlines[Connection] = Deadlines()
+        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self.small_buffer = self.buffer[:_SMALL_BUFFER_BYTES]
+        self.traffic = Traffic()
+        self.is_draining = False
+        self.now = clock_ns()
+        self.date = b""
+        self._wall_s = wall_s
+        self._listeners = {sock.fileno(): sock for sock in sockets}
+        self._accepts_at = 0
+        self._connections: dict[int, Connection] = {}
+        self._by_use: OrderedDict[Connection, None] = OrderedDict()
+        self._again: list[Connection] = []
+        self._epoll = select.epoll()
+        self._in_turn = False
+        self._drained = trio.Event()
+        for fd in self._listeners:
+            self._epoll.register(fd, select.EPOLLIN)
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports that are listened at."""
+        return [sock.getsockname()[1] for sock in self._listeners.values()]
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another request's body may be held."""
+        return self.traffic.held_bytes < self.limits.held_bytes
+
+    async def run(self) -> None:
+        """Serve until cancelled; then all connections are closed."""
+        self._tick()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_time)
+                while True:
+                    if self._again:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    self._turn()
+        finally:
+            self._close()
+
+    async def drain(self, deadline_ns: int) -> None:
+        """Take no connection any more, finish what is under way, at the latest at ``deadline_ns``.
+
+        Idle connections are closed at once. Returns when none is left, or at the deadline.
+        """
+        # Who has been connected, or has sent something, before this moment is under way already:
+        # one turn takes them, the next reads what they said.
+        self._turn()
+        self._turn()
+        self.is_draining = True
+        for fd, sock in self._listeners.items():
+            self._epoll.unregister(fd)
+            sock.close()
+        self._listeners.clear()
+        for connection in list(self._connections.values()):
+            connection.drain()
+        if self._connections:
+            with trio.move_on_after(max(0, deadline_ns - self.clock_ns()) / 1e9):
+                await self._drained.wait()
+
+    # What connections call
+
+    def again(self, connection: Connection) -> None:
+        """Read from this connection in the next turn, though no event may come for it."""
+        self._again.append(connection)
+        if not self._in_turn:
+            trio.lowlevel.current_trio_token().run_sync_soon(self._turn_between, idempotent=True)
+
+    def mark_idle(self, connection: Connection) -> None:
+        """This connection waits for its client's next request."""
+        self._by_use.move_to_end(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """This connection is closing itself."""
+        self._connections.pop(connection.fd, None)
+        self._by_use.pop(connection, None)
+        self.deadlines.drop(connection)
+        if self.is_draining and not self._connections:
+            self._drained.set()
+
+    # The loop
+
+    def _turn_between(self) -> None:
+        """A turn while the loop sleeps, so that it need not be woken."""
+        if self._epoll.closed:
+            return
+        self._turn()
+        if self._again:
+            trio.lowlevel.current_trio_token().run_sync_soon(self._turn_between, idempotent=True)
+
+    def _turn(self) -> None:
+        self._in_turn = True
+        try:
+            self._drain_ready()
+        finally:
+            self._in_turn = False
+
+    def _drain_ready(self) -> None:
+        self.now = self.clock_ns()
+        again, self._again = self._again, []
+        for connection in again:
+            if connection.is_open:
+                self._serve(connection, select.EPOLLIN | select.EPOLLRDHUP)
+        connections = self._connections
+        arrived: list[socket.socket] = []
+        for fd, flags in self._epoll.poll(0, _EVENTS_AT_ONCE):
+            found = connections.get(fd)
+            if found is not None:
+                self._serve(found, flags)
+            elif fd in self._listeners:
+                arrived.append(self._listeners[fd])
+        # Only now: a socket accepted earlier could take the number of one closed in this turn.
+        for listener in arrived:
+            self._accept(listener)
+
+    def _serve(self, connection: Connection, flags: int) -> None:
+        """Let a connection do what the kernel says it can. What goes wrong in it ends it alone."""
+        try:
+            if flags & (select.EPOLLERR | select.EPOLLHUP):
+                # An error, or both directions closed: nobody reads an answer any more.
+                connection.close()
+                return
+            if connection.has_output and flags & select.EPOLLOUT:
+                connection.on_writable()
+            if flags & select.EPOLLIN and connection.is_open:
+                has_ended = bool(flags & select.EPOLLRDHUP)
+                if connection.on_readable(to_end=has_ended):
+                    self._again.append(connection)
+        except Exception as error:  # noqa: BLE001 - a defect met by one client must not stop the node
+            self.application.defect(error)
+            connection.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        if self._accepts_at > self.now:
+            return
+        for _ in range(_ACCEPTS_AT_ONCE):
+            # One beyond the limit is taken, for only taking it shows that it is there.
+            if len(self._connections) > self.limits.connections and not self._make_room():
+                self._pause_accepting()
+                return
+            try:
+                sock, _address = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_FILES and not self._make_room():
+                    self._pause_accepting()
+                    return
+                continue  # that connection died before it was taken, or there is room now
+            self._take(sock)
+            if len(self._connections) > self.limits.connections:
+                self._make_room()
+
+    def _take(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        connection = Connection(self, sock)
+        self._connections[connection.fd] = connection
+        self._by_use[connection] = None
+        connection.schedule(connection.due)
+        self._epoll.register(
+            connection.fd,
+            select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET,
+        )
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been idle for longest."""
+        newest = next(reversed(self._by_use), None)
+        for connection in self._by_use:
+            if connection is not newest and not connection.is_busy:
+                self.application.rejected("connections")
+                connection.close()
+                return True
+        return False
+
+    def _pause_accepting(self) -> None:
+        """Everybody is busy: leave newcomers in the kernel's queue until the next tick."""
+        self._accepts_at = self.now + self.limits.tick_ns
+        for fd in self._listeners:
+            self._epoll.modify(fd, 0)
+
+    async def _keep_time(self) -> None:
+        while True:
+            await trio.sleep(self.limits.tick_ns / 1e9)
+            self._tick()
+
+    def _tick(self) -> None:
+        self.now = now = self.clock_ns()
+        self.date = b"Date: " + formatdate(int(self._wall_s()), usegmt=True).encode() + b"\r\n"
+        for connection in self.deadlines.due(now):
+            connection.scheduled = 1 << 62
+            if connection.due > now:
+                connection.schedule(connection.due)
+            else:
+                connection.on_due(now)
+        if self._accepts_at and self._accepts_at <= now:
+            self._accepts_at = 0
+            for fd in self._listeners:
+                self._epoll.modify(fd, select.EPOLLIN)
+
+    def _close(self) -> None:
+        for connection in list(self._connections.values()):
+            connection.close()
+        for sock in self._listeners.values():
+            sock.close()
+        self._listeners.clear()
+        self._epoll.close()

@@ -1,0 +1,97 @@
+"""Events on standard error: one line each, a stable name and a few fields.
+
+Two formats: ``console`` for people, ``json`` for collectors. No event bears a key's value, a
+context or a secret. Writing to standard error may block; so may any log, and the host writes few
+lines: what could be many (a refused request) is limited to so many a second, and the rest counted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TextIO
+
+__all__ = ["Log"]
+
+_QUIET_EVENTS = frozenset({
+    "request_refused", "request_failed", "handshake_refused", "dial_failed", "link_up", "link_down",
+    "defect",
+})  # fmt: skip
+_QUIET_EVENTS_A_SECOND = 20
+
+
+class Log:
+    """Where a node's events go. ``format`` is ``console`` or ``json``; ``node`` is on every line.
+
+    Events named in the module's list of frequent ones are limited to 20 a second; a line
+    ``log_suppressed`` later says how many were not written.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        format: str = "console",  # noqa: A002 - the word of the configuration
+        stream: TextIO | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._node = node
+        self._is_json = format == "json"
+        self._stream = stream
+        self._wall = wall
+        self._second = 0
+        self._written = 0
+        self._suppressed = 0
+
+    def event(self, name: str, message: str = "", /, **fields: object) -> None:
+        """One event: ``name`` is stable, ``message`` a sentence for people."""
+        now = self._wall()
+        if name in _QUIET_EVENTS and not self._may_write(int(now)):
+            return
+        self._write(now, name, message, fields)
+
+    def defect(self, error: BaseException) -> None:
+        """Something that should never happen did: the whole traceback, for who mends it."""
+        trace = "".join(traceback.format_exception(error))
+        self.event("defect", f"{type(error).__name__}: {error}", trace=trace)
+
+    def _may_write(self, second: int) -> bool:
+        if second != self._second:
+            suppressed, self._suppressed = self._suppressed, 0
+            self._second, self._written = second, 0
+            if suppressed:
+                self._write(self._wall(), "log_suppressed", "", {"events": suppressed})
+        self._written += 1
+        if self._written > _QUIET_EVENTS_A_SECOND:
+            self._suppressed += 1
+            return False
+        return True
+
+    def _write(self, now: float, name: str, message: str, fields: dict[str, object]) -> None:
+        moment = datetime.fromtimestamp(now, UTC)
+        if self._is_json:
+            line = {"time": moment.isoformat(timespec="milliseconds"), "node": self._node,
+                    "event": name}  # fmt: skip
+            if message:
+                line["message"] = message
+            text = json.dumps({**line, **fields}, default=str)
+        else:
+            parts = [f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}", self._node, name]
+            parts += [f"{key}={_shown(value)}" for key, value in fields.items() if value != ""]
+            if message:
+                parts.append("- " + " ".join(message.split()))
+            text = " ".join(parts)
+        stream = sys.stderr if self._stream is None else self._stream
+        try:
+            stream.write(text + "\n")
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads the log any more; the node goes on
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return json.dumps(text) if any(c.isspace() or c in '"=' for c in text) else text

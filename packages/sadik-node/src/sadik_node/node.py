@@ -1,0 +1,513 @@
+"""A node, put together: directory, store, machines, messenger, host, HTTP.
+
+This is the one place that knows all the parts. Several nodes may live in one process, as tests
+do: nothing here is global.
+
+A node lives in *lives*: a start of its machines on its store. Usually there is one in a process. If
+peers say that the store was rolled back, the node takes a new storage instance and starts its next
+life at once, on the same ports.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import trio
+from attrs import define
+
+import sadik_storage
+from sadik_comms import Address, Listener, ListenFailed, TcpTransport, Transport
+from sadik_machine import MILLISECOND, SECOND, Codec, LinkState, NodeId, node_id_hex
+from sadik_members import (
+    MEMBERSHIP_ROWS,
+    ClusterJoined,
+    ClusterSettings,
+    HandshakeRefused,
+    Heard,
+    Identity,
+    JoinRefused,
+    Membership,
+    NewInstanceNeeded,
+    Readiness,
+    SavedStateError,
+    SettingsError,
+)
+from sadik_members import MESSAGES as MEMBERS_MESSAGES
+from sadik_members.messenger import Messenger, MessengerLimits
+from sadik_metrics import NodeMetrics
+from sadik_node.clock import Clock, SystemClock
+from sadik_node.cluster_view import ClusterView
+from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError, find_cause
+from sadik_node.figures import bind_figures, status_document
+from sadik_node.host import Host, HostLimits, StoreBrokenError
+from sadik_node.http.application import HttpApplication
+from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
+from sadik_node.http.limits import HttpLimits
+from sadik_node.http.server import HttpServer, listen_at
+from sadik_node.http.service import Service
+from sadik_node.identity import DataDirectory, Life, begin_life, end_life, renew_instance
+from sadik_node.log import Log
+from sadik_node.settings import Settings
+from sadik_node.space import SpaceWatch
+from sadik_storage import Store, registry
+from sadik_vnode import MESSAGES as ENGINE_MESSAGES
+from sadik_vnode import SAVED_RANGE, Engine, EngineConfig
+
+__all__ = ["Node"]
+
+_DRAIN_NS = 7 * SECOND
+_SETTLE_NS = SECOND
+_FLUSH_NS = SECOND // 2
+_SCAN_ROWS = 1000
+_SCAN_BYTES = 1 << 20
+
+
+@define
+class _Ports:
+    """What was bound, so that a next life gets the same."""
+
+    http: int
+    peer: int
+
+
+class Node:
+    """One node. `run` it in a task; `stop` ends it in good order.
+
+    ``transport``, ``clock``, ``log`` and ``source`` are the real ones unless a test brings its own;
+    ``source`` must be the system's entropy outside of tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+        log: Log | None = None,
+        source: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.log = log or Log(settings.node.name, settings.log.format)
+        self._transport = transport or TcpTransport()
+        self._clock = clock or SystemClock()
+        self._source = source or random.SystemRandom()
+        self._ports = _Ports(settings.listen.http.port, settings.listen.peer.port)
+        self._stop = trio.Event()
+        self._is_ready_logged = False
+        self.life: _Life | None = None
+        """What runs now; for tests and figures."""
+
+    @property
+    def http_port(self) -> int:
+        """The port that clients use, once `run` has said that it is started."""
+        return self._ports.http
+
+    @property
+    def peer_port(self) -> int:
+        """The port that peers use."""
+        return self._ports.peer
+
+    def stop(self) -> None:
+        """Drain and end: `run` returns."""
+        self._stop.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop`. ``task_status`` is told when both ports are listened at.
+
+        Raises:
+            NodeError: it cannot start, or must not go on; the message is for the operator.
+        """
+        settings = self.settings
+        _check_exposure(settings)
+        directory = DataDirectory.take(
+            settings.node.data_dir,
+            name=settings.node.name,
+            cluster=settings.cluster.name,
+            source=self._source,
+        )
+        try:
+            store = open_store(settings, directory.store_path)
+            try:
+                started: Callable[[], object] = task_status.started
+                while True:
+                    renew = await self._live(directory, store, started)
+                    if renew is None:
+                        break
+                    renew_instance(store, renew.boot_number, self._source)
+                    why = "peers remember a later life of this node: its store was rolled back"
+                    self.log.event("new_instance", why, boot=renew.boot_number)
+                    started = lambda: None  # noqa: E731 - nobody is told a second time
+                end_life(store)
+            except sadik_storage.StoreError as error:
+                raise NodeError(EXIT_FAILED, f"the store failed: {error}") from error
+            finally:
+                _close_quietly(store, self.log)
+        finally:
+            directory.close()
+        self.log.event("stopped")
+
+    async def _live(
+        self, directory: DataDirectory, store: Store, started: Callable[[], object]
+    ) -> NewInstanceNeeded | None:
+        """One life. Returns why another must follow, or None."""
+        settings = self.settings
+        sockets = self._listen_http()
+        try:
+            listener = await self._listen_peers()
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        life = begin_life(
+            store, is_interval=settings.storage.sync == "interval", source=self._source
+        )
+        if life.is_new_instance and life.boot_number > 1:
+            why = "the last stop was not clean and storage.sync is interval: writes may be lost"
+            self.log.event("new_instance", why, boot=life.boot_number)
+        try:
+            body = _Life(self, directory, store, life, sockets)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            await listener.aclose()
+            raise
+        self.life = body
+        try:
+            return await body.run(listener, self._stop, started)
+        except BaseExceptionGroup as group:
+            broken = find_cause(group, StoreBrokenError)
+            if broken is None:
+                raise
+            raise NodeError(
+                EXIT_FAILED,
+                f"the store failed and what is on disk is unknown, so this node stops: {broken}",
+            ) from broken
+
+    def _listen_http(self) -> list[socket.socket]:
+        address = self.settings.listen.http
+        try:
+            sockets = listen_at(address.host, self._ports.http)
+        except OSError as error:
+            raise NodeError(
+                EXIT_FAILED,
+                f"cannot listen for clients at {address} (listen.http): {_why_not(error)}",
+            ) from error
+        self._ports.http = sockets[0].getsockname()[1]
+        return sockets
+
+    async def _listen_peers(self) -> Listener:
+        address = self.settings.listen.peer
+        try:
+            listener = await self._transport.listen(Address(address.host, self._ports.peer))
+        except ListenFailed as error:
+            raise NodeError(
+                EXIT_FAILED, f"cannot listen for peers at {address} (listen.peer): {error.reason}"
+            ) from error
+        self._ports.peer = listener.address.port
+        return listener
+
+
+class _Life:
+    """All that runs between a start and an end, and how it hangs together."""
+
+    def __init__(
+        self,
+        node: Node,
+        directory: DataDirectory,
+        store: Store,
+        life: Life,
+        sockets: list[socket.socket],
+    ) -> None:
+        settings, clock, source = node.settings, node._clock, node._source
+        self.settings, self.log, self.store, self.life = settings, node.log, store, life
+        self.identity = Identity(
+            directory.node_id,
+            settings.node.name,
+            str(settings.listen.advertised_peer(node.peer_port)),
+            str(settings.listen.advertised_http(node.http_port)),
+            settings.node.zone,
+            settings.node.weight,
+            life.boot_number,
+            life.boot_nonce,
+        )
+        self.view = ClusterView(directory.node_id, settings.node.name)
+        self.metrics = NodeMetrics(version("sadik-node"))
+        self.membership = self._make_membership(source)
+        self.is_durable = store.durable
+        self.engine = Engine(
+            directory.node_id,
+            life.instance,
+            EngineConfig(
+                durable=self.is_durable,
+                value_bytes_max=settings.limits.value_bytes,
+                hint_bytes_max=settings.limits.hint_bytes,
+            ),
+            random.Random(source.getrandbits(128)),
+            _scan(store, *SAVED_RANGE),
+        )
+        self.messenger = Messenger(
+            transport=node._transport,
+            codec=Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES),
+            identity=self.identity,
+            cluster_name=settings.cluster.name,
+            events=self,
+            random=source,
+            limits=MessengerLimits(),
+        )
+        interval_ns = settings.storage.interval_ms * MILLISECOND
+        self.host = Host(
+            store,
+            clock,
+            source=source,
+            send=self.messenger.send,
+            hold=self._hold,
+            limits=HostLimits(),
+            sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
+        )
+        self.host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
+        engine_number = self.host.add(self.engine, list(ENGINE_MESSAGES.classes.values()))
+        self.host.take_requests(engine_number)
+        for observer in (self.view.observe, self.messenger.observe, self._observe):
+            self.host.observe(observer)
+        limits = HttpLimits(
+            value_bytes=settings.limits.value_bytes, connections=settings.limits.connections
+        )
+        self.started_ns = clock.now()
+        self.clock = clock
+        self.service = Service(
+            self.host,
+            self.view,
+            limits,
+            self.metrics.exposition,
+            partial(status_document, self),
+            self.log.defect,
+        )
+        application = HttpApplication(
+            self.service,
+            HostCheck(_allowed_names(settings)),
+            self.metrics,
+            node.log,
+            id_prefix=f"{life.boot_nonce & 0xFFFFFFFF:08x}",
+            clock_ns=clock.now,
+        )
+        self.server = HttpServer(
+            application, sockets, limits, clock.now, lambda: clock.wall() / SECOND
+        )
+        self.space = SpaceWatch(
+            self.host.committer, engine_number, directory.path, settings.limits.free_bytes, node.log
+        )
+        bind_figures(self)
+        self._renew: NewInstanceNeeded | None = None
+        self._renewed = trio.Event()
+
+    def _make_membership(self, source: random.Random) -> Membership:
+        cluster = self.settings.cluster
+        try:
+            return Membership(
+                self.identity,
+                ClusterSettings(
+                    cluster.name,
+                    cluster.partitions,
+                    cluster.replicas,
+                    tuple(map(str, cluster.join)),
+                ),
+                _scan(self.store, *MEMBERSHIP_ROWS),
+                source,
+            )
+        except SettingsError as error:
+            raise NodeError(EXIT_REFUSED, str(error)) from error
+        except SavedStateError as error:
+            raise NodeError(EXIT_FAILED, f"the saved membership is not usable: {error}") from error
+
+    async def run(
+        self, listener: Listener, stop: trio.Event, started: Callable[[], object]
+    ) -> NewInstanceNeeded | None:
+        """Run until the node stops or a new life is needed."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.server.run)
+                await nursery.start(self.messenger.run, listener)
+                nursery.start_soon(self.host.run)
+                nursery.start_soon(self.space.run)
+                self._log_start()
+                started()
+                nursery.start_soon(self._end_when, stop, nursery.cancel_scope)
+        finally:
+            self.host.close()
+        return self._renew
+
+    async def _end_when(self, stop: trio.Event, scope: trio.CancelScope) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_at, stop, nursery.cancel_scope)
+            nursery.start_soon(self._cancel_at, self._renewed, nursery.cancel_scope)
+        if stop.is_set():
+            self.log.event("draining", requests=self.host.requests_open)
+        self.service.is_draining = True
+        await self.server.drain(self.clock.now() + (_DRAIN_NS if stop.is_set() else 0))
+        with trio.move_on_after(_SETTLE_NS / SECOND):
+            await self.host.settle()
+        with trio.move_on_after(2 * _FLUSH_NS / SECOND):
+            await self.messenger.shutdown(_FLUSH_NS)
+        scope.cancel()
+
+    @staticmethod
+    async def _cancel_at(event: trio.Event, scope: trio.CancelScope) -> None:
+        await event.wait()
+        scope.cancel()
+
+    def _log_start(self) -> None:
+        settings = self.settings
+        self.log.event(
+            "started",
+            id=node_id_hex(self.identity.node_id),
+            http=self.identity.http,
+            peer=self.identity.peer,
+            cluster=settings.cluster.name,
+            boot=self.life.boot_number,
+            store=settings.storage.backend,
+        )
+        if not self.is_durable:
+            why = (
+                f"storage.sync is interval: up to {settings.storage.interval_ms} ms of "
+                "acknowledged writes may be lost in a power cut"
+                if settings.storage.sync == "interval" and settings.storage.backend != "memory"
+                else f"the storage backend {settings.storage.backend!r} keeps nothing on disk: "
+                "all data of this node is gone when it stops"
+            )
+            self.log.event("not_durable", why)
+        if settings.listen.insecure:
+            self.log.event("insecure", "nothing protects the traffic of this node")
+
+    # News
+
+    def _observe(self, news: object) -> None:
+        match news:
+            case NewInstanceNeeded():
+                self._renew = news
+                self._renewed.set()
+            case Readiness():
+                self.metrics.ready = int(news.ready)
+                self.log.event("ready" if news.ready else "not_ready", news.reason)
+            case JoinRefused():
+                self.log.event("join_refused", news.reason)
+            case ClusterJoined():
+                self.log.event("cluster_joined", cluster_id=news.cluster_id.hex())
+            case _:
+                pass
+
+    # What the messenger tells (`MessengerEvents`)
+
+    def deliver(self, peer: NodeId, messages: list[object]) -> None:
+        """See `MessengerEvents.deliver`."""
+        self.host.deliver(peer, messages)
+
+    def on_link(self, peer: NodeId, state: LinkState) -> None:
+        """See `MessengerEvents.on_link`."""
+        self.host.link(peer, state)
+
+    def on_unsent(self, peer: NodeId, messages: list[object]) -> None:
+        """See `MessengerEvents.on_unsent`."""
+        self.host.give_back(peer, messages)
+
+    def on_refused(self, refused: HandshakeRefused) -> None:
+        """See `MessengerEvents.on_refused`."""
+        self.log.event(
+            "handshake_refused", refused.detail, reason=refused.reason, address=refused.address
+        )
+        self.host.tell(refused)
+
+    def on_heard(self, peers: tuple[NodeId, ...]) -> None:
+        """See `MessengerEvents.on_heard`."""
+        self.host.tell(Heard(peers))
+
+    def on_log(self, event: str, fields: Mapping[str, object]) -> None:
+        """See `MessengerEvents.on_log`."""
+        self.log.event(event, **dict(fields))
+
+    def _hold(self, is_full: bool) -> None:
+        if is_full:
+            self.messenger.hold()
+        else:
+            self.messenger.release()
+
+
+def open_store(settings: Settings, path: Path) -> Store:
+    """Open the configured backend.
+
+    Raises:
+        NodeError: it is not installed, refuses its options or its files, or the disk failed.
+    """
+    storage = settings.storage
+    try:
+        backend = registry.load(storage.backend)
+        return backend.open(path, storage.options, durable=storage.sync == "commit")
+    except (
+        registry.StoreBackendError,
+        sadik_storage.StoreOptionsError,
+        sadik_storage.StoreFormatError,
+        sadik_storage.StoreReadOnly,
+    ) as error:
+        raise NodeError(EXIT_REFUSED, str(error)) from error
+    except sadik_storage.StoreError as error:
+        raise NodeError(EXIT_FAILED, str(error)) from error
+
+
+def _why_not(error: OSError) -> str:
+    """Why an address cannot be listened at, with what to do about it."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "the port is taken: stop the process that listens there, or choose another"
+        case errno.EADDRNOTAVAIL:
+            return "it is not an address of this machine"
+        case errno.EACCES:
+            return "this user may not listen there: choose a port from 1024 up"
+        case _:
+            return error.strerror or str(error)
+
+
+def _check_exposure(settings: Settings) -> None:
+    exposed = [
+        f"listen.{name} = {address}"
+        for name, address in (("http", settings.listen.http), ("peer", settings.listen.peer))
+        if not address.is_loopback
+    ]
+    if exposed and not settings.listen.insecure:
+        raise NodeError(
+            EXIT_REFUSED,
+            f"{' and '.join(exposed)} would be open to the network, and this version has neither "
+            "TLS nor authentication: listen on loopback, or say insecure = true (--insecure) if "
+            "the network itself is trusted",
+        )
+
+
+def _allowed_names(settings: Settings) -> set[str] | None:
+    """The names in Host that are ours; None where anybody may name us as they like."""
+    listen = settings.listen
+    if not listen.http.is_loopback:
+        return None
+    names = {*LOOPBACK_NAMES, listen.http.host}
+    if listen.advertise_http is not None:
+        names.add(listen.advertise_http.host)
+    return names
+
+
+def _scan(store: Store, start: bytes, stop: bytes) -> dict[bytes, bytes]:
+    rows: dict[bytes, bytes] = {}
+    while chunk := store.scan(start, stop, limit=_SCAN_ROWS, limit_bytes=_SCAN_BYTES):
+        rows.update(chunk)
+        start = chunk[-1][0] + b"\0"
+    return rows
+
+
+def _close_quietly(store: Store, log: Log) -> None:
+    """After a failure closing may fail too; the first failure is the one to tell."""
+    try:
+        store.close()
+    except sadik_storage.StoreError as error:
+        log.event("store_close_failed", str(error))
