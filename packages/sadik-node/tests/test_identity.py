@@ -131,20 +131,20 @@ def test_every_start_is_counted_before_anything_is_served(tmp_path: Path) -> Non
     instances = []
     for boot in (1, 2, 3):
         with _open(tmp_path / "s") as store:
-            life = begin_life(store, is_interval=False, source=SOURCE)
+            life = begin_life(store, source=SOURCE)
             assert life.boot_number == boot
-            assert life.is_new_instance is (boot == 1)
+            assert life.is_new_instance
             assert not life.was_clean
             instances.append(life.instance)
-    assert len(set(instances)) == 1, "commits are synced one by one: nothing was lost"
+    assert len(set(instances)) == 3, "no stop was clean: each store may be an old copy"
     assert len(instances[0]) == 8
 
 
-def test_with_interval_durability_only_a_clean_stop_keeps_the_instance(tmp_path: Path) -> None:
+def test_only_a_clean_stop_keeps_the_instance(tmp_path: Path) -> None:
     instances = []
     for is_clean in (True, False, True, True):
         with _open(tmp_path / "s", durable=False) as store:
-            life = begin_life(store, is_interval=True, source=SOURCE)
+            life = begin_life(store, source=SOURCE)
             instances.append(life.instance)
             if is_clean:
                 end_life(store)
@@ -156,22 +156,22 @@ def test_with_interval_durability_only_a_clean_stop_keeps_the_instance(tmp_path:
 
 def test_a_mark_of_a_clean_stop_counts_once(tmp_path: Path) -> None:
     with _open(tmp_path / "s") as store:
-        begin_life(store, is_interval=True, source=SOURCE)
+        begin_life(store, source=SOURCE)
         end_life(store)
     with _open(tmp_path / "s") as store:
-        assert begin_life(store, is_interval=True, source=SOURCE).was_clean
+        assert begin_life(store, source=SOURCE).was_clean
     with _open(tmp_path / "s") as store:
-        life = begin_life(store, is_interval=True, source=SOURCE)
+        life = begin_life(store, source=SOURCE)
         assert (life.was_clean, life.is_new_instance) == (False, True)
 
 
 @pytest.mark.parametrize("remembered", [1, 7])
 def test_a_renewed_instance_lives_above_what_peers_remember(remembered: int) -> None:
     store = MemoryStore.open(None, {}, durable=True)
-    lives = [begin_life(store, is_interval=False, source=SOURCE) for _ in range(3)]
+    lives = [begin_life(store, source=SOURCE) for _ in range(3)]
     old = lives[-1]
     renew_instance(store, remembered, SOURCE)
-    life = begin_life(store, is_interval=False, source=SOURCE)
+    life = begin_life(store, source=SOURCE)
     assert life.boot_number == max(remembered, old.boot_number) + 1
     assert life.instance != old.instance
     assert life.boot_nonce != old.boot_nonce

@@ -29,6 +29,7 @@ from sadik_machine.ids import (
 )
 from sadik_machine.inputs import (
     Cancelled,
+    Draining,
     Failed,
     FailureReason,
     Input,
@@ -61,6 +62,7 @@ __all__ = [
     "Cancelled",
     "Codec",
     "Deadlines",
+    "Draining",
     "Effect",
     "Failed",
     "FailureReason",

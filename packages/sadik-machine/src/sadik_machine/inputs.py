@@ -15,6 +15,7 @@ from sadik_machine.ids import NodeId, RequestId, Ticket
 
 __all__ = [
     "Cancelled",
+    "Draining",
     "Failed",
     "FailureReason",
     "Input",
@@ -122,6 +123,11 @@ class Observed:
 @define(slots=True)
 class Woke:
     """The deadline has come, or somebody woke the machine for nothing, which is harmless."""
+
+
+@define(slots=True)
+class Draining:
+    """News from the host: this node is about to stop; begin nothing new for other nodes."""
 
 
 @define(slots=True)

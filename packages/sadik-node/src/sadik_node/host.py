@@ -116,6 +116,7 @@ class Host:
         self._is_held = False
         self._broken: BaseException | None = None
         self._idle: trio.Event | None = None
+        self._is_quiet: Callable[[], bool] = lambda: True
         self._wall_at = 0
         self._wall_offset: int | None = None
         self.steps = 0
@@ -230,17 +231,21 @@ class Host:
                 await trio.lowlevel.checkpoint()
                 due = None
                 continue
-            if self._idle is not None and self.committer.is_idle and not self._loads.outstanding:
+            if self._idle is not None and self._is_settled():
                 self._idle.set()
             due = self._next_due()
             await self._sleep(due - self._clock.now())
 
-    async def settle(self) -> None:
-        """Wait until the inbox is empty and everything that was written is on disk."""
+    async def settle(self, is_quiet: Callable[[], bool] = lambda: True) -> None:
+        """Wait until the inbox is empty, all that was written is on disk, and ``is_quiet()``."""
         self._idle = trio.Event()
+        self._is_quiet = is_quiet
         self._wake()
         await self._idle.wait()
         self._idle = None
+
+    def _is_settled(self) -> bool:
+        return self.committer.is_idle and not self._loads.outstanding and self._is_quiet()
 
     def close(self) -> None:
         """End the threads, after what they are doing. The store is still open."""

@@ -205,16 +205,17 @@ class Life:
     """Whether the life before ended in good order."""
 
 
-def begin_life(store: Store, *, is_interval: bool, source: random.Random) -> Life:
+def begin_life(store: Store, *, source: random.Random) -> Life:
     """Count this start, durably, before anything is served.
 
-    ``is_interval``: the store does not sync every commit, so a life that did not end in good order
-    may have lost its last writes; then a new storage instance is taken. A store without one (new,
-    or in memory) gets one in any case.
+    A life that follows one which did not end in good order takes a new storage instance, whatever
+    ``storage.sync`` is: the store may have been put back from a copy of a running node, which
+    nothing else would show, and an actor that went on counting would make dots a second time.
+    So does a store that has none (new, or in memory).
     """
     instance, boot, clean = store.get_many([_INSTANCE_ROW, _BOOT_ROW, _CLEAN_ROW])
     boot_number = 1 + (int.from_bytes(boot, "big") if boot is not None else 0)
-    is_new = instance is None or (is_interval and clean is None)
+    is_new = instance is None or clean is None
     if is_new or instance is None:
         instance = source.randbytes(_INSTANCE_BYTES)
     store.commit([

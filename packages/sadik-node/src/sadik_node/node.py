@@ -23,7 +23,7 @@ from attrs import define
 
 import sadik_storage
 from sadik_comms import Address, Listener, ListenFailed, TcpTransport, Transport
-from sadik_machine import MILLISECOND, SECOND, Codec, LinkState, NodeId, node_id_hex
+from sadik_machine import MILLISECOND, SECOND, Codec, Draining, LinkState, NodeId, node_id_hex
 from sadik_members import (
     MEMBERSHIP_ROWS,
     ClusterJoined,
@@ -62,6 +62,7 @@ from sadik_vnode import SAVED_RANGE, Engine, EngineConfig
 __all__ = ["Node"]
 
 _DRAIN_NS = 7 * SECOND
+_GOODBYE_NS = SECOND // 10
 _SETTLE_NS = SECOND
 _FLUSH_NS = SECOND // 2
 _SCAN_ROWS = 1000
@@ -164,11 +165,11 @@ class Node:
             for sock in sockets:
                 sock.close()
             raise
-        life = begin_life(
-            store, is_interval=settings.storage.sync == "interval", source=self._source
-        )
+        life = begin_life(store, source=self._source)
         if life.is_new_instance and life.boot_number > 1:
-            why = "the last stop was not clean and storage.sync is interval: writes may be lost"
+            why = "the last stop was not clean"
+            if settings.storage.sync == "interval":
+                why += " and storage.sync is interval: the last writes may be lost"
             self.log.event("new_instance", why, boot=life.boot_number)
         try:
             body = _Life(self, directory, store, life, sockets)
@@ -349,9 +350,12 @@ class _Life:
         if stop.is_set():
             self.log.event("draining", requests=self.host.requests_open)
         self.service.is_draining = True
+        self.host.tell(Draining())
+        # Peers hear of it, and what they had sent before that is taken or refused, not cut off.
+        await trio.sleep(_GOODBYE_NS / SECOND)
         await self.server.drain(self.clock.now() + (_DRAIN_NS if stop.is_set() else 0))
         with trio.move_on_after(_SETTLE_NS / SECOND):
-            await self.host.settle()
+            await self.host.settle(lambda: not self.engine.requests_open)
         with trio.move_on_after(2 * _FLUSH_NS / SECOND):
             await self.messenger.shutdown(_FLUSH_NS)
         scope.cancel()

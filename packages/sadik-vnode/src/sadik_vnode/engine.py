@@ -20,6 +20,7 @@ from sadik_machine import (
     SECOND,
     Cancelled,
     Deadlines,
+    Draining,
     Effect,
     Failed,
     FailureReason,
@@ -61,11 +62,12 @@ from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
 from sadik_vnode.forwarding import answer_of, not_taken
-from sadik_vnode.hints import HintNotes
+from sadik_vnode.hints import Delivery, HintNotes
 from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, Key
 from sadik_vnode.messages import (
     FetchBody,
     ForwardWrite,
+    GoingAway,
     HintCountsAsked,
     Inspect,
     ReplicaRead,
@@ -99,6 +101,7 @@ __all__ = ["Engine"]
 _FORWARD_MEMORY_NS = 10 * SECOND
 """How long past its own timeout a forwarded write is remembered, so that it is carried out once."""
 _FORWARDS_MAX = 200_000
+_TIMEOUT_MAX_NS = 60 * SECOND
 
 _NOBODY = Tally(0, 0, 0, 0, 0)
 
@@ -124,6 +127,7 @@ class Engine:
         self._desk.repairs = Repairs(self._desk)
         self._serving = Serving(self._desk)
         self._started = False
+        self._is_draining = False
         self._holds_data: bool | None = None
         self._seals: list[Seal] = []
         self._clients: dict[RequestId, Getting] = {}
@@ -174,6 +178,11 @@ class Engine:
         return len(self._desk.conversations)
 
     @property
+    def requests_open(self) -> int:
+        """Conversations for clients and other nodes: all but the delivery of hints."""
+        return sum(not isinstance(c, Delivery) for c in self._desk.conversations.values())
+
+    @property
     def clock_refused_count(self) -> int:
         """Remote timestamps that were too far ahead of the local wall clock to be adopted."""
         return self._desk.clock.refused_count
@@ -207,6 +216,9 @@ class Engine:
             case Link(peer, state):
                 if state is LinkState.DOWN:
                     self._peer_lost(peer)
+                elif state is LinkState.UP:
+                    desk.placement.set_going(peer, is_going=False)
+                    desk.hints.deliver(peer)
             case Cancelled(request_id):
                 getting = self._clients.pop(request_id, None)
                 if getting is not None:
@@ -245,6 +257,9 @@ class Engine:
         if type(message) is HintCountsAsked:
             self._serving.count_hints(sender, message)
             return
+        if type(message) is GoingAway:
+            desk.placement.set_going(sender, is_going=True)
+            return
         serve = self._messages.get(type(message))
         if serve is not None:
             if desk.placement.ring is not None:
@@ -273,7 +288,8 @@ class Engine:
             desk.outbox.send(sender, not_taken(message.request))
             return
         self._forwards[identity] = None
-        memory_ns = message.timeout_ns + _FORWARD_MEMORY_NS
+        timeout_ns = min(max(message.timeout_ns, 1), _TIMEOUT_MAX_NS)
+        memory_ns = timeout_ns + _FORWARD_MEMORY_NS
         self._forwards_expiry.set(identity, desk.now + memory_ns)
         r, w, pw, dw = message.quorums[:4]
         request: Put | Delete
@@ -292,13 +308,14 @@ class Engine:
         def done(result: Result) -> None:
             desk.outbox.send(sender, answer_of(message.request, result))
 
-        Coordinating(desk, request, desk.now + message.timeout_ns, done).start()
+        Coordinating(desk, request, desk.now + timeout_ns, done).start()
 
     def _takes(self, message: ForwardWrite) -> bool:
         """Whether this node coordinates a write for another; if not it is tried elsewhere."""
         desk = self._desk
         return (
-            len(self._forwards) < _FORWARDS_MAX
+            not self._is_draining
+            and len(self._forwards) < _FORWARDS_MAX
             and len(message.quorums) >= 4
             and self._refusal_of_write() is None
             # Believed down by the sender and up here, an owner coordinates, not a fallback.
@@ -417,6 +434,8 @@ class Engine:
             case Unsent(to, messages):
                 for message in messages:
                     self._unsent(to, message)
+            case Draining():
+                self._drain()
             case WallTime(wall_ns):
                 desk.clock.set_wall(desk.now, wall_ns)
             case MembersChanged(members):
@@ -436,6 +455,14 @@ class Engine:
                 self._answer_seals()
             case _:
                 pass  # news for somebody else
+
+    def _drain(self) -> None:
+        """Tell all peers that this node is about to stop, so that they turn to others at once."""
+        self._is_draining = True
+        desk = self._desk
+        for node in sorted(desk.placement.members):
+            if node != desk.self_id and desk.placement.is_member(node):
+                desk.outbox.send(node, GoingAway())
 
     def _answer_seals(self) -> None:
         """Say whether this node is empty; if so take no writes until the ring has changed.

@@ -24,7 +24,7 @@ from sadik_vnode.parts import parts_of, replica_write
 from sadik_vnode.record import Record, Rows
 from sadik_vnode.replica import Change
 
-__all__ = ["HintNotes", "NoteCheck"]
+__all__ = ["Delivery", "HintNotes", "NoteCheck"]
 
 _SCAN_ROWS: Final = 1000
 _SCAN_BYTES: Final = 256 * 1024

@@ -22,6 +22,7 @@ __all__ = [
     "FetchBody",
     "ForwardWrite",
     "ForwardWriteAnswer",
+    "GoingAway",
     "HintCounts",
     "HintCountsAsked",
     "Inspect",
@@ -225,3 +226,9 @@ class HintCounts:
 
     request: int
     slots: tuple[tuple[bytes, int, int], ...]
+
+
+@MESSAGES.message(114)
+@define(slots=True)
+class GoingAway:
+    """This node is about to stop: ask it nothing new. It still answers what it was asked."""

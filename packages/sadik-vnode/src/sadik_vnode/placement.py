@@ -25,6 +25,7 @@ class Placement:
         self.ring: Ring | None = None
         self.members: Mapping[NodeId, Member] = {}
         self._liveness: dict[NodeId, Liveness] = {}
+        self._going: dict[NodeId, None] = {}
         self._shift = 0
         self._fallbacks: dict[int, list[NodeId]] = {}
 
@@ -43,6 +44,13 @@ class Placement:
         """Believe ``liveness`` of a peer."""
         self._liveness[peer] = liveness
 
+    def set_going(self, peer: NodeId, *, is_going: bool) -> None:
+        """A peer said that it is about to stop, or its streams came up again."""
+        if is_going:
+            self._going[peer] = None
+        else:
+            self._going.pop(peer, None)
+
     def liveness(self, node: NodeId) -> Liveness:
         """What is believed of ``node``; always UP of oneself."""
         if node == self.self_id:
@@ -50,9 +58,11 @@ class Placement:
         return self._liveness.get(node, Liveness.UNKNOWN)
 
     def is_routable(self, node: NodeId) -> bool:
-        """Whether requests are sent to ``node``: not suspected, not down, not departed."""
+        """Whether requests are sent to ``node``: not suspected, down, departed or about to stop."""
         return node == self.self_id or (
-            self._liveness.get(node, Liveness.UNKNOWN).is_routable and node in self.members
+            self._liveness.get(node, Liveness.UNKNOWN).is_routable
+            and node in self.members
+            and node not in self._going
         )
 
     def is_member(self, node: NodeId) -> bool:
