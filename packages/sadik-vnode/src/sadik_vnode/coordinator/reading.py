@@ -155,8 +155,11 @@ class Reading(Conversation):
     def repair(self) -> None:
         """Bring the owners that answered with less up to date, out of the client's way."""
         desk = self.desk
+        behind = self.answers.owners_behind()
+        if not behind:
+            return
         timestamp = desk.clock.tick(desk.now)
-        for node, missing in self.answers.owners_behind():
+        for node, missing in behind:
             if any(version.body is None for version in missing.versions.values()):
                 continue  # a body that was not fetched: the next read that needs it repairs
             desk.counters.read_repairs += 1
@@ -170,7 +173,8 @@ class Reading(Conversation):
 
     def keep_dots_only(self) -> None:
         """The client has its answer: late replicas are compared by dots, so let the values go."""
-        self.answers.drop_bodies()
+        if self._waiting():
+            self.answers.drop_bodies()
 
     def received(self, sender: NodeId, message: object) -> None:
         """A replica's state, or its acknowledgement of a repair, which nobody waits for."""
@@ -316,10 +320,12 @@ class Reading(Conversation):
                 self._ask_next()
         if answers.tally.enough:
             self._finished = True
-            self.desk.deadlines.drop((self, "hedge"))
-            self.wake("deadline", self.desk.now + self.desk.config.linger_ns)
+            if self._waiting():
+                self.desk.deadlines.drop((self, "hedge"))
+                self.wake("deadline", self.desk.now + self.desk.config.linger_ns)
+            else:
+                self._end()
             self._done(self)
-            self._end_if_all_answered()
 
     def _waiting(self) -> bool:
         return any(n not in self.answers.by_node and n not in self._left for n in self._asked)
