@@ -27,6 +27,8 @@ from sadik_node.log import Log
 from sadik_node.node import Node
 from sadik_node.settings import Cluster, Limits, Listen, Settings, Storage
 from sadik_node.settings import Node as NodeSettings
+from sadik_storage.lmdb import LmdbStore
+from sadik_vnode.keyspace import BIRTHS_ROW
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -232,6 +234,25 @@ async def test_a_store_that_was_rolled_back_gets_a_new_instance_in_the_same_run(
         await until(lives_anew)
         await ready(back)
         assert (await ask(back, "PUT", "/v1/kv/b/k", b"v")).status == 204
+
+
+async def test_a_damaged_row_of_used_actors_means_a_new_instance(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as here:
+        node = await here.start("n1")
+        await ready(node)
+        assert (await ask(node, "PUT", "/v1/kv/b/k", b"v")).status == 204
+        await here.stop(node)
+        with LmdbStore.open(tmp_path / "n1" / "store", {}, durable=True) as store:
+            instance = store.get(b"Ninstance")
+            assert store.get(BIRTHS_ROW) is not None
+            store.commit([(BIRTHS_ROW, b"damaged beyond recognition")])
+        again = await here.start("n1")
+        await ready(again)
+        assert (await ask(again, "GET", "/v1/kv/b/k")).body == b"v"
+        assert (await ask(again, "PUT", "/v1/kv/b/k", b"w")).status == 204
+        await here.stop(again)
+        with LmdbStore.open(tmp_path / "n1" / "store", {}, durable=True) as store:
+            assert store.get(b"Ninstance") not in (None, instance)
 
 
 async def test_one_node_is_a_cluster(tmp_path: Path) -> None:

@@ -70,12 +70,15 @@ class ReplicaHost:
             self.perform()
 
     def fail_stores(self, reason: FailureReason = FailureReason.FULL) -> None:
-        """The oldest batch fails, and all that were emitted after it."""
+        """The oldest batch fails, and all that are emitted before the last failure is told."""
         failed = list(self.stores)
         self.stores.clear()
-        for store in failed:
-            self.outbox.failed(store.ticket, reason)
+        while failed:
+            self.outbox.failed(failed.pop(0).ticket, reason)
             self.perform()
+            if failed:
+                failed += self.stores
+                self.stores.clear()
 
     def settle(self) -> None:
         """Answer and sync until nothing waits."""

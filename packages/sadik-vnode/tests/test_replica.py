@@ -12,7 +12,7 @@ from sadik_causality import EMPTY, Container, Context, Dot
 from sadik_machine import Effect, FailureReason, NodeId, Send
 from sadik_vnode.births import BIRTH_BLOCK
 from sadik_vnode.keyspace import BIRTHS_ROW, Key, hint_row, index_row
-from sadik_vnode.record import INLINE_BYTES_MAX, Record, Rows
+from sadik_vnode.record import INLINE_BYTES_MAX, Record, Rows, open_value
 from sadik_vnode.replica import Change, MakeChange
 from sadik_vnode.version import Version, version_of
 from vnode_values import container_of, same
@@ -295,7 +295,7 @@ def test_the_first_write_of_a_key_puts_it_into_the_index_and_reserves_births(
     host.settle()
     assert sorted(host.disk) == sorted([BIRTHS_ROW, KEY.record_row, index_row(KEY)])
     assert host.disk[index_row(KEY)] == b""
-    assert int.from_bytes(host.disk[BIRTHS_ROW], "big") == 1 + BIRTH_BLOCK
+    assert int.from_bytes(open_value(host.disk[BIRTHS_ROW]), "big") == 1 + BIRTH_BLOCK
     assert host.replica.has_written
 
 

@@ -1,8 +1,9 @@
 """One heap of deadlines for everything that a machine waits for.
 
 Moving or dropping a deadline leaves its old entry in the heap, to be skipped when it surfaces:
-both are O(1), and most deadlines of a store are dropped because the answer came. The heap is
-rebuilt when more than half of it is stale, so memory stays within twice what is live.
+most deadlines of a store are dropped because the answer came. The heap is rebuilt when more than
+half of it is stale, so setting and dropping stay cheap on average, and memory, with the keys that
+it keeps alive, stays within twice what is live.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["Deadlines"]
 
 K = TypeVar("K", bound=Hashable)
 
-_REBUILD_AT_LEAST = 64
+_REBUILD_BEYOND = 64
 
 
 class Deadlines(Generic[K]):
@@ -39,13 +40,12 @@ class Deadlines(Generic[K]):
         self._count += 1
         self._at[key] = (at, self._count)
         heapq.heappush(self._heap, (at, self._count, key))
-        if len(self._heap) > _REBUILD_AT_LEAST and len(self._heap) > 2 * len(self._at):
-            self._heap = [(at, count, key) for key, (at, count) in self._at.items()]
-            heapq.heapify(self._heap)
+        self._shrink()
 
     def drop(self, key: K) -> None:
         """Forget the deadline of ``key``; harmless where there is none."""
-        self._at.pop(key, None)
+        if self._at.pop(key, None) is not None:
+            self._shrink()
 
     @property
     def first(self) -> int | None:
@@ -67,4 +67,10 @@ class Deadlines(Generic[K]):
             if self._at.get(key) == (at, count):
                 del self._at[key]
                 keys.append(key)
+        self._shrink()
         return keys
+
+    def _shrink(self) -> None:
+        if len(self._heap) > max(_REBUILD_BEYOND, 2 * len(self._at)):
+            self._heap = [(at, count, key) for key, (at, count) in self._at.items()]
+            heapq.heapify(self._heap)

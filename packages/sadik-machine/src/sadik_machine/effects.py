@@ -75,7 +75,11 @@ class Reply:
 
 @define(slots=True)
 class Load:
-    """Read from the store. It sees every `Store` that was emitted before it, on disk or not."""
+    """Read from the store.
+
+    It sees every `Store` that was emitted before it, on disk or not, and of later ones at most what
+    is on disk already.
+    """
 
     ticket: Ticket
     query: Query
@@ -86,7 +90,8 @@ class Store:
     """Write a batch; then, when it is on disk, perform ``then`` and report `Stored`.
 
     Batches of one machine become durable in the order in which they were emitted. When one fails,
-    all that were emitted after it and before its `Failed` was delivered fail too.
+    all that were emitted after it and before its `Failed` was delivered fail with it, at once: a
+    `Load` emitted from then on sees none of them.
     """
 
     ticket: Ticket

@@ -1,7 +1,7 @@
 """Frames: a four-byte big-endian length, then that many bytes.
 
-The length is checked against the stream's bound before anything is buffered, so the memory that
-a peer can make us hold is the bound plus one read.
+The length is checked against the stream's bound as soon as it is there, so the memory that a peer
+can make us hold is the bound plus one read.
 """
 
 from __future__ import annotations
@@ -45,17 +45,20 @@ class FrameReader:
         payloads = []
         at = 0
         have = len(buffer)
-        while have - at >= FRAME_HEADER_BYTES:
-            size = int.from_bytes(buffer[at : at + FRAME_HEADER_BYTES], "big")
-            if not 0 < size <= self.frame_bytes_max:
-                raise RemoteProtocolError(
-                    "frame_size", f"a frame of {size} bytes; 1 to {self.frame_bytes_max} accepted"
-                )
-            end = at + FRAME_HEADER_BYTES + size
-            if end > have:
-                break
-            payloads.append(bytes(buffer[at + FRAME_HEADER_BYTES : end]))
-            at = end
+        with memoryview(buffer) as view:
+            while have - at >= FRAME_HEADER_BYTES:
+                start = at + FRAME_HEADER_BYTES
+                size = int.from_bytes(view[at:start], "big")
+                if not 0 < size <= self.frame_bytes_max:
+                    raise RemoteProtocolError(
+                        "frame_size",
+                        f"a frame of {size} bytes; 1 to {self.frame_bytes_max} accepted",
+                    )
+                end = start + size
+                if end > have:
+                    break
+                payloads.append(bytes(view[start:end]))
+                at = end
         if at:
             del buffer[:at]
         return payloads

@@ -47,9 +47,10 @@ def node_id_hex(node_id: NodeId) -> str:
 
 def node_id_from_hex(text: str) -> NodeId:
     """The node id of 16 hexadecimal digits; ValueError for anything else."""
-    raw = bytes.fromhex(text)
-    if len(raw) != NODE_ID_BYTES:
-        raise ValueError(f"a node id has {2 * NODE_ID_BYTES} hexadecimal digits, not {len(text)}")
+    digits = 2 * NODE_ID_BYTES
+    # Both lengths, for fromhex() skips blanks.
+    if len(text) != digits or len(raw := bytes.fromhex(text)) != NODE_ID_BYTES:
+        raise ValueError(f"a node id is {digits} hexadecimal digits, not {text!r}")
     return NodeId(raw)
 
 

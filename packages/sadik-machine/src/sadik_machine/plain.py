@@ -1,47 +1,60 @@
 """Bounded decoding of CBOR from outside: the one place where untrusted bytes become objects.
 
-Only null, booleans, integers within 64 bits, finite floats, byte and text strings, arrays
-and maps with string keys come out; arrays become tuples. Tags are refused before their decoders
-run (a regular expression or a big decimal is a bomb), nesting is bounded, duplicate keys and
-indefinite lengths are refused, and so is anything after the value. Callers check the size first.
+Only null, booleans, integers, floats, byte and text strings, arrays, and maps with text or byte
+strings as keys come out; arrays become tuples and maps immutable mappings. Tags are refused before
+their decoders run (a regular expression or a big decimal is a bomb), so integers stay within
+-2**64 to 2**64 - 1. Nesting is bounded, and so is the number of values, whatever their size in
+memory; duplicate keys and indefinite lengths are refused, and anything after the value.
+
+Two things no option of the decoder refuses: a float may be infinite or no number, and CBOR's
+``undefined`` and simple values come out as objects of types that nothing else has. Who uses a
+value checks the exact type of every part of it, as `Codec` does for the fields of messages.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import io
+from typing import Any, Final
 
 import cbor2
 
-__all__ = ["DEPTH_MAX", "PlainError", "decode_plain", "encode_plain"]
+__all__ = ["DEPTH_MAX", "PLAIN_TYPES", "PlainError", "decode_plain", "encode_plain"]
 
-DEPTH_MAX = 8
+DEPTH_MAX: Final = 8
 
-# The tags for which cbor2 has decoders of its own; any other comes out as a CBORTag, which no
-# caller's type check accepts.
-_TAGS = (
+PLAIN_TYPES: Final = (type(None), bool, int, float, bytes, str, tuple, cbor2.frozendict)
+"""The exact types of plain values as they come out."""
+
+# A value of so many bytes can become some 20 MB of objects at worst, and counting costs three
+# times as much as decoding: only longer ones, which are few, are counted.
+_COUNTED_BYTES: Final = 64 * 1024
+
+# Above all that a correct peer sends: a chunk of 1,000 listed keys with 100 siblings each. Then
+# a value is at most some 60 MB of objects, apart from the bytes of its strings.
+_COUNT_MAX: Final = 1 << 20
+
+# An empty map is one byte on the wire and takes as much memory as six small arrays.
+_MAP_WEIGHT: Final = 6
+
+_BYTES, _TEXT, _MAP = 2, 3, 5
+
+# The tags for which cbor2 has decoders of its own; any other comes to `_refuse`, too, but only
+# with its decoded content.
+_TAGS: Final = (
     *(0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100),
     *(256, 258, 260, 261, 1004, 43000, 55799),
 )
-
-# Stands after the value inside an array of two: where a byte is left over, or one is missing,
-# it does not come out as the second element.
-_END = cbor2.dumps(b"\x00end of value\x00")
-_END_VALUE = b"\x00end of value\x00"
 
 
 class PlainError(ValueError):
     """The bytes are not one plain CBOR value; the message says what was wrong."""
 
 
-def _refuse(_decoder: Any) -> Any:
-    raise ValueError("tags are not accepted")
+def _refuse(_decoder_or_tag: Any, _immutable: bool) -> Any:
+    raise PlainError("tags are not accepted")
 
 
-_REFUSED = dict.fromkeys(_TAGS, _refuse)
-
-
-def _refuse_tag(_decoder: Any, tag: Any) -> Any:
-    raise ValueError(f"tag {tag.tag} is not accepted")
+_REFUSED: Final = dict.fromkeys(_TAGS, _refuse)
 
 
 def encode_plain(value: object) -> bytes:
@@ -53,22 +66,46 @@ def decode_plain(data: bytes) -> Any:
     """The one value that ``data`` encodes, immutable throughout.
 
     Raises:
-        PlainError: malformed, nested deeper than `DEPTH_MAX`, tagged, or followed by more bytes.
+        PlainError: malformed, nested deeper than `DEPTH_MAX`, tagged, of too many values, or
+            followed by more bytes.
     """
+    if len(data) > _COUNTED_BYTES:
+        _count(data)
+    source = io.BytesIO(data)
     try:
-        pair = cbor2.loads(
-            b"\x82" + data + _END,
-            max_depth=DEPTH_MAX + 1,
+        value = cbor2.load(
+            source,
+            max_depth=DEPTH_MAX,
             allow_indefinite=False,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
             immutable=True,
             semantic_decoders=_REFUSED,
-            tag_hook=_refuse_tag,
+            tag_hook=_refuse,
         )
     except (cbor2.CBORDecodeError, ValueError, RecursionError) as error:
         raise PlainError(str(error)) from error
-    value, end = pair
-    if end != _END_VALUE:
-        raise PlainError("bytes are missing or left over after the value")
+    left = len(data) - source.tell()
+    if left:
+        raise PlainError(f"{left} bytes are left over after the value")
     return value
+
+
+def _count(data: bytes) -> None:
+    """Refuse more values than `_COUNT_MAX`, by a look at nothing but the head of each."""
+    size = len(data)
+    at = 0
+    left = _COUNT_MAX
+    while at < size and left >= 0:
+        head = data[at]
+        at += 1
+        kind, length = head >> 5, head & 31
+        if 24 <= length < 28:
+            width = 1 << (length - 24)
+            length = int.from_bytes(data[at : at + width], "big")
+            at += width
+        if kind in (_BYTES, _TEXT):
+            at += length
+        left -= _MAP_WEIGHT if kind == _MAP else 1
+    if left < 0:
+        raise PlainError(f"more than {_COUNT_MAX} values")

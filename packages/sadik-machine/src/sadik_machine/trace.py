@@ -6,19 +6,22 @@ two runs were the same, and a test can print the steps that led to a broken inva
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
 from sadik_machine.effects import Effect
 from sadik_machine.inputs import Input
+from sadik_machine.times import SECOND
 
 __all__ = ["Trace", "describe"]
 
 _BYTES_SHOWN_MAX = 24
+_TEXT_SHOWN_MAX = 200
 _ITEMS_SHOWN_MAX = 16
 
 
@@ -41,8 +44,8 @@ class Trace:
 
     def note(self, now: int, who: str, text: str) -> None:
         """A line of the host's own: a fault, a crash, a delivery."""
-        line = f"{now / 1e9:12.6f} {who} {text}"
-        self._hash.update(line.encode())
+        line = f"{now // SECOND:6}.{now % SECOND:09} {who} {text}"
+        self._hash.update(line.encode(errors="surrogatepass") + b"\n")
         self._lines.append(line)
         if self._sink is not None:
             self._sink(line)
@@ -58,16 +61,26 @@ class Trace:
 
 
 def describe(value: Any) -> str:
-    """One line for an input, an effect, a message or a plain value, the same in every process."""
-    if isinstance(value, bytes | bytearray):
-        if len(value) <= _BYTES_SHOWN_MAX:
-            return repr(bytes(value))[1:]
-        return f"{repr(bytes(value[:8]))[1:]}…{len(value)}B#{_short_hash(bytes(value))}"
+    """One line for an input, an effect, a message or a plain value, the same in every process.
+
+    It tells equal values from others (by a hash where they are long), but for objects that are
+    neither data nor attrs classes: of those it tells the class.
+    """
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__name__}.{value.name}"
+    if isinstance(value, str) and len(value) > _TEXT_SHOWN_MAX:
+        rest = _short_hash(value.encode(errors="surrogatepass"))
+        return f"{value[:_TEXT_SHOWN_MAX]!r}… {len(value)} in all #{rest}"
+    if isinstance(value, bytes | bytearray | memoryview):
+        data = bytes(value)
+        if len(data) <= _BYTES_SHOWN_MAX:
+            return repr(data)[1:]
+        return f"{repr(data[:8])[1:]}…{len(data)}B#{_short_hash(data)}"
     if attrs.has(type(value)):
         fields = attrs.fields(type(value))
         inner = ", ".join(f"{f.name}={describe(getattr(value, f.name))}" for f in fields)
         return f"{type(value).__name__}({inner})"
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return "{" + _join([f"{describe(k)}: {describe(v)}" for k, v in value.items()]) + "}"
     if isinstance(value, list | tuple):
         return "[" + _join([describe(item) for item in value]) + "]"
@@ -81,7 +94,7 @@ def describe(value: Any) -> str:
 def _join(parts: list[str]) -> str:
     if len(parts) <= _ITEMS_SHOWN_MAX:
         return ", ".join(parts)
-    rest = _short_hash("".join(parts[_ITEMS_SHOWN_MAX:]).encode())
+    rest = _short_hash(", ".join(parts[_ITEMS_SHOWN_MAX:]).encode(errors="surrogatepass"))
     return ", ".join(parts[:_ITEMS_SHOWN_MAX]) + f", … {len(parts)} in all #{rest}"
 
 

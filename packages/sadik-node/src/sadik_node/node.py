@@ -57,7 +57,7 @@ from sadik_node.settings import Settings
 from sadik_node.space import SpaceWatch
 from sadik_storage import Store, registry
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
-from sadik_vnode import SAVED_RANGE, Engine, EngineConfig
+from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine, EngineConfig
 
 __all__ = ["Node"]
 
@@ -135,15 +135,21 @@ class Node:
         try:
             store = open_store(settings, directory.store_path)
             try:
-                started: Callable[[], object] = task_status.started
+                is_started = False
+
+                def started() -> None:
+                    nonlocal is_started
+                    if not is_started:  # a later life is no second start of the node
+                        is_started = True
+                        task_status.started()
+
                 while True:
                     renew = await self._live(directory, store, started)
                     if renew is None:
                         break
                     renew_instance(store, renew.boot_number, self._source)
-                    why = "peers remember a later life of this node: its store was rolled back"
+                    why = "its store was rolled back or damaged: it takes a new storage instance"
                     self.log.event("new_instance", why, boot=renew.boot_number)
-                    started = lambda: None  # noqa: E731 - nobody is told a second time
                 end_life(store)
             except sadik_storage.StoreError as error:
                 raise NodeError(EXIT_FAILED, f"the store failed: {error}") from error
@@ -173,11 +179,16 @@ class Node:
             self.log.event("new_instance", why, boot=life.boot_number)
         try:
             body = _Life(self, directory, store, life, sockets)
-        except BaseException:
+        except BaseException as error:
             for sock in sockets:
                 sock.close()
             await listener.aclose()
-            raise
+            if not isinstance(error, DamagedRecord):
+                raise
+            # Which actors were used is not known any more: an instance without a past is safe.
+            self.log.event("damaged", f"the engine's saved rows: {error}")
+            store.commit([(row, None) for row in _scan(store, *SAVED_RANGE)])
+            return NewInstanceNeeded(life.boot_number)
         self.life = body
         try:
             return await body.run(listener, self._stop, started)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from sadik_vnode.keyspace import BIRTHS_ROW
+from sadik_vnode.record import open_value, seal_value
 
 __all__ = ["BIRTH_BLOCK", "Births"]
 
@@ -19,14 +20,18 @@ _BIRTH_BYTES: Final = 4
 
 
 class Births:
-    """Draws actors. ``saved`` is the value of `BIRTHS_ROW` at the start, or None."""
+    """Draws actors. ``saved`` is the value of `BIRTHS_ROW` at the start, or None.
+
+    Raises:
+        DamagedRecord: the row is damaged; the host takes a new storage instance.
+    """
 
     __slots__ = ("_instance", "_next", "_reserved")
 
     def __init__(self, instance: bytes, saved: bytes | None) -> None:
         assert len(instance) == 8, "an instance id has 8 bytes"
         self._instance = instance
-        self._next = 1 if saved is None else int.from_bytes(saved, "big")
+        self._next = 1 if saved is None else int.from_bytes(open_value(saved), "big")
         self._reserved = self._next
 
     def draw(self) -> tuple[bytes, list[tuple[bytes, bytes | None]]]:
@@ -34,7 +39,7 @@ class Births:
         rows: list[tuple[bytes, bytes | None]] = []
         if self._next >= self._reserved:
             self._reserved = self._next + BIRTH_BLOCK
-            rows.append((BIRTHS_ROW, self._reserved.to_bytes(8, "big")))
+            rows.append((BIRTHS_ROW, seal_value(self._reserved.to_bytes(8, "big"))))
         actor = self._instance + self._next.to_bytes(_BIRTH_BYTES, "big")
         self._next += 1
         return actor, rows

@@ -38,6 +38,7 @@ class Buckets:
         self._default = BucketProperties()
         self._own: dict[str, BucketProperties] = {}
         self._stamps: dict[str, int] = {}
+        self._publishing: dict[str, tuple[BucketProperties, int]] = {}
 
     def get(self, bucket: str) -> BucketProperties:
         """The properties in force for ``bucket``."""
@@ -62,12 +63,15 @@ class Buckets:
         faults = [fault for fault in wrong if fault]
         if faults:
             raise BadProperties("; ".join(faults))
-        return attrs.evolve(self.get(bucket), **changes)  # type: ignore[arg-type]
+        present = self._publishing.get(bucket, (self.get(bucket), 0))[0]
+        return attrs.evolve(present, **changes)  # type: ignore[arg-type]
 
     def document(self, bucket: str, properties: BucketProperties | None, stamp: int) -> Document:
         """What to publish; None resets the bucket to the defaults."""
         body = encode_plain(None if properties is None else attrs.asdict(properties))
-        stamp = max(stamp, self._stamps.get(bucket, 0) + 1)
+        last = max(self._stamps.get(bucket, 0), self._publishing.get(bucket, (None, 0))[1])
+        stamp = max(stamp, last + 1)
+        self._publishing[bucket] = (properties or self._default, stamp)
         return Document(_PREFIX + bucket, stamp, body)
 
     def adopt(self, document: Document) -> str | None:
@@ -79,6 +83,8 @@ class Buckets:
             return None
         bucket = document.name.removeprefix(_PREFIX)
         self._stamps[bucket] = document.stamp
+        if self._publishing.get(bucket, (None, document.stamp + 1))[1] <= document.stamp:
+            del self._publishing[bucket]
         try:
             plain = decode_plain(document.body)
         except PlainError:

@@ -63,7 +63,7 @@ from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
 from sadik_vnode.forwarding import answer_of, not_taken
 from sadik_vnode.hints import Delivery, HintNotes
-from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, Key
+from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, Key, is_name
 from sadik_vnode.messages import (
     FetchBody,
     ForwardWrite,
@@ -111,6 +111,9 @@ class Engine:
 
     ``instance`` is the storage instance, 8 random bytes made with the store. ``saved_rows`` is
     what `SAVED_RANGE` held at the start. ``source`` must be seeded anew at every boot.
+
+    Raises:
+        DamagedRecord: a saved row is damaged: start with a new instance and without the row.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Engine:
         self._desk = Desk(node_id, config, births, source)
         self._desk.hints = HintNotes(self._desk)
         self._desk.repairs = Repairs(self._desk)
+        self._desk.replica.on_damaged = self._desk.repairs.soon
         self._serving = Serving(self._desk)
         self._started = False
         self._is_draining = False
@@ -262,6 +266,9 @@ class Engine:
             return
         serve = self._messages.get(type(message))
         if serve is not None:
+            if not is_name(message.bucket, getattr(message, "key", b"k")):  # type: ignore[attr-defined]
+                desk.counters.malformed_messages += 1
+                return
             if desk.placement.ring is not None:
                 serve(sender, message)
             elif isinstance(message, ForwardWrite):
@@ -359,8 +366,8 @@ class Engine:
 
     def _get(self, request_id: RequestId, request: Get) -> None:
         def done(result: Result) -> None:
-            del self._clients[request_id]
-            self._desk.outbox.reply(request_id, result)
+            if self._clients.pop(request_id, None) is not None:
+                self._desk.outbox.reply(request_id, result)
 
         getting = Getting(self._desk, request, done)
         self._clients[request_id] = getting

@@ -119,10 +119,11 @@ class HintNotes:
                 slot.bytes += size
                 self._bytes += size
                 self._desk.counters.hints_written += 1
-            if slot.delivery is not None:
-                slot.delivery.renoted(key)
-            else:
+            if slot.delivery is None:
                 self.deliver(node)
+            if slot.delivery is not None:
+                # Its scan may have been asked for before this note is stored: it looks again.
+                slot.delivery.renoted(key)
 
     def note_lost(self, slots: list[NodeId], key: Key, check: NoteCheck) -> None:
         """The batch that held these notes failed."""
@@ -219,7 +220,7 @@ class HintNotes:
     def _count_from(self, start: bytes) -> None:
         def loaded(rows: list[tuple[bytes, bytes]]) -> None:
             for row, _ in rows:
-                node, _ = parse_hint_row(row)
+                node = parse_hint_row(row)[0]
                 slot = self._slots.setdefault(node, _Slot())
                 slot.may_wait = True
                 slot.notes += 1

@@ -26,8 +26,10 @@ from sadik_machine import NODE_ID_BYTES, NodeId
 
 __all__ = [
     "BIRTHS_ROW",
+    "BUCKET_CHARS_MAX",
     "DATA_RANGE",
     "HINTS_RANGE",
+    "KEY_BYTES_MAX",
     "SAVED_RANGE",
     "Key",
     "hint_row",
@@ -35,6 +37,7 @@ __all__ = [
     "index_key",
     "index_range",
     "index_row",
+    "is_name",
     "parse_hint_row",
 ]
 
@@ -47,7 +50,20 @@ HINTS_RANGE = (b"H", b"I")
 
 DATA_RANGE = (b"O", b"P")
 
+BUCKET_CHARS_MAX = 64
+KEY_BYTES_MAX = 400
+
 _TOKEN_PREFIX_BYTES = 4
+
+
+def is_name(bucket: str, key: bytes) -> bool:
+    """Whether an object can be called so: what front ends check, a peer may not have."""
+    return (
+        0 < len(bucket) <= BUCKET_CHARS_MAX
+        and bucket.isascii()
+        and "\0" not in bucket
+        and 0 < len(key) <= KEY_BYTES_MAX
+    )
 
 
 class Key:

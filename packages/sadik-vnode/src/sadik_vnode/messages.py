@@ -13,7 +13,7 @@ import enum
 
 from attrs import define
 
-from sadik_machine import MessageRange
+from sadik_machine import MessageRange, NodeId
 from sadik_vnode.version import PlainVersion
 
 __all__ = [
@@ -67,7 +67,7 @@ class ReplicaWrite:
     epoch: int
     bucket: str
     key: bytes
-    slot: bytes
+    slot: NodeId
     versions: tuple[PlainVersion, ...]
     context: object
     timestamp: int

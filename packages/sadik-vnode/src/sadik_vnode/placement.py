@@ -26,6 +26,7 @@ class Placement:
         self.members: Mapping[NodeId, Member] = {}
         self._liveness: dict[NodeId, Liveness] = {}
         self._going: dict[NodeId, None] = {}
+        self._present: dict[NodeId, None] = {}
         self._shift = 0
         self._fallbacks: dict[int, list[NodeId]] = {}
 
@@ -38,6 +39,7 @@ class Placement:
     def set_members(self, members: Mapping[NodeId, Member]) -> None:
         """Adopt a member table."""
         self.members = members
+        self._present = {m.id: None for m in members.values() if m.state is not MemberState.LEFT}
         self._fallbacks.clear()
 
     def set_liveness(self, peer: NodeId, liveness: Liveness) -> None:
@@ -61,14 +63,13 @@ class Placement:
         """Whether requests are sent to ``node``: not suspected, down, departed or about to stop."""
         return node == self.self_id or (
             self._liveness.get(node, Liveness.UNKNOWN).is_routable
-            and node in self.members
+            and node in self._present
             and node not in self._going
         )
 
     def is_member(self, node: NodeId) -> bool:
         """Whether ``node`` is a member that has not left."""
-        member = self.members.get(node)
-        return member is not None and member.state is not MemberState.LEFT
+        return node in self._present
 
     def partition(self, key: Key) -> int:
         """The partition of a key. Only with a ring."""
@@ -84,10 +85,9 @@ class Placement:
         found = self._fallbacks.get(partition)
         if found is None:
             owners = self.register(partition).owners
-            members = [m for m in self.members.values() if m.state is not MemberState.LEFT]
-            present = [m.id for m in members]
+            members = [self.members[node] for node in self._present]
             listed = preference_list(
-                [owner for owner in owners if owner in present], members, partition
+                [owner for owner in owners if owner in self._present], members, partition
             )
             found = [NodeId(node) for node in listed if node not in owners]
             self._fallbacks[partition] = found

@@ -25,6 +25,8 @@ def resolve(quorum: Quorum, default: int | str, owners: int, replicas: int) -> i
     be answered now) but not the cluster's ``replicas``.
     """
     value = default if quorum is None else quorum
+    if quorum is None and isinstance(value, int):
+        value = min(value, replicas)  # a bucket's own, set where there were more replicas
     if value == "quorum":
         return owners // 2 + 1
     if value == "all":
@@ -52,10 +54,11 @@ class WriteTally:
     def add(self, slot: NodeId, node: NodeId, *, durable: bool) -> None:
         """Count ``node``'s acknowledgement for owner ``slot``: the owner's own, or a fallback's.
 
-        Of two for one slot the better counts: the owner's beats a fallback's, durable beats not.
+        Of two for one slot each counts for what it is: the owner's makes the slot a primary's, and
+        it stays durable though the owner's own is not.
         """
-        mark = (node == slot, durable)
-        self._got[slot] = max(self._got.get(slot, mark), mark)
+        was_primary, was_durable = self._got.get(slot, (False, False))
+        self._got[slot] = (was_primary or node == slot, was_durable or durable)
 
     def __contains__(self, slot: NodeId) -> bool:
         return slot in self._got

@@ -78,6 +78,8 @@ class Record:
             raise DamagedRecord("a record's checksum does not match")
         try:
             plain = decode_plain(data)
+            if type(plain) is not tuple or len(plain) < 4:
+                raise DamagedRecord("a record has four fields or more")
             if plain[0] != _FORMAT:
                 raise DamagedRecord(f"a record of format {plain[0]}; this version reads {_FORMAT}")
             _, own_actor, context, versions = plain[:4]

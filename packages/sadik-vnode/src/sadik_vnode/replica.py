@@ -64,6 +64,9 @@ class Replica:
         self._counters: Final = counters
         self._states: dict[Key, _KeyState] = {}
         outbox.store_failing = self._drop_pending
+        self.on_damaged: Callable[[Key], None] = _ignore
+        """Called with the key of a record that turned out to be damaged."""
+        self._failures = 0
         self.has_written = False
         """Whether any record was ever stored, or tried to be, since the start."""
 
@@ -84,13 +87,25 @@ class Replica:
     def read_many(
         self, keys: Sequence[Key], done: Callable[[list[Record]], None], failed: OnFailed
     ) -> None:
-        """Give many records at once, as they are on disk; a damaged one counts as absent."""
+        """Give many records at once, as they are on disk. A damaged one fails them all."""
+        failures = 0
 
         def load() -> None:
+            nonlocal failures
+            failures = self._failures
             self._outbox.load(GetRows([key.record_row for key in keys]), loaded, failed)
 
         def loaded(rows: list[bytes | None]) -> None:
-            records = [self._decoded_or_absent(row) for row in rows]
+            if failures != self._failures:
+                load()  # some of it may have been taken back meanwhile
+                return
+            records = []
+            for key, row in zip(keys, rows, strict=True):
+                record = self._decoded(key, row)
+                if record is None:
+                    failed(FailureReason.DAMAGED)
+                    return
+                records.append(record)
             if any(key in self._states for key in keys):
                 # A load sees stores that are under way: show it once those are on disk.
                 self._outbox.store((), (), lambda: done(records), lambda _: load())
@@ -200,22 +215,22 @@ class Replica:
         actor, rows = self._births.draw()
         return (actor, 1), rows
 
-    def _decoded_or_absent(self, row: bytes | None) -> Record:
+    def _decoded(self, key: Key, row: bytes | None) -> Record | None:
+        """The record of a row; None where it is damaged, which is counted and seen to."""
         try:
             return Record.decode(row)
         except DamagedRecord:
             self._counters.damaged_records += 1
-            return ABSENT
+            self.on_damaged(key)
+            return None
 
     def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         def loaded(rows: list[bytes | None]) -> None:
-            try:
-                record = Record.decode(rows[0])
-            except DamagedRecord:
-                self._counters.damaged_records += 1
+            record = self._decoded(key, rows[0])
+            if record is None:
                 failed(FailureReason.DAMAGED)
-                return
-            done(record)
+            else:
+                done(record)
 
         self._outbox.load(GetRows((key.record_row,)), loaded, failed)
 
@@ -230,6 +245,10 @@ class Replica:
                     self.update(key, make, done, failed)
 
         def failed(reason: FailureReason) -> None:
+            if reason is FailureReason.DAMAGED:
+                # What was here is gone, its actor too; the other owners have it, and are asked.
+                loaded(ABSENT)
+                return
             del self._states[key]
             for _, _, on_failed in state.waiting:
                 on_failed(reason)
@@ -248,6 +267,8 @@ class Replica:
         assert before is not None, "a change builds on a loaded record"
         change = make(before)
         if change is None:
+            # A birth may have been drawn for it, whose reservation is not going to be stored.
+            self._births.reservation_failed()
             self._release(key, state)
             return
         rows = change.rows
@@ -276,9 +297,14 @@ class Replica:
 
     def _drop_pending(self) -> None:
         """A store failed, and with it all that are pending: load from disk from now on."""
+        self._failures += 1
         self._births.reservation_failed()
         self._states = {key: state for key, state in self._states.items() if not state.stores}
 
     def _release(self, key: Key, state: _KeyState) -> None:
         if not state.stores and not state.waiting and self._states.get(key) is state:
             del self._states[key]
+
+
+def _ignore(_key: Key) -> None:
+    """Nobody mends damaged records."""

@@ -68,7 +68,10 @@ class Serving:
             )
         except ValueError:
             incoming = None
-        if incoming is None or any(v.body is None for v in incoming.versions.values()):
+        is_whole = incoming is not None and all(
+            v.body is not None for v in incoming.versions.values()
+        )
+        if incoming is None or not is_whole or not desk.placement.is_member(slot):
             desk.counters.malformed_messages += 1
             refuse(Status.FAILED)
             return

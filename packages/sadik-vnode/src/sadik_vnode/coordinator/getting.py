@@ -45,6 +45,7 @@ class Getting:
         self._done = done
         self._deadline = desk.now + request.timeout_ns
         self._retries = 0
+        self._is_cancelled = False
         self._reading: Reading | None = None
 
     def start(self) -> None:
@@ -75,6 +76,7 @@ class Getting:
 
     def cancel(self) -> None:
         """The client has gone."""
+        self._is_cancelled = True
         if self._reading is not None:
             self._reading.cancel()
 
@@ -85,6 +87,8 @@ class Getting:
             return
 
         def fetched(bodies: dict[Dot, bytes]) -> None:
+            if self._is_cancelled:
+                return
             merged = reading.merged
             versions = {
                 dot: Version(v.head, bodies.get(dot, v.body), v.size)

@@ -9,7 +9,7 @@ R others speak for all of its partitions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from attrs import define
@@ -78,7 +78,7 @@ def _entry(key: Key, record: Record) -> Entry:
 class _Source:
     """What one owner has sent that is not merged yet. ``upto`` None: it has no more."""
 
-    entries: list[Entry]
+    entries: list[tuple[bytes, Container[bool]]]
     upto: bytes | None
     waiting: bool
     position: int = 0
@@ -87,7 +87,7 @@ class _Source:
 class Listing(Conversation):
     """One page of a listing, on the node that a client asked."""
 
-    __slots__ = ("_deadline", "_done", "_keys", "_r", "_request", "_sources")
+    __slots__ = ("_deadline", "_done", "_is_slow", "_keys", "_r", "_request", "_sources")
 
     def __init__(self, desk: Desk, request: ListKeys, done: Callable[[Result], None]) -> None:
         super().__init__(desk)
@@ -95,6 +95,7 @@ class Listing(Conversation):
         self._done = done
         self._deadline = desk.now + request.timeout_ns
         self._keys: list[bytes] = []
+        self._is_slow = False
         self._sources: dict[NodeId, _Source] = {}
         self._r: int | str = desk.buckets.get(request.bucket).r
 
@@ -121,7 +122,7 @@ class Listing(Conversation):
         if message.status != Status.OK:
             self._drop(sender)
             return
-        self._took(sender, list(message.entries), message.upto)
+        self._took(sender, message.entries, message.upto)
 
     def unsent(self, to: NodeId, message: object) -> None:
         """That owner cannot be asked now."""
@@ -134,16 +135,15 @@ class Listing(Conversation):
     def due(self, what: str) -> None:
         """The request is late, or some owners are slow."""
         if what == "slow":
-            fast = [node for node, source in self._sources.items() if not source.waiting]
-            if self._short_of(fast) is None:
-                self._sources = {node: self._sources[node] for node in fast}
-                self._merge()
+            self._is_slow = True
+            self._leave_slow_ones_out()
             return
         self._finish(Unavailable(Outcome.INDETERMINATE, "the owners did not answer in time", _NO))
 
     def _ask(self, node: NodeId) -> None:
         source = self._sources[node]
         source.waiting = True
+        self._is_slow = False
         self.wake("slow", self.desk.now + _SLOW_NS)
         request = self._request
         limit = request.limit - len(self._keys) + 1
@@ -161,13 +161,28 @@ class Listing(Conversation):
 
         scan_keys(self.desk, request.bucket, request.prefix, source.upto, limit, done, failed)
 
-    def _took(self, node: NodeId, entries: list[Entry], upto: bytes | None) -> None:
+    def _leave_slow_ones_out(self) -> None:
+        fast = [node for node, source in self._sources.items() if not source.waiting]
+        if self._short_of(fast) is None:
+            self._sources = {node: self._sources[node] for node in fast}
+            self._merge()
+
+    def _took(self, node: NodeId, entries: Sequence[Entry], upto: bytes | None) -> None:
         source = self._sources.get(node)
         if source is None or not source.waiting:
             return
-        source.entries, source.position = entries, 0
+        try:
+            source.entries = [(key, _container(context, dots)) for key, context, dots in entries]
+        except ContextError:
+            self.desk.counters.malformed_messages += 1
+            self._drop(node)
+            return
+        source.position = 0
         source.upto, source.waiting = upto, False
-        self._merge()
+        if self._is_slow:
+            self._leave_slow_ones_out()
+        else:
+            self._merge()
 
     def _drop(self, node: NodeId) -> None:
         if self._sources.pop(node, None) is None:
@@ -184,7 +199,7 @@ class Listing(Conversation):
         assert ring is not None
         speaking = dict.fromkeys(nodes)
         for partition, register in enumerate(ring.registers):
-            r = resolve(self._r, self._r, len(register.owners), ring.replicas)
+            r = resolve(None, self._r, len(register.owners), ring.replicas)
             have = sum(owner in speaking for owner in register.owners)
             if have < r:
                 return Unavailable(
@@ -225,22 +240,12 @@ class Listing(Conversation):
         merged: Container[bool] = Container.empty()
         for source in self._sources.values():
             if source.position < len(source.entries):
-                found, context, dots = source.entries[source.position]
+                found, container = source.entries[source.position]
                 if found == key:
                     source.position += 1
-                    merged = merged.merge(self._container(context, dots))
+                    merged = merged.merge(container)
         if not all(merged.versions.values()):
             self._keys.append(key)
-
-    def _container(
-        self, context: object, dots: tuple[tuple[bytes, int, bool], ...]
-    ) -> Container[bool]:
-        versions = {(actor, counter): deleted for actor, counter, deleted in dots}
-        try:
-            return Container.checked(versions, Context.from_plain(context))
-        except ContextError:
-            self.desk.counters.malformed_messages += 1
-            return Container(versions, Context.from_dots(versions))
 
     def _end(self, *, more: bool) -> None:
         last = self._keys[-1] if more and self._keys else None
@@ -250,6 +255,11 @@ class Listing(Conversation):
         self.close("deadline", "slow")
         self._sources = {}
         self._done(result)
+
+
+def _container(context: object, dots: Sequence[tuple[bytes, int, bool]]) -> Container[bool]:
+    versions = {(actor, counter): deleted for actor, counter, deleted in dots}
+    return Container.checked(versions, Context.from_plain(context))
 
 
 _NO: Final = Tally(0, 0, 0, 0, 0)
