@@ -1,6 +1,6 @@
 """The algorithm trait: blake3 keeps it, broken algorithms are found, names are looked up."""
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
@@ -39,10 +39,8 @@ def test_an_unknown_name_is_answered_with_the_names_that_there_are() -> None:
 
 
 def registered(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
-    def entry_points(*, group: str, name: str | None = None) -> list[EntryPoint]:
-        return [EntryPoint("mine", value, group) for value in values]
-
-    monkeypatch.setattr(algorithms, "entry_points", entry_points)
+    points = EntryPoints(EntryPoint("mine", value, "sadik.hashing") for value in values)
+    monkeypatch.setattr(algorithms, "_registered", lambda: points)
 
 
 def test_one_name_for_two_algorithms_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,16 @@ from sadik_machine import (
     Received,
     encode_plain,
 )
-from sadik_members import Document, DocumentsChanged, Liveness, Member, MemberState, Register, Ring
+from sadik_members import (
+    Document,
+    DocumentsChanged,
+    Liveness,
+    LivenessChanged,
+    Member,
+    MemberState,
+    Register,
+    Ring,
+)
 from sadik_vnode import EngineConfig
 from sadik_vnode.births import Births
 from sadik_vnode.keyspace import BIRTHS_ROW, Key
@@ -24,7 +33,17 @@ from sadik_vnode.placement import Placement
 from sadik_vnode.quorum import WriteTally
 from sadik_vnode.record import DamagedRecord, Record, open_value, seal_value
 from sadik_vnode.replica import Change
-from sadik_vnode.requests import BucketSet, BucketShow, ListKeys, ListResult, Put, Refused, Written
+from sadik_vnode.requests import (
+    BucketSet,
+    BucketShow,
+    Get,
+    Hints,
+    ListKeys,
+    ListResult,
+    Put,
+    Refused,
+    Written,
+)
 from sadik_vnode.version import version_of
 from vnode_values import container_of
 from vnode_world import World
@@ -236,3 +255,43 @@ def test_a_replica_with_a_damaged_record_is_healed_by_the_others() -> None:
     world.answer(two, Put("b", b"k", b"w", TIMEOUT))
     world.run(60 * SECOND)
     assert not Record.decode(node.disk[row]).is_absent
+
+
+def test_a_candidate_that_is_suspected_before_it_is_asked_holds_no_read_up() -> None:
+    """It was no `peer_lost` of a node that was asked, and asking it then waited for nobody."""
+    world = World(1, nodes=4)
+    ids = list(world.nodes)
+    key = Key("b", b"k")
+    owners = world.ring.registers[key.token * 8 >> 64].owners
+    [fallback] = [node for node in ids if node not in owners]
+    entry = world.nodes[fallback]
+    answers: list[object] = []
+    for owner in owners:
+        world.cut[fallback, owner] = None  # silent: nobody has noticed yet
+    world._send = lambda *_: None  # type: ignore[method-assign]
+    began = world.now
+    world.ask(fallback, Get("b", b"k", TIMEOUT, r=1), answers.append)
+    for owner in (owners[1], owners[2], owners[0]):
+        world.step(entry, Observed(LivenessChanged(owner, Liveness.SUSPECT)))
+    world.run(SECOND)
+    assert answers, "the fallback itself could answer"
+    assert world.now - began <= 2 * SECOND
+
+
+def test_a_note_whose_removal_failed_is_delivered_again() -> None:
+    world = World(1)
+    one, two, three = world.nodes
+    world.crash(three)
+    world.run(SECOND)
+    world.answer(one, Put("b", b"k", b"v", TIMEOUT))
+    world.run(SECOND)
+    world.faults.disk_full = 1000
+    for holder in (one, two):
+        world.nodes[holder].syncing = False
+    world.start(three)
+    world.run(SECOND)
+    world.faults.disk_full = 0
+    world.run(30 * SECOND)
+    assert world.answer(one, Hints()).total == 0
+    assert not any(row.startswith(b"H") for node in world.nodes.values() for row in node.disk)
+    assert world.holders(b"v") == ["n1", "n2", "n3"]

@@ -6,10 +6,14 @@ so another distribution can add its own without a change here. ``check_algorithm
 an algorithm keeps the promises below.
 """
 
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final, Protocol, runtime_checkable
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from blake3 import blake3
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 DIGEST_BYTES: Final = 32
 KEY_BYTES: Final = 32
@@ -68,7 +72,7 @@ class UnknownAlgorithmError(LookupError):
 
 def algorithm_names() -> list[str]:
     """Return the names of all registered algorithms, sorted."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+    return sorted({point.name for point in _registered()})
 
 
 def load_algorithm(name: str) -> HashAlgorithm:
@@ -81,7 +85,7 @@ def load_algorithm(name: str) -> HashAlgorithm:
     what was registered is not a ``HashAlgorithm``.
     """
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+    for point in _registered().select(name=name):
         found.setdefault(point.value, point)
     if not found:
         available = ", ".join(algorithm_names()) or "none"
@@ -141,3 +145,13 @@ def _hash(algorithm: HashAlgorithm, key: bytes | None, data: bytes, size: int) -
 def _expect(kept: bool, promise: str) -> None:
     if not kept:
         raise AssertionError(f"broken promise: {promise}")
+
+
+def _registered() -> EntryPoints:
+    """What is in the group; imported late, for this costs what the standard library loads for it.
+
+    `importlib.metadata` imports ``email``, and that ``socket``, which a simulator does without.
+    """
+    from importlib.metadata import entry_points  # noqa: PLC0415 - see above
+
+    return entry_points(group=ENTRY_POINT_GROUP)

@@ -195,7 +195,18 @@ class HintNotes:
         self._desk.counters.hints_delivered += 1
 
         def failed(_reason: FailureReason) -> None:
-            """The note stays on disk and is counted by the next scan of it."""
+            # The note is on disk still. To deliver it once more is harmless, but not at once: the
+            # disk is full.
+            slot = self._slots[node]
+            slot.may_wait = True
+            slot.notes += 1
+            slot.bytes += len(row)
+            self._bytes += len(row)
+            if slot.delivery is None:
+                slot.delivery = Delivery(self._desk, node)
+                slot.delivery.try_later()
+            else:
+                slot.delivery.renoted(key)
 
         self._desk.outbox.store(((row, None),), (), None, failed)
         self._forget(node, len(row))
@@ -274,6 +285,14 @@ class Delivery(Conversation):
             self._scan_failed,
         )
 
+    def try_later(self) -> None:
+        """Let go and try again in a while, if the owner may be reached then."""
+        if not self._stopped:
+            self._stopped = True
+            self.desk.deadlines.drop((self, "ack"))
+            self.desk.deadlines.drop((self, "next"))
+            self.wake("retry", self.desk.now + self.desk.config.hint_retry_ns)
+
     def renoted(self, key: Key) -> None:
         """A note was written, perhaps while its record was on the way."""
         self._noted = True
@@ -287,7 +306,7 @@ class Delivery(Conversation):
         if travelling is None:
             return
         if message.status != Status.OK:
-            self._stop()
+            self.try_later()
             return
         travelling.parts -= 1
         if travelling.parts:
@@ -300,12 +319,12 @@ class Delivery(Conversation):
     def unsent(self, to: NodeId, message: object) -> None:
         """The owner's queue is full or its stream broke: try again later."""
         if isinstance(message, ReplicaWrite):
-            self._stop()
+            self.try_later()
 
     def peer_lost(self, peer: NodeId) -> None:
         """The owner is down again."""
         if peer == self._node:
-            self._stop()
+            self.try_later()
 
     def due(self, what: str) -> None:
         """Time for the next window, or too long without an acknowledgement."""
@@ -315,7 +334,7 @@ class Delivery(Conversation):
             self._end(empty=False)
             self.desk.hints.deliver(self._node)
         else:
-            self._stop()
+            self.try_later()
 
     def _scanned(self, rows: list[tuple[bytes, bytes]]) -> None:
         if self._stopped:
@@ -337,7 +356,7 @@ class Delivery(Conversation):
             self._load(key)
 
     def _scan_failed(self, _reason: FailureReason) -> None:
-        self._stop()
+        self.try_later()
 
     def _load(self, key: Key) -> None:
         def whole(record: Record) -> None:
@@ -380,14 +399,6 @@ class Delivery(Conversation):
         self.desk.deadlines.drop((self, "ack"))
         took = self.desk.now - self._began
         self.wake("next", self.desk.now + took)
-
-    def _stop(self) -> None:
-        """Let go and try again in a while, if the owner may be reached then."""
-        if not self._stopped:
-            self._stopped = True
-            self.desk.deadlines.drop((self, "ack"))
-            self.desk.deadlines.drop((self, "next"))
-            self.wake("retry", self.desk.now + self.desk.config.hint_retry_ns)
 
     def _end(self, *, empty: bool) -> None:
         self._stopped = True

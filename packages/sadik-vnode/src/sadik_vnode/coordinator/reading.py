@@ -244,10 +244,16 @@ class Reading(Conversation):
         return sorted(available, key=lambda pair: (pair[1] != me, pair[0] != pair[1]))
 
     def _ask_next(self) -> None:
+        desk = self.desk
+        while self._candidates and not desk.placement.is_routable(self._candidates[0][1]):
+            # Suspected since it became a candidate: nobody would tell once more that it is lost.
+            slot, node = self._candidates.pop(0)
+            self._asked[node] = slot
+            self._left[node] = None
+            self._replace(node)
         if not self._candidates:
             return
         slot, node = self._candidates.pop(0)
-        desk = self.desk
         self._asked[node] = slot
         if node == desk.self_id:
             desk.replica.read(self.key, self._read_here, self._failed_here)
