@@ -20,7 +20,10 @@ def outcome(directory: Path, program: str, required: str) -> str:
     shutil.copy(ROOT / "conftest.py", directory)
     (directory / "test_needs.py").write_text(NEEDS.format(name=program), encoding="utf-8")
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--rootdir=."],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"),
+            *("--rootdir=.", "-c", os.devnull),  # no settings of a directory above
+        ],
         cwd=directory,
         env={**os.environ, "SADIK_REQUIRE_ALL": required},
         capture_output=True,

@@ -1,0 +1,78 @@
+"""HTTP as bytes on a socket: what an odd or hostile client sends, and `http.client` cannot.
+
+Answers are read by their framing and nothing else, so that one byte too many is seen.
+"""
+
+from __future__ import annotations
+
+import socket
+from types import TracebackType
+from typing import Self
+
+from real_cluster import Answer
+
+__all__ = ["RawConnection", "ask_raw"]
+
+
+class RawConnection:
+    """One connection to a node on loopback."""
+
+    def __init__(self, port: int, timeout_s: float = 15) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+        self._file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close both directions."""
+        self._file.close()
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.socket.sendall(data)
+
+    def read_answer(self, *, is_head: bool = False) -> Answer:
+        """The next answer, interim ones (1xx) too. EOFError where the node closed instead."""
+        line = self._file.readline()
+        if not line:
+            raise EOFError("the node closed the connection")
+        version, status, _ = line.split(b" ", 2)
+        assert version == b"HTTP/1.1", line
+        headers: dict[str, str] = {}
+        while (line := self._file.readline()) != b"\r\n":
+            assert line.endswith(b"\r\n"), line
+            name, _, value = line.decode("utf-8").partition(":")
+            assert name.lower() not in headers, f"{name} stands there twice"
+            headers[name.lower()] = value.strip()
+        answer = Answer(int(status), headers, b"")
+        if not is_head and answer.status >= 200 and answer.status not in (204, 304):
+            length = int(headers["content-length"])
+            answer.body = self._file.read(length)
+            assert len(answer.body) == length, "the answer ends early"
+        return answer
+
+    def is_ended(self) -> bool:
+        """Whether the node closes the connection, with nothing more to say."""
+        try:
+            rest = self._file.read()
+        except ConnectionResetError:
+            return True
+        assert not rest, rest
+        return True
+
+
+def ask_raw(port: int, data: bytes, *, is_head: bool = False) -> Answer:
+    """The answer to ``data`` on a connection of its own."""
+    with RawConnection(port) as connection:
+        connection.send(data)
+        return connection.read_answer(is_head=is_head)

@@ -1,0 +1,268 @@
+"""Real nodes for tests: processes, sockets and disks on loopback, on ports that are free.
+
+A node is ended by its own pid only, and whatever a test does, leaving the `RealCluster` kills and
+reaps every process that it started.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from attrs import Factory, define
+
+__all__ = ["Answer", "RealCluster", "RealNode", "eventually", "free_base_port", "free_ports"]
+
+_HOST = "127.0.0.1"
+# Below the ports that the system gives to outgoing connections: one of those could be on the port
+# of a killed node just when that node wants it back.
+_PORTS = range(10_000, 32_000)
+
+
+@define
+class Answer:
+    """One HTTP answer. Header names are lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+def eventually(within_s: float, check: Callable[[], bool], what: str) -> float:
+    """Poll ``check`` until it holds; the seconds it took. Fails with ``what`` if it never does."""
+    began = time.monotonic()
+    pause = threading.Event()
+    while not check():
+        if time.monotonic() - began > within_s:
+            raise AssertionError(f"not within {within_s} s: {what}")
+        pause.wait(0.02)
+    return time.monotonic() - began
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, all different."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.choice(_PORTS)
+        if port not in ports and _is_free(port):
+            ports.append(port)
+    return ports
+
+
+def free_base_port(offsets: list[int]) -> int:
+    """A port from which each of these distances is a port that nobody listens on now."""
+    while True:
+        base = random.choice(_PORTS)
+        if all(_is_free(base + offset) for offset in offsets):
+            return base
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server((_HOST, port)).close()
+    except OSError:
+        return False
+    return True
+
+
+@define
+class RealNode:
+    """One node process, running or not."""
+
+    name: str
+    directory: Path
+    http_port: int
+    peer_port: int
+    join: list[str]
+    log: Path
+    options: list[str] = Factory(list)
+    environment: dict[str, str] = Factory(dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The node's base URL."""
+        return f"http://{_HOST}:{self.http_port}"
+
+    @property
+    def peer(self) -> str:
+        """The address that other nodes dial."""
+        return f"{_HOST}:{self.peer_port}"
+
+    @property
+    def command(self) -> list[str]:
+        """What an operator would type."""
+        command = [
+            *(sys.executable, "-m", "sadik_node", "serve"),
+            *("--name", self.name, "--data-dir", str(self.directory)),
+            *("--http", f"{_HOST}:{self.http_port}", "--peer", self.peer),
+        ]
+        for address in self.join:
+            command += ["--join", address]
+        return command + self.options
+
+    def start(self) -> None:
+        """Start the process; `RealCluster.wait_ready` waits for it."""
+        assert self.process is None or self.process.poll() is not None, "it runs already"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """kill -9, and reap."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to this process alone."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def stop(self, within_s: float = 10) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(within_s)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = 15,
+    ) -> Answer:
+        """One request on a connection of its own. OSError where the node is gone."""
+        connection = http.client.HTTPConnection(_HOST, self.http_port, timeout=timeout_s)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return Answer(
+                answer.status,
+                {name.lower(): value for name, value in answer.getheaders()},
+                answer.read(),
+            )
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"{self.name}: {error!r}") from error
+        finally:
+            connection.close()
+
+    def is_ready(self) -> bool:
+        """Whether /readyz says so."""
+        try:
+            return self.ask("GET", "/readyz", timeout_s=2).status == 200
+        except OSError:
+            return False
+
+
+class RealCluster:
+    """Several nodes; the first founds the cluster and the others join it."""
+
+    def __init__(
+        self,
+        root: Path,
+        nodes: int = 3,
+        options: list[str] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        ports = free_ports(2 * nodes)
+        self.nodes: list[RealNode] = []
+        for index in range(nodes):
+            node = RealNode(
+                name=f"n{index + 1}",
+                directory=root / f"n{index + 1}",
+                http_port=ports[2 * index],
+                peer_port=ports[2 * index + 1],
+                join=[f"{_HOST}:{ports[1]}"] if index else [],
+                log=root / f"n{index + 1}.log",
+                options=list(options or []),
+                environment=dict(environment or {}),
+            )
+            self.nodes.append(node)
+
+    def start(self) -> None:
+        """Start all nodes and wait until each is ready and knows of all."""
+        for node in self.nodes:
+            node.start()
+        self.wait_ready()
+
+    def wait_ready(self, within_s: float = 30) -> None:
+        """Wait until every running node is ready and sees every other up."""
+        names = sorted(node.name for node in self.nodes)
+        for node in self.nodes:
+            eventually(within_s, node.is_ready, f"{node.name} is ready; {self.tail(node)}")
+
+            def sees_all(node: RealNode = node) -> bool:
+                members = node.ask("GET", "/v1/members").json()["members"]
+                return sorted(m["name"] for m in members if m["state"] == "up") == names
+
+            eventually(within_s, sees_all, f"{node.name} sees all up")
+
+    def tail(self, node: RealNode) -> str:
+        """The end of a node's log."""
+        return node.log.read_text(errors="replace")[-2000:] if node.log.exists() else ""
+
+    def hints_total(self) -> int:
+        """Hint notes that wait on any running node."""
+        running = [node for node in self.nodes if node.is_running]
+        return sum(int(node.ask("GET", "/v1/hints").json()["total"]) for node in running)
+
+    def move(self, node: RealNode) -> None:
+        """Give a node that is down other ports."""
+        assert not node.is_running
+        node.http_port, node.peer_port = free_ports(2)
+
+    def kill(self) -> None:
+        """kill -9 of every node, as near to at once as can be."""
+        running = [node for node in self.nodes if node.is_running]
+        for node in running:
+            node.signal(signal.SIGKILL)
+        for node in running:
+            node.kill()
+
+    def first_owner(self, bucket: str, key: str) -> RealNode:
+        """The node that coordinates blind writes of a key (percent-encoded) while it is up."""
+        node = next(node for node in self.nodes if node.is_running)
+        owners = node.ask("GET", f"/v1/explain/{bucket}/{key}").json()["owners"]
+        return next(node for node in self.nodes if node.name == owners[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for node in self.nodes:
+            if node.is_running:
+                node.signal(signal.SIGCONT)
+            node.kill()
