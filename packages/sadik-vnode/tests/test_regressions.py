@@ -36,6 +36,7 @@ from sadik_vnode.replica import Change
 from sadik_vnode.requests import (
     BucketSet,
     BucketShow,
+    Explain,
     Get,
     Hints,
     ListKeys,
@@ -295,3 +296,17 @@ def test_a_note_whose_removal_failed_is_delivered_again() -> None:
     assert world.answer(one, Hints()).total == 0
     assert not any(row.startswith(b"H") for node in world.nodes.values() for row in node.disk)
     assert world.holders(b"v") == ["n1", "n2", "n3"]
+
+
+def test_an_explanation_is_given_once_though_this_nodes_own_store_answers_late() -> None:
+    world = World(1)
+    one = next(iter(world.nodes))
+    keys = [Key("b", b"%d" % n) for n in range(50)]
+    key = next(k for k in keys if world.ring.registers[k.token * 8 >> 64].owners[0] == one)
+    world.faults.sync_min_ns, world.faults.sync_max_ns = 2 * SECOND, 3 * SECOND
+    world.ask(one, Put("b", key.key, b"w", TIMEOUT))  # its own record is pending for two seconds
+    world.run(10 * MILLISECOND)
+    told: list[object] = []
+    world.ask(one, Explain("b", key.key, TIMEOUT), told.append)
+    world.run(5 * SECOND)  # the world asserts that no request is answered twice
+    assert len(told) == 1

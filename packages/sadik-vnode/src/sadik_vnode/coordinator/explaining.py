@@ -142,6 +142,7 @@ class Explaining(Conversation):
 
     def _answer(self) -> None:
         self.close("deadline")
+        self._asked.clear()  # this node's own look at its store may end later
         placement = self.desk.placement
         partition = placement.partition(self._key)
         register = placement.register(partition)
