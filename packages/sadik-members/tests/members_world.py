@@ -1,7 +1,7 @@
 """A small deterministic world of membership machines: a heap of events and virtual time.
 
 It has what a real host has (a disk with fsync, streams that come up and break, a messenger that
-dials) and the faults of RELIABILITY that touch membership: delay, reordering, loss, cuts, crashes
+dials) and the faults that touch membership: delay, reordering, loss, cuts, crashes
 that lose what was not on disk, a stopped process. One seed, one run.
 """
 

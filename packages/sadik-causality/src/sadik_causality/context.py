@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias, cast
 
 from sadik_causality import runs as runs_
-from sadik_causality.dots import COUNTER_MAX, Actor, Dot, DotError, check_actor
+from sadik_causality.dots import ACTOR_BYTES_MAX, COUNTER_MAX, Actor, Dot, DotError, check_actor
 from sadik_causality.runs import Runs
 
 PlainContext: TypeAlias = list[list[bytes | int]]
 """``[[actor, contiguous, missing, present, missing, present, ...], ...]``, actors rising."""
+
+_ENTRY_TYPES: Final = (list, tuple)
 
 ACTORS_MAX = 1 << 16
 RUNS_MAX = 1 << 20
@@ -196,6 +198,19 @@ class Context:
         last = b""
         runs_left = runs_max
         for entry in plain:
+            if type(entry) in _ENTRY_TYPES and len(entry) == 2:
+                # Nearly every entry: an actor and the length of its gapless prefix.
+                actor, count = entry
+                if (
+                    type(actor) is bytes
+                    and last < actor
+                    and len(actor) <= ACTOR_BYTES_MAX
+                    and type(count) is int
+                    and 1 <= count <= COUNTER_MAX
+                ):
+                    last = actor
+                    vector[actor] = count
+                    continue
             actor = _entry_actor(entry)
             if actor <= last:
                 raise ContextError("the actors of a context rise, each once")

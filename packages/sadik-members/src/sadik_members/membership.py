@@ -150,6 +150,7 @@ class Membership:
         self._joiner = Joiner(self._state)
         self._planner = Planner(self._state, random)
         self._is_started = False
+        self._deadline: int | None = 0
         self._now = 0
         self._news: list[Effect] = []
         self._refuted_at: int | None = None
@@ -196,8 +197,9 @@ class Membership:
     @property
     def deadline(self) -> int | None:
         """When the machine next wants to be woken; 0 before the first step."""
-        if not self._is_started:
-            return 0
+        return self._deadline
+
+    def _next_deadline(self) -> int | None:
         if self._state.is_left:
             return earliest(self._detector.deadline, self._stores.deadline)
         return earliest(
@@ -230,11 +232,13 @@ class Membership:
                 self._stores.failed(now, ticket)
             case _:
                 pass
-        deadline = self.deadline
+        deadline = self._next_deadline()
         if deadline is not None and deadline <= now:
             self._wake(now)
         self._say_changes(now)
-        return self._stores.effects(self._state.turn) + self._stores.retry(now)
+        effects = self._stores.effects(self._state.turn) + self._stores.retry(now)
+        self._deadline = self._next_deadline()
+        return effects
 
     # The beginning and the end of a step.
 
@@ -297,8 +301,9 @@ class Membership:
             found = [state.documents.get(name) for name in state.changed_documents]
             documents: tuple[Document, ...] = tuple(document for document in found if document)
             news.append(Announce(DocumentsChanged(documents)))
-        targets = self._dial_targets()
-        if targets != self._targets:
+        may_differ = bool(state.changed_members) or state.cluster is None or self._targets is None
+        targets = self._dial_targets() if may_differ else self._targets
+        if targets is not None and targets != self._targets:
             self._targets = targets
             news.append(Announce(targets))
         readiness = self._judge_readiness()

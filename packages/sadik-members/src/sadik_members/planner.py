@@ -1,6 +1,6 @@
 """The founder's part: taking nodes in and deciding the ring, while the cluster is empty of data.
 
-Until registers are decided by a majority of their owners (DESIGN §5), one node decides them: the
+Until registers are decided by a majority of their owners, one node decides them: the
 one that founded the cluster; and only when every member of the ring has said that it holds nothing,
 and takes no writes until it has the new ring. So no value can be left behind with old owners.
 

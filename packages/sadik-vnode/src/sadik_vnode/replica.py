@@ -26,6 +26,10 @@ from sadik_vnode.version import Version
 
 __all__ = ["Change", "MakeChange", "Replica"]
 
+# Rows decoded lately, by their very bytes: hot keys are decoded once, and nothing can be stale.
+_RECENT_ROWS_MAX: Final = 512
+_RECENT_BYTES_MAX: Final = 4096
+
 
 @define(slots=True)
 class Change:
@@ -66,6 +70,7 @@ class Replica:
         outbox.store_failing = self._drop_pending
         self.on_damaged: Callable[[Key], None] = _ignore
         """Called with the key of a record that turned out to be damaged."""
+        self._recent: dict[bytes, Record] = {}
         self._failures = 0
         self.has_written = False
         """Whether any record was ever stored, or tried to be, since the start."""
@@ -217,12 +222,22 @@ class Replica:
 
     def _decoded(self, key: Key, row: bytes | None) -> Record | None:
         """The record of a row; None where it is damaged, which is counted and seen to."""
+        if row is None:
+            return ABSENT
+        record = self._recent.get(row)
+        if record is not None:
+            return record
         try:
-            return Record.decode(row)
+            record = Record.decode(row)
         except DamagedRecord:
             self._counters.damaged_records += 1
             self.on_damaged(key)
             return None
+        if len(row) <= _RECENT_BYTES_MAX:
+            if len(self._recent) >= _RECENT_ROWS_MAX:
+                self._recent.clear()
+            self._recent[row] = record
+        return record
 
     def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         def loaded(rows: list[bytes | None]) -> None:

@@ -233,7 +233,7 @@ class Missing:
 
 @define(slots=True)
 class Written:
-    """The write is acknowledged by a quorum. ``etag`` is of the new version on its own."""
+    """The write is acknowledged by a quorum. ``etag`` is of all that its coordinator holds then."""
 
     context: str
     etag: str
