@@ -65,8 +65,22 @@ test-unit: setup ## the packages' own unit and property tests, in under a minute
 test-all: setup ## all tests
 	$(BIN)/pytest $(ARGS)
 
+.PHONY: sim
+sim: setup ## 20,000 seeds of the simulator, in the background of other work
+	nice -n 19 $(BIN)/sadik-sim run --seeds 20000 $(ARGS)
+
+# Planted bugs that are quick to find, from every part of the engine: the checks can fail.
+SLICE_BUGS := ack-before-store read-shows-pending births-unreserved forward-retried-when-lost \
+    gaps-rounded-up latest-wins majority-off-by-one notes-in-memory not-applied-after-store \
+    delivery-given-up
+
+.PHONY: sim-slice
+sim-slice: setup ## what CI runs of the simulator: 300 seeds and ten planted bugs
+	$(BIN)/sadik-sim run --seeds 300
+	$(BIN)/sadik-sim bugs --limit 40 $(SLICE_BUGS)
+
 .PHONY: ci-slow
-ci-slow: slow-tests ## what CI runs beyond `make test`: the slow tests, and campaigns
+ci-slow: slow-tests sim-slice ## what CI runs beyond `make test`: the slow tests, and campaigns
 
 .PHONY: slow-tests
 slow-tests: setup

@@ -1,6 +1,6 @@
 """Eight writers while nodes are killed and started again: no acknowledged write is lost.
 
-The rules are those of `history_rules`: a write is judged by what the final siblings are, after
+The rules are those of `sadik_sim.history`: a write is judged by what the final siblings are, after
 all nodes are back and no hint waits any more.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from real_cluster import RealCluster, RealNode, eventually
 
-from history_rules import Write, judge
+from sadik_sim.history import Write, judge
 
 KEYS = [b"key%d" % number for number in range(20)]
 

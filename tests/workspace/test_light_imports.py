@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-# The back ends' libraries are extras; and client verbs start quickly (CONTRACT.md, 150 ms), so
-# what only the server needs is imported where the server starts.
+# The back ends' libraries are extras; and client verbs start quickly (within 150 ms of the bare
+# interpreter), so what only the server needs is imported where the server starts.
 HEAVY_STORES = ("lmdb", "sqlite3", "rocksdict")
 LIGHT = {
     "sadik_storage": HEAVY_STORES,

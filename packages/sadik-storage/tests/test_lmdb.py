@@ -148,7 +148,7 @@ def test_too_many_readers_are_told_the_option(tmp_path: Path) -> None:
 
 
 def test_pages_of_overwritten_rows_are_used_again(tmp_path: Path) -> None:
-    """Short reads beside writes: the file stays small (RELIABILITY, long read transactions)."""
+    """Short reads beside writes: the file stays small."""
     with open_store(tmp_path / "s", durable=False) as store:
         for number in range(400):
             store.commit([(b"k%d" % (number % 10), b"v" * 2_000)])

@@ -2,8 +2,8 @@
 
 It runs real engines under virtual time. Every run is a function of its seed. While it runs it
 checks what must hold after every step (no dot names two values, nothing leaves a node before it is
-on that node's disk, an acknowledgement counts nodes that have the version on disk); histories of
-clients are checked at the end by `History`.
+on that node's disk, an acknowledgement counts nodes that have the version on disk). Whole histories
+under faults are the business of ``sadik-sim``; this is for tests that set one scene.
 """
 
 from __future__ import annotations

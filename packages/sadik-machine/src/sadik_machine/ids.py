@@ -57,7 +57,7 @@ def node_id_from_hex(text: str) -> NodeId:
 class RequestIds:
     """Counts request ids up from a random start drawn once per boot.
 
-    The start is the boot nonce that DESIGN asks of request ids: two boots of one node share an id
+    The start is a nonce of the boot: two boots of one node share an id
     only if both random 63-bit starts fall within the number of requests of one boot of each other.
     """
 

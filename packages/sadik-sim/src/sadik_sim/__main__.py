@@ -1,0 +1,3 @@
+from sadik_sim.cli import main
+
+main()

@@ -1,0 +1,387 @@
+"""What must hold after every step, watched from outside of the machines.
+
+The invariants are those of ARCHITECTURE.md.
+
+The checks look at what crosses a machine's boundary: messages, stores, answers, news. They know
+the true state of all disks, which no node does. A broken one raises `Violation`, which names the
+invariant, the key and the dots that are involved. What only clients can tell is checked in
+`sadik_sim.promises`, and what only the end of a run can tell in `sadik_sim.run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from sadik_causality import EMPTY, Context, Dot
+from sadik_machine import SECOND, NodeId, PlainError, decode_plain, timestamp_wall_ns
+from sadik_members import ClusterJoined, MemberState, RingChanged
+from sadik_sim.violation import Violation, show
+from sadik_vnode.etag import etag_of
+from sadik_vnode.keyspace import DATA_RANGE, Key, hint_row, parse_hint_row
+from sadik_vnode.messages import KeysScanned, ReplicaAck, ReplicaState, ReplicaWrite, Status
+from sadik_vnode.record import DamagedRecord, Record, open_value
+from sadik_vnode.requests import Found, Missing, Written
+
+if TYPE_CHECKING:
+    from sadik_sim.node import SimNode
+    from sadik_sim.world import World
+
+__all__ = ["Checks", "value_id"]
+
+_CONVERSATIONS_PER_REQUEST = 3
+_SAMPLED_STEPS = 16
+_CLOCK_AHEAD_NS: Final = 62 * SECOND
+"""The bound of the hybrid clock, and what passes between two readings of a wall clock."""
+
+_SUM_BYTES = 8
+_DATA, _NOTES, _VALUES = DATA_RANGE[0], b"H", b"V"
+
+
+def value_id(value: bytes) -> bytes:
+    """What makes a value unique, without its padding."""
+    return value.split(b" ", 1)[0]
+
+
+class Checks:
+    """The invariants that can be checked while the world runs."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._values: dict[Dot, tuple[bytes, int]] = {}
+        self._held: dict[Dot, dict[NodeId, None]] = {}
+        self._names: dict[bytes, Dot] = {}
+        self._etags: dict[str, Dot] = {}
+        self._shown: dict[Dot, None] = {}
+        self._registers: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        self._asked: dict[tuple[NodeId, NodeId, int, bytes], list[tuple[Key, list[Dot]]]] = {}
+        self._acked: dict[Dot, dict[bytes, NodeId]] = {}
+        self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
+        self._rolled_back: dict[NodeId, None] = {}
+        self._steps = 0
+        self._sending: dict[type, Callable[[SimNode, NodeId, Any], None]] = {
+            ReplicaWrite: self._sending_write,
+            ReplicaState: self._sending_state,
+            ReplicaAck: self._sending_ack,
+            KeysScanned: self._sending_scan,
+        }
+
+    # What happens
+
+    def stored(self, node: SimNode, batch: Any) -> None:
+        """A batch is on disk: no dot names two values, no value two dots, no note goes early."""
+        noted = []
+        for row, value in batch:
+            first = row[:1]
+            if first == _DATA:
+                if value is not None:
+                    self._stored_record(node, row, value)
+            elif first == _VALUES:
+                if value is not None:
+                    name = value_id(open_value(value))
+                    self._named(node, name, (row[-20:-8], int.from_bytes(row[-8:], "big")))
+            elif first == _NOTES:
+                noted.append((row, value))
+        for row, value in noted:
+            if value is None:
+                self._note_went(node, row)
+            else:
+                self._note_came(node, row)
+
+    def _stored_record(self, node: SimNode, row: bytes, value: bytes) -> None:
+        try:
+            versions: Any = decode_plain(value[_SUM_BYTES:])[3]
+        except (PlainError, TypeError, IndexError) as error:
+            raise Violation("records decode", f"{node.name} stored {row!r}: {error}") from None
+        values, held = self._values, self._held
+        for actor, counter, head, body, size in versions:
+            dot = (actor, counter)
+            named = (head, size)
+            if dot not in values:
+                values[dot] = named
+                held[dot] = {node.id: None}
+                self._etags[etag_of((dot,))] = dot
+                if body:
+                    self._named(node, value_id(body), dot)
+                continue
+            if values[dot] != named:
+                raise Violation(
+                    "a dot names one value",
+                    f"{node.name} stored another value as {show(dot)}",
+                    row.partition(b"\0")[2],
+                    (dot,),
+                )
+            held[dot][node.id] = None
+
+    def _named(self, node: SimNode, name: bytes, dot: Dot) -> None:
+        known = self._names.setdefault(name, dot)
+        if known != dot:
+            raise Violation(
+                "a request makes one dot",
+                f"{node.name} stored the value {name!r} as {show(dot)}; it is {show(known)} too",
+                dots=(known, dot),
+            )
+
+    def rolled_back(self, node: SimNode) -> None:
+        """Somebody put an old copy of the node's disk back: it held more once."""
+        self._rolled_back[node.id] = None
+        for place in [place for place in self._notes if place[0] == node.id]:
+            del self._notes[place]
+        self._forget_unseen(node)
+
+    def _forget_unseen(self, node: SimNode) -> None:
+        """What only its old disk had, and nobody was ever shown, has not been in this world."""
+        kept = EMPTY
+        for _, value in node.disk.durable.scan(*DATA_RANGE, 1 << 30):
+            kept = kept.join(Record.decode(value).container.context)
+        for dot, holders in list(self._held.items()):
+            if list(holders) == [node.id] and dot not in self._shown and not kept.covers(dot):
+                del self._held[dot]
+                del self._values[dot]
+                self._etags.pop(etag_of((dot,)))
+                for name in [name for name, named in self._names.items() if named == dot]:
+                    del self._names[name]
+
+    def received(self, node: SimNode, sender: NodeId, message: object) -> None:
+        """A message arrives; remember what a replica is asked to keep."""
+        if type(message) is ReplicaWrite:
+            dots = [(actor, counter) for actor, counter, *_ in message.versions]
+            asked = (Key(message.bucket, message.key), dots)
+            self._shown.update(dict.fromkeys(dots))
+            place = (node.id, sender, message.request, message.slot)
+            self._asked.setdefault(place, []).append(asked)
+
+    # What leaves
+
+    def sending(self, node: SimNode, to: NodeId, message: object) -> None:
+        """A message leaves: all that it rests on is on disk."""
+        check = self._sending.get(type(message))
+        if check is not None:
+            check(node, to, message)
+
+    def _sending_write(self, node: SimNode, to: NodeId, message: ReplicaWrite) -> None:
+        for actor, counter, *_ in message.versions:
+            dot = (actor, counter)
+            holders = self._held.get(dot)
+            if not holders or (actor.startswith(node.instance) and node.id not in holders):
+                self._not_on_disk(node, message, dot)
+        lead_ns = timestamp_wall_ns(message.timestamp) - node.wall_seen_max_ns
+        if lead_ns > _CLOCK_AHEAD_NS:
+            raise Violation(
+                "no clock drags another along",
+                f"{node.name} makes a timestamp {lead_ns // SECOND} s ahead of its wall clock",
+                _name(message),
+            )
+
+    def _sending_state(self, node: SimNode, to: NodeId, message: ReplicaState) -> None:
+        for actor, counter, *_ in message.versions:
+            if node.id not in self._held.get((actor, counter), ()):
+                self._not_on_disk(node, message, (actor, counter))
+            self._shown[actor, counter] = None
+
+    def _sending_scan(self, node: SimNode, to: NodeId, message: KeysScanned) -> None:
+        for _key, _context, dots in message.entries:
+            for actor, counter, _ in dots:
+                if node.id not in self._held.get((actor, counter), ()):
+                    self._not_on_disk(node, message, (actor, counter))
+                self._shown[actor, counter] = None
+
+    def _sending_ack(self, node: SimNode, to: NodeId, message: ReplicaAck) -> None:
+        self._world.sometimes(f"replica answered {_status_name(message.status)}")
+        asked = self._asked.get((node.id, to, message.request, message.slot))
+        if not asked:
+            return  # the node started anew since, or answers another kind of message
+        key, dots = asked.pop(0)
+        if message.status != Status.OK:
+            return
+        for dot in dots:
+            if not self.has(node, key, dot):
+                self._not_on_disk(node, message, dot, key)
+            self._acked.setdefault(dot, {})[message.slot] = node.id
+        if message.slot == node.id:
+            return
+        self._world.sometimes("fallback acknowledged")
+        if hint_row(NodeId(message.slot), key) not in node.disk.durable.by_key:
+            raise Violation(
+                "a fallback keeps a note",
+                f"{node.name} acknowledges for {self._world.name_of(message.slot)} without one",
+                key.key,
+                tuple(dots),
+            )
+
+    def _not_on_disk(
+        self, node: SimNode, message: object, dot: Dot, key: Key | None = None
+    ) -> None:
+        raise Violation(
+            "nothing leaves before it is on disk",
+            f"{node.name} sends a {type(message).__name__} that rests on {show(dot)}, "
+            f"which is not on its disk",
+            key.key if key is not None else _name(message),
+            (dot,),
+        )
+
+    def replying(self, node: SimNode, result: object) -> None:
+        """An answer leaves: its tally is what it must be, and what it shows is on a disk."""
+        if isinstance(result, Written):
+            tally = result.tally
+            fits = tally.needed <= tally.got <= self._world.replicas
+            if not fits or tally.primaries + tally.hinted != tally.got or tally.durable > tally.got:
+                raise Violation("a quorum counts owner slots", f"{node.name} answers {result}")
+            if tally.hinted:
+                self._world.sometimes("write acknowledged with a fallback")
+        elif isinstance(result, Found | Missing):
+            if not result.tally.needed <= result.tally.got <= self._world.replicas:
+                raise Violation("a quorum counts owner slots", f"{node.name} answers {result}")
+            if isinstance(result, Found):
+                if len(result.versions) > 1:
+                    self._world.sometimes("siblings read")
+                for version in result.versions:
+                    if version.etag not in self._etags:
+                        raise Violation(
+                            "nothing leaves before it is on disk",
+                            f"{node.name} answers with {value_id(version.value)!r}, "
+                            "which is on no disk",
+                        )
+                    self._shown[self._etags[version.etag]] = None
+
+    def acknowledged(self, key: Key, name: bytes, result: Written) -> Dot:
+        """A client is told that its value ``name`` is written: the slots that count have it.
+
+        Returns the version's dot.
+        """
+        dot = self._names.get(name)
+        tally = result.tally
+        if dot is None:
+            raise Violation(
+                "nothing leaves before it is on disk", f"{name!r} is acknowledged", key.key
+            )
+        owners = self._world.owners(key)
+        slots = {
+            slot: node for slot, node in self._acked.get(dot, {}).items()
+            if node != result.coordinator
+        }  # fmt: skip
+        coordinator = self._world.nodes[result.coordinator]
+        if coordinator.id not in owners:
+            self._world.sometimes("fallback coordinated a write")
+        own = int(self.has(coordinator, key, dot) or coordinator.id in self._rolled_back)
+        primaries = sum(slot == node for slot, node in slots.items())
+        primaries += own if coordinator.id in owners else 0
+        if tally.got > len(slots) + own or tally.primaries > primaries:
+            raise Violation(
+                "a quorum counts owner slots",
+                f"{coordinator.name} counts {tally}; on disk for {len(slots) + own} slots, at "
+                f"{primaries} owners, is {show(dot)}",
+                key.key,
+                (dot,),
+            )
+        return dot
+
+    def announced(self, node: SimNode, news: object) -> None:
+        """A ring is announced: one value an epoch, no node twice, nobody who has left."""
+        if isinstance(news, ClusterJoined):
+            self._world.joined(news)
+        if not isinstance(news, RingChanged):
+            return
+        assert node.membership is not None
+        members = node.membership.members
+        for partition, register in enumerate(news.ring.registers):
+            place = (partition, register.epoch)
+            if self._registers.get(place) == register.owners:
+                continue
+            if len(set(register.owners)) != len(register.owners):
+                raise Violation("no node twice in a list", f"{node.name}: {register}")
+            if self._registers.setdefault(place, register.owners) != register.owners:
+                raise Violation("one value an epoch", f"{node.name}: {place} {register}")
+        for owner in dict.fromkeys(o for r in news.ring.registers for o in r.owners):
+            member = members.get(owner)
+            if member is not None and member.state is MemberState.LEFT:
+                raise Violation("no departed node in a list", f"{node.name}: {member.name}")
+
+    def after_step(self, node: SimNode) -> None:
+        """Every table stays within its bound; looked at after every few steps, for it is slow."""
+        self._steps += 1
+        if self._steps % _SAMPLED_STEPS:
+            return
+        engine = node.engine
+        if engine is None:
+            return
+        config = self._world.config
+        internal = len(self._world.nodes) * (config.hint_window + 2)
+        conversations_max = config.requests_max + _CONVERSATIONS_PER_REQUEST + internal
+        for what, is_held, bound in (
+            ("conversations", engine.conversations_open, conversations_max),
+            ("bytes of hint notes", engine.hints_pending_bytes, config.hint_bytes_max),
+        ):
+            if is_held > bound:
+                raise Violation(
+                    "every table has a bound", f"{node.name} has {is_held} {what}, not {bound}"
+                )
+
+    # Hint notes
+
+    def _note_came(self, node: SimNode, row: bytes) -> None:
+        _, key = parse_hint_row(row)
+        record = Record.decode(node.disk.durable.by_key.get(key.record_row))
+        noted = self._notes.setdefault((node.id, row), {})
+        noted.update(dict.fromkeys(record.container.live_dots()))
+
+    def _note_went(self, node: SimNode, row: bytes) -> None:
+        """A note goes when its owner has, durably, what the holder had when it was written."""
+        slot, key = parse_hint_row(row)
+        self._world.sometimes("hint delivered")
+        owner = self._world.nodes.get(slot)
+        lacking = [
+            dot
+            for dot in self._notes.pop((node.id, row), {})
+            if owner is not None and not self.has(owner, key, dot)
+        ]
+        if lacking and owner is not None and owner.id not in self._rolled_back:
+            raise Violation(
+                "a note goes when its owner has it",
+                f"{node.name} drops its note for {owner.name}, which lacks {show(lacking[0])}",
+                key.key,
+                tuple(lacking),
+            )
+
+    # What is known
+
+    def has(self, node: SimNode, key: Key, dot: Dot) -> bool:
+        """Whether a node had a version on disk, or had it and replaced it."""
+        if node.id in self._held.get(dot, ()):
+            return True
+        try:
+            record = Record.decode(node.disk.durable.by_key.get(key.record_row))
+        except DamagedRecord:
+            return False
+        return record.container.context.covers(dot)
+
+    def dot_of(self, name: bytes) -> Dot | None:
+        """The dot of a value, once it was on a disk."""
+        return self._names.get(name)
+
+    def dots_of(self, names: Iterable[bytes]) -> tuple[Dot, ...]:
+        """The dots of values, as far as they were on a disk."""
+        return tuple(self._names[name] for name in names if name in self._names)
+
+    def names_of(self, dots: Iterable[Dot]) -> list[str]:
+        """Dots as people see them, with the values that they name."""
+        values = {dot: name.decode() for name, dot in self._names.items()}
+        return [f"{show(dot)} ({values.get(dot, 'a delete')})" for dot in dots]
+
+    def never_made(self, context: Context) -> Context:
+        """What ``context`` covers of dots that were never on any disk."""
+        return context.missing_from(Context.from_dots(self._values))
+
+    @property
+    def has_rolled_back(self) -> bool:
+        """Whether any disk lost what was synced."""
+        return bool(self._rolled_back)
+
+
+def _status_name(status: int) -> str:
+    return Status(status).name if status in Status.__members__.values() else str(status)
+
+
+def _name(message: object) -> bytes:
+    key = getattr(message, "key", b"")
+    return key if isinstance(key, bytes) else b""

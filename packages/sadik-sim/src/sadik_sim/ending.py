@@ -1,0 +1,122 @@
+"""The end of a run: faults stop, everything calms down, and all nodes must agree."""
+
+from __future__ import annotations
+
+from sadik_machine import MILLISECOND, SECOND
+from sadik_sim.network import NetworkFaults
+from sadik_sim.violation import Violation
+from sadik_sim.workload import BUCKET, key_of
+from sadik_sim.world import World
+from sadik_vnode.keyspace import HINTS_RANGE, Key, parse_hint_row
+from sadik_vnode.record import DamagedRecord, Record
+
+__all__ = ["calm_down", "compare_nodes", "compare_replicas"]
+
+_SETTLE_NS = 2 * SECOND
+_CALM_NS = 120 * SECOND
+_LOOK_NS = 50 * MILLISECOND
+
+
+def calm_down(world: World, over_at: int) -> None:
+    """Faults stop; everybody is back and sees everybody; hints drain.
+
+    ``over_at`` is when the last fault that cannot be ended before its time is over.
+    """
+    world.network.faults = NetworkFaults()
+    world.network.heal_all()
+    for node in world.nodes.values():
+        node.disk.faults.full = node.disk.faults.broken = node.disk.faults.slow = 0
+        node.resume()
+        if not node.is_running:
+            node.start()
+    # An old copy may yet be put back.
+    world.run(max(over_at - world.events.now, _SETTLE_NS))
+    for node in world.nodes.values():
+        if not node.is_running:
+            node.start()
+    end = world.events.now + _CALM_NS
+    while not _is_calm(world):
+        if world.events.now >= end:
+            raise Violation("everything calms down when faults stop", _states(world))
+        world.run(_LOOK_NS)
+    for node in world.nodes.values():
+        notes = node.disk.durable.scan(*HINTS_RANGE, 1000, keys_only=True)
+        if notes:
+            slot, key = parse_hint_row(notes[0][0])
+            raise Violation(
+                "everything calms down when faults stop",
+                f"{node.name} has forgotten {len(notes)} notes on its disk, for "
+                f"{world.name_of(slot)} for one",
+                key.key,
+            )
+
+
+def _is_calm(world: World) -> bool:
+    return all(
+        node.is_running
+        and node.is_ready
+        and node.engine is not None
+        and node.engine.hints_pending == 0
+        and node.engine.conversations_open == 0
+        for node in world.nodes.values()
+    )
+
+
+def _states(world: World) -> str:
+    return "; ".join(
+        f"{n.name}: ready={n.is_ready} hints={n.engine.hints_pending if n.engine else '-'} "
+        f"open={n.engine.conversations_open if n.engine else '-'}"
+        for n in world.nodes.values()
+    )
+
+
+def compare_nodes(world: World) -> None:
+    """Wait until all nodes have one member table and one ring."""
+    first, *others = (node.membership for node in world.nodes.values())
+    assert first is not None
+
+    def is_one() -> bool:
+        return all(
+            other is not None
+            and other.members == first.members
+            and other.ring == first.ring
+            and other.snapshot().documents == first.snapshot().documents
+            for other in others
+        )
+
+    end = world.events.now + _CALM_NS
+    while not is_one():
+        if world.events.now >= end:
+            raise Violation("members and ring converge", "they differ two minutes after the faults")
+        world.run(_LOOK_NS)
+    ring = first.ring
+    assert ring is not None
+    for partition, decided in world.decided.items():
+        if ring.registers[partition].epoch < decided.epoch:
+            # The one node that had heard of it lost it with its disk, or before it was stored.
+            world.sometimes("decided register lost")
+
+
+def compare_replicas(world: World, keys: int, when: str) -> None:
+    """All owners of a key hold the same live dots, and no context tells of what never was."""
+    for number in range(keys):
+        key = Key(BUCKET, key_of(number))
+        lives = {}
+        for owner in world.owners(key):
+            node = world.nodes[owner]
+            try:
+                record = Record.decode(node.disk.durable.by_key.get(key.record_row))
+            except DamagedRecord as error:
+                raise Violation("records decode", f"{node.name}: {error}", key.key) from None
+            lives[node.name] = record.container.live_dots()
+            made_up = world.checks.never_made(record.container.context)
+            if made_up:
+                raise Violation("nothing from nowhere", f"{node.name} covers {made_up}", key.key)
+        one = next(iter(lives.values()))
+        if any(live != one for live in lives.values()):
+            differing = [dot for live in lives.values() for dot in live]
+            dots = tuple(
+                dot for dot in dict.fromkeys(differing) if differing.count(dot) < len(lives)
+            )
+            shown = {name: world.checks.names_of(live) for name, live in lives.items()}
+            raise Violation("replicas converge", f"{key}: {shown}, {when}", key.key, dots)

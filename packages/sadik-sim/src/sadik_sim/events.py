@@ -1,0 +1,55 @@
+"""The heap of events: virtual time moves from one to the next."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+__all__ = ["Events"]
+
+
+class Events:
+    """What happens when, in virtual nanoseconds; simultaneous events in the order they were set."""
+
+    __slots__ = ("_count", "_heap", "happened", "now")
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.happened = 0
+        """Events so far."""
+        self._count = 0
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+
+    def at(self, when: int, what: Callable[[], None]) -> None:
+        """Do ``what`` at instant ``when``, or now if that has passed."""
+        self._count += 1
+        heapq.heappush(self._heap, (max(self.now, when), self._count, what))
+
+    def after(self, delay_ns: int, what: Callable[[], None]) -> None:
+        """Do ``what`` after a while."""
+        self._count += 1
+        heapq.heappush(self._heap, (self.now + delay_ns, self._count, what))
+
+    def run_until(self, end: int) -> None:
+        """Let everything happen that is due by ``end``; it is ``end`` then."""
+        heap, pop, before = self._heap, heapq.heappop, self._count
+        pending = len(heap)
+        try:
+            while heap and heap[0][0] <= end:
+                self.now, _, what = pop(heap)
+                what()
+        finally:
+            self.happened += pending + self._count - before - len(heap)
+        self.now = max(self.now, end)
+
+    def run_while(self, condition: Callable[[], bool], end: int) -> bool:
+        """Let things happen while ``condition`` holds, not beyond ``end``; whether it ceased."""
+        heap = self._heap
+        while condition():
+            if not heap or heap[0][0] > end:
+                self.now = max(self.now, end)
+                return not condition()
+            self.now, _, what = heapq.heappop(heap)
+            self.happened += 1
+            what()
+        return True

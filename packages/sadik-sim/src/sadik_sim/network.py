@@ -1,0 +1,228 @@
+"""Simulated links: streams between nodes with delays, cuts and everything that TCP hides or not.
+
+Between two nodes there is at most one session at a time, as with real streams: it comes up when
+both run and each can reach the other, and ends when one crashes or the stream is broken. What is
+sent through a session that ends is gone; what is sent into a cut waits in the stream, and arrives
+late when the cut heals, unless the session ended meanwhile. Within a session order is kept,
+except where reordering is drawn; duplicates are drawn too and taken out by the messenger's own
+`SequenceFilter`, as on a real node.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+
+from attrs import Factory, define
+
+from sadik_machine import MILLISECOND, SECOND, NodeId
+from sadik_members import SequenceFilter
+from sadik_sim.events import Events
+from sadik_sim.streams import below, chance
+
+__all__ = ["Delay", "Network", "NetworkFaults"]
+
+
+@define(slots=True)
+class Delay:
+    """One-way delays: a table of nanoseconds to draw from evenly, so any distribution fits."""
+
+    table: list[int]
+
+    @classmethod
+    def uniform(cls, low_ns: int, high_ns: int, steps: int = 64) -> Delay:
+        """Evenly between two bounds."""
+        return cls([low_ns + (high_ns - low_ns) * step // steps for step in range(steps)])
+
+    def draw(self, source: random.Random) -> int:
+        """One delay."""
+        return self.table[below(source, len(self.table))]
+
+
+@define(slots=True)
+class NetworkFaults:
+    """How links misbehave; chances in thousandths of a message."""
+
+    loss: int = 0
+    duplication: int = 0
+    reordering: int = 0
+    breaks: int = 0
+    """The session breaks instead of carrying the message."""
+
+
+@define(slots=True)
+class _Session:
+    """Streams between two nodes, from their coming up to their end."""
+
+    number: int
+    is_open: bool = True
+    sequence: dict[NodeId, int] = Factory(dict)
+    filters: dict[NodeId, SequenceFilter] = Factory(dict)
+    arrived: dict[NodeId, int] = Factory(dict)
+
+
+class Network:
+    """All links. ``deliver(sender, receiver, message)`` is called when a message arrives.
+
+    ``alive`` tells whether a node runs; ``admit`` whether a receiver takes a session with
+    a sender, as a handshake decides; ``linked`` is called at both ends when a session comes up or
+    ends, each when it can know.
+    """
+
+    def __init__(
+        self,
+        events: Events,
+        source: random.Random,
+        *,
+        deliver: Callable[[NodeId, NodeId, object], None],
+        alive: Callable[[NodeId], bool],
+        admit: Callable[[NodeId, NodeId], bool],
+        linked: Callable[[NodeId, NodeId, bool], None],
+    ) -> None:
+        self._events = events
+        self._source = source
+        self._deliver = deliver
+        self._alive = alive
+        self._admit = admit
+        self._linked = linked
+        self.faults = NetworkFaults()
+        self.default_delay = Delay.uniform(MILLISECOND // 5, 2 * MILLISECOND)
+        self.delays: dict[tuple[NodeId, NodeId], Delay] = {}
+        self.clogged_ns: dict[tuple[NodeId, NodeId], int] = {}
+        """Extra delay of a direction, while it is clogged."""
+        self._cut: dict[tuple[NodeId, NodeId], None] = {}
+        self._held: dict[tuple[NodeId, NodeId], list[tuple[_Session, int, object]]] = {}
+        self._sessions: dict[tuple[NodeId, NodeId], _Session] = {}
+        self._dialling: dict[tuple[NodeId, NodeId], None] = {}
+        self._count = 0
+        self.sent = 0
+        """Messages handed to the network."""
+
+    # Streams
+
+    def want(self, one: NodeId, other: NodeId) -> None:
+        """``one`` keeps dialling ``other`` until there is a session."""
+        pair = _pair(one, other)
+        session = self._sessions.get(pair)
+        if one == other or pair in self._dialling or (session is not None and session.is_open):
+            return
+        self._dialling[pair] = None
+        self._events.after(self._delay(one, other), lambda: self._dial(one, other))
+
+    def _dial(self, one: NodeId, other: NodeId) -> None:
+        pair = _pair(one, other)
+        self._dialling.pop(pair, None)
+        if not self._alive(one):
+            return
+        reachable = (one, other) not in self._cut and (other, one) not in self._cut
+        if not (reachable and self._alive(other)) or not self._admit(one, other):
+            self._dialling[pair] = None
+            backoff_ns = self._source.randrange(50 * MILLISECOND, SECOND)
+            self._events.after(backoff_ns, lambda: self._dial(one, other))
+            return
+        self._count += 1
+        self._sessions[pair] = _Session(self._count)
+        self._linked(one, other, True)
+        self._linked(other, one, True)
+
+    def has_session(self, one: NodeId, other: NodeId) -> bool:
+        """Whether streams between two nodes are up."""
+        session = self._sessions.get(_pair(one, other))
+        return session is not None and session.is_open
+
+    def end_session(self, one: NodeId, other: NodeId, *, notice: tuple[NodeId, ...]) -> None:
+        """The streams of a pair break; those in ``notice`` learn of it after a while."""
+        session = self._sessions.get(_pair(one, other))
+        if session is None or not session.is_open:
+            return
+        session.is_open = False
+        for node in notice:
+            peer = other if node == one else one
+            delay_ns = self._delay(peer, node)
+            self._events.after(delay_ns, partial(self._linked, node, peer, False))
+
+    def crashed(self, node: NodeId, peers: list[NodeId]) -> None:
+        """A process died: its kernel resets all its streams."""
+        for peer in peers:
+            self.end_session(node, peer, notice=(peer,))
+
+    # Messages
+
+    def send(self, sender: NodeId, receiver: NodeId, message: object) -> bool:
+        """Hand a message to the streams; False where it was provably never written."""
+        session = self._sessions.get(_pair(sender, receiver))
+        if session is None or not session.is_open:
+            return False
+        self.sent += 1
+        faults, source = self.faults, self._source
+        if faults.breaks and chance(source, faults.breaks):
+            self.end_session(sender, receiver, notice=(sender, receiver))
+            return True
+        if faults.loss and chance(source, faults.loss):
+            return True
+        number = session.sequence.get(receiver, 0) + 1
+        session.sequence[receiver] = number
+        arrive = partial(self._arrive, session, number, sender, receiver, message)
+        arrives = self._events.now + self._delay(sender, receiver)
+        if not (faults.reordering and chance(source, faults.reordering)):
+            arrives = max(arrives, session.arrived.get(receiver, 0) + 1)
+            session.arrived[receiver] = arrives
+        self._events.at(arrives, arrive)
+        if faults.duplication and chance(source, faults.duplication):
+            late_ns = self._delay(sender, receiver) * below(source, 32)
+            self._events.at(arrives + 1 + late_ns, arrive)
+        return True
+
+    def _arrive(
+        self, session: _Session, number: int, sender: NodeId, receiver: NodeId, message: object
+    ) -> None:
+        if not session.is_open:
+            return
+        direction = (sender, receiver)
+        if direction in self._cut:
+            self._held.setdefault(direction, []).append((session, number, message))
+            return
+        filter_ = session.filters.get(receiver)
+        if filter_ is None:
+            filter_ = session.filters[receiver] = SequenceFilter()
+        if filter_.accept(number):
+            self._deliver(sender, receiver, message)
+
+    # Cuts
+
+    def cut(self, sender: NodeId, receiver: NodeId) -> None:
+        """Nothing passes from ``sender`` to ``receiver``; the other direction is left alone."""
+        self._cut[sender, receiver] = None
+
+    def heal(self, sender: NodeId, receiver: NodeId) -> None:
+        """It passes again, and what waited in a stream that still stands arrives, late."""
+        self._cut.pop((sender, receiver), None)
+        for held in self._held.pop((sender, receiver), []):
+            self._events.after(
+                self._delay(sender, receiver),
+                partial(self._arrive, held[0], held[1], sender, receiver, held[2]),
+            )
+
+    def heal_all(self) -> None:
+        """Every link works again, at its usual speed."""
+        self.clogged_ns.clear()
+        for sender, receiver in list(self._cut):
+            self.heal(sender, receiver)
+
+    def is_cut(self, sender: NodeId, receiver: NodeId) -> bool:
+        """Whether nothing passes in this direction."""
+        return (sender, receiver) in self._cut
+
+    def _delay(self, sender: NodeId, receiver: NodeId) -> int:
+        delay = self.default_delay
+        if self.delays:
+            delay = self.delays.get((sender, receiver), delay)
+        delay_ns = delay.draw(self._source)
+        if self.clogged_ns:
+            delay_ns += self.clogged_ns.get((sender, receiver), 0)
+        return delay_ns
+
+
+def _pair(one: NodeId, other: NodeId) -> tuple[NodeId, NodeId]:
+    return (one, other) if one < other else (other, one)

@@ -1,0 +1,499 @@
+"""One simulated node: the real machines, and a host that is nothing but virtual time.
+
+The host does what `sadik_machine.Machine` asks of any host: effects in order, outcomes of stores
+first, loads that see every store emitted before them, group commit, news between the machines. A
+crash throws away the machines and all that was not synced; what is on the disk stays, and the
+next boot starts from it as the real host does (instance, boot number, saved rows).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sadik_machine import (
+    SECOND,
+    Announce,
+    Cancelled,
+    Effect,
+    Failed,
+    FailureReason,
+    GetRows,
+    Input,
+    Link,
+    LinkState,
+    Load,
+    Loaded,
+    NodeId,
+    Observed,
+    Received,
+    Reply,
+    Requested,
+    RequestId,
+    Send,
+    Store,
+    Stored,
+    Unsent,
+    WallTime,
+    Woke,
+)
+from sadik_members import (
+    MEMBERSHIP_ROWS,
+    ClusterSettings,
+    DialTargets,
+    Identity,
+    Membership,
+    NewInstanceNeeded,
+    Readiness,
+)
+from sadik_members import MESSAGES as MEMBERS_MESSAGES
+from sadik_sim.disk import Disk
+from sadik_sim.streams import below, chance
+from sadik_sim.violation import Violation
+from sadik_vnode import SAVED_RANGE, Engine
+
+if TYPE_CHECKING:
+    from sadik_sim.world import World
+
+__all__ = ["SimNode"]
+
+_INSTANCE_ROW = b"Ninstance"
+_BOOT_ROW = b"Nboot"
+_CLEAN_ROW = b"Nclean"
+_SCAN_NS = 10_000
+_MEMBERSHIP, _ENGINE = 0, 1
+
+
+class SimNode:
+    """A node with an identity, a site, clocks and a disk; it runs or it does not."""
+
+    def __init__(self, world: World, node_id: NodeId, name: str, site: str, disk: Disk) -> None:
+        self.world = world
+        self.id = node_id
+        self.name = name
+        self.site = site
+        self.disk = disk
+        self.wall_offset_ns = 0
+        self.drift_ppm = 0
+        self.membership: Membership | None = None
+        self.engine: Engine | None = None
+        self.boot = 0
+        """How often it was started here; not the boot number on its disk."""
+        self.is_paused = False
+        self.paused_until_ns = 0
+        """When the last pause ended, by the world's clock."""
+        self.wall_seen_max_ns = 0
+        """The latest time that its machines were ever told of, lives before this one included."""
+        self.is_ready = False
+        self.targets = DialTargets({}, ())
+        self.boot_number = 0
+        self.boot_nonce = 0
+        self.instance = b""
+        self.requests: dict[RequestId, Callable[[object], None]] = {}
+        self._cancelled: dict[RequestId, None] = {}
+        self._soon: deque[tuple[int, Input]] = deque()
+        self._held: list[Callable[[], None]] = []
+        self._gathered: list[tuple[int, Store]] = []
+        self._syncing: list[tuple[int, Store]] | None = None
+        self._loads: dict[int, tuple[int, Load, object]] = {}
+        self._load_count = 0
+        self._wake_at: int | None = None
+        self._deadlines: list[int | None] = [None, None]
+        self._is_feeding = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives, paused or not."""
+        return self.engine is not None
+
+    # Clocks
+
+    def now(self) -> int:
+        """This node's monotonic clock, which may drift."""
+        now = self.world.events.now
+        if not self.drift_ppm:
+            return now
+        return now + now * self.drift_ppm // 1_000_000
+
+    def _when(self, deadline: int) -> int:
+        """The world's time at which this node's clock shows ``deadline``."""
+        return -(-deadline * 1_000_000 // (1_000_000 + self.drift_ppm))
+
+    def wall_ns(self) -> int:
+        """This node's wall clock."""
+        return self.world.wall_start_ns + self.now() + self.wall_offset_ns
+
+    # Lives
+
+    def start(self) -> None:
+        """Boot on the disk as it is."""
+        assert not self.is_running, "it runs already"
+        world = self.world
+        self.boot += 1
+        rows = self.disk.durable.by_key
+        if _INSTANCE_ROW not in rows or _CLEAN_ROW not in rows:
+            self._take_instance(0)
+        self.instance = rows[_INSTANCE_ROW]
+        self.boot_number = int.from_bytes(rows.get(_BOOT_ROW, b""), "big") + 1
+        self.boot_nonce = world.streams.boots.getrandbits(63)
+        self._write_meta([(_BOOT_ROW, self.boot_number.to_bytes(8, "big")), (_CLEAN_ROW, None)])
+        identity = Identity(
+            self.id, self.name, f"{self.name}:1", f"{self.name}:2", self.site, 1.0,
+            self.boot_number, self.boot_nonce,
+        )  # fmt: skip
+        settings = ClusterSettings(
+            "sim", world.partitions, world.replicas, tuple(f"{s}:1" for s in world.seeds_of(self))
+        )
+        self.membership = Membership(
+            identity, settings, self._saved(MEMBERSHIP_ROWS), self._random()
+        )
+        self.engine = world.make_engine(
+            self.id, self.instance, self._random(), self._saved(SAVED_RANGE)
+        )
+        world.note(
+            self,
+            f"boot {self.boot_number} of instance {self.instance.hex()} on node {self.id.hex()}",
+        )
+        self.feed(_MEMBERSHIP, Woke())
+        self.feed(_ENGINE, Woke())
+        self._tell_wall_time(self.boot)
+
+    def crash(self) -> None:
+        """kill -9: machines and unsynced batches are gone.
+
+        A batch whose sync was under way may be on disk as a whole, though nobody was told.
+        """
+        if not self.is_running:
+            return
+        if self._syncing is not None and chance(self.disk.source, 500):
+            for _, store in self._syncing:
+                self._finish(store)
+        self.disk.forget_unsynced()
+        assert self.engine is not None
+        self.world.ended(self, self.engine)
+        self.membership = None
+        self.engine = None
+        self.is_paused = False
+        self.is_ready = False
+        self.targets = DialTargets({}, ())
+        self.requests.clear()
+        self._cancelled.clear()
+        self._soon.clear()
+        self._held = []
+        self._gathered = []
+        self._syncing = None
+        self._loads.clear()
+        self._wake_at = None
+        self._deadlines = [None, None]
+        self.world.network.crashed(self.id, [n for n in self.world.nodes if n != self.id])
+        self.world.note(self, "crash")
+
+    def stop(self) -> None:
+        """SIGTERM: what was gathered is written, the mark of a clean stop last."""
+        if not self.is_running or self.is_paused:
+            return
+        for _, store in [*(self._syncing or []), *self._gathered]:
+            self._finish(store)
+        self._syncing = None
+        self.crash()
+        self._write_meta([(_CLEAN_ROW, b"")])
+
+    def pause(self) -> None:
+        """SIGSTOP: nothing happens here, and the kernel keeps the streams open."""
+        if self.is_running:
+            self.is_paused = True
+
+    def resume(self) -> None:
+        """SIGCONT: all that waited happens now."""
+        if not self.is_paused:
+            return
+        self.is_paused = False
+        self.paused_until_ns = self.world.events.now
+        held, self._held = self._held, []
+        for happens in held:
+            happens()
+        if self.is_running:
+            self.feed(_MEMBERSHIP, Woke())
+            self.feed(_ENGINE, Woke())
+
+    def new_instance(self, above_boot: int) -> None:
+        """Peers remember a later life: take a new instance and start anew, as the real host."""
+        self.crash()
+        self._take_instance(above_boot)
+        self.start()
+
+    def _take_instance(self, above_boot: int) -> None:
+        known = int.from_bytes(self.disk.durable.by_key.get(_BOOT_ROW, b""), "big")
+        self._write_meta(
+            [
+                (_INSTANCE_ROW, self.world.streams.boots.getrandbits(64).to_bytes(8, "big")),
+                (_BOOT_ROW, max(known, above_boot).to_bytes(8, "big")),
+            ]
+        )
+
+    def _write_meta(self, rows: list[tuple[bytes, bytes | None]]) -> None:
+        self.disk.durable.apply(rows)
+        self.disk.view.apply(rows)
+
+    def _random(self) -> random.Random:
+        return random.Random(self.world.streams.boots.getrandbits(64))
+
+    def _saved(self, range_: tuple[bytes, bytes]) -> dict[bytes, bytes]:
+        return dict(self.disk.durable.scan(*range_, 1 << 30))
+
+    # Inputs
+
+    def request(self, request: object, done: Callable[[object], None]) -> RequestId:
+        """A client asks this node."""
+        request_id = self.world.next_request_id()
+        self.requests[request_id] = done
+        self.feed(_ENGINE, Requested(request_id, request))
+        return request_id
+
+    def cancel(self, request_id: RequestId) -> None:
+        """The client of a request has gone away."""
+        if self.requests.pop(request_id, None) is not None:
+            self._cancelled[request_id] = None
+            self.feed(_ENGINE, Cancelled(request_id))
+
+    def receive(self, sender: NodeId, message: object) -> None:
+        """A message arrives."""
+        machine = _MEMBERSHIP if type(message) in _OF_MEMBERSHIP else _ENGINE
+        if machine == _ENGINE:
+            self.world.checks.received(self, sender, message)
+        self.feed(machine, Received(sender, message))
+
+    def link(self, peer: NodeId, state: LinkState) -> None:
+        """Streams to a peer came up or broke."""
+        self.feed(_MEMBERSHIP, Link(peer, state))
+        self.feed(_ENGINE, Link(peer, state))
+
+    def tell(self, news: object) -> None:
+        """News of the host for the membership machine."""
+        self.feed(_MEMBERSHIP, Observed(news))
+
+    def feed(self, machine: int, event: Input) -> None:
+        """Give a machine an input, and perform what comes of it, to the end."""
+        if self.engine is None:
+            return
+        if self.is_paused:
+            self._held.append(partial(self.feed, machine, event))
+            return
+        self._soon.append((machine, event))
+        self._work_off()
+
+    def _work_off(self) -> None:
+        """Everything that is owed to the machines, in order."""
+        if self._is_feeding:
+            return
+        self._is_feeding = True
+        boot, soon, world, now = self.boot, self._soon, self.world, self.now()
+        trace, after_step, deadlines = world.trace, world.checks.after_step, self._deadlines
+        try:
+            while soon:
+                number, event = soon.popleft()
+                machine = self.engine if number == _ENGINE else self.membership
+                assert machine is not None
+                effects = machine.step(now, event)
+                deadlines[number] = machine.deadline
+                if trace is not None:
+                    trace.record(world.events.now, self.name, event, effects)
+                if effects:
+                    self._perform(number, effects)
+                    if self.boot != boot:
+                        return
+                after_step(self)
+        finally:
+            self._is_feeding = False
+        if self.engine is not None:
+            if self._gathered and self._syncing is None:
+                self._flush()
+            self._set_wake()
+
+    def _perform(self, machine: int, effects: Sequence[Effect]) -> None:
+        effect: Any = None
+        try:
+            for effect in effects:
+                kind = type(effect)
+                if kind is Send:
+                    self._send(machine, effect)
+                elif kind is Load:
+                    self._load(machine, effect)
+                elif kind is Store:
+                    self.disk.begin(effect.batch)
+                    self._gathered.append((machine, effect))
+                elif kind is Reply:
+                    self._reply(effect)
+                else:
+                    assert kind is Announce
+                    self._announce(machine, effect.news)
+        except Violation as violation:
+            if violation.effect is None:
+                violation.node, violation.effect = self.name, effect
+            raise
+
+    def _send(self, machine: int, effect: Send) -> None:
+        world, message = self.world, effect.message
+        world.checks.sending(self, effect.to, message)
+        if world.is_encoding:
+            message = world.on_wire(message)
+        if not world.network.send(self.id, effect.to, message):
+            if machine == _ENGINE:
+                world.sometimes(f"{type(message).__name__} never written")
+            self._soon.append((machine, Observed(Unsent(effect.to, [effect.message]))))
+
+    def _load(self, machine: int, effect: Load) -> None:
+        """Get rows at once, or as a slow backend's worker does; scans always take a while."""
+        world, value = self.world, self.disk.load(effect.query)
+        delay_ns = _SCAN_NS
+        if type(effect.query) is GetRows:
+            if not world.load_ns:
+                self._soon.append((machine, Loaded(effect.ticket, value)))
+                return
+            delay_ns = below(self.disk.source, world.load_ns)
+        self._load_count += 1
+        self._loads[self._load_count] = (machine, effect, value)
+        world.events.after(delay_ns, partial(self._loaded, self.boot, self._load_count))
+
+    def _loaded(self, boot: int, number: int) -> None:
+        if self.boot == boot and number in self._loads:
+            machine, effect, value = self._loads.pop(number)
+            self.feed(machine, Loaded(effect.ticket, value))
+
+    def _load_again(self) -> None:
+        """What a worker read of a batch that failed meanwhile was never true: it reads anew."""
+        for number, (machine, effect, _) in self._loads.items():
+            self._loads[number] = (machine, effect, self.disk.load(effect.query))
+
+    def _reply(self, effect: Reply) -> None:
+        done = self.requests.pop(effect.request_id, None)
+        if done is not None:
+            self.world.checks.replying(self, effect.result)
+            done(effect.result)
+        elif effect.request_id not in self._cancelled:
+            raise Violation("a request is answered once", f"{self.name} answers again: {effect}")
+
+    def _announce(self, machine: int, news: object) -> None:
+        self._soon.append((1 - machine, Observed(news)))
+        if isinstance(news, DialTargets):
+            self.targets = news
+            self.world.dial(self)
+        elif isinstance(news, Readiness):
+            self.is_ready = news.ready
+        elif isinstance(news, NewInstanceNeeded):
+            boot = self.boot
+            self.world.events.after(0, lambda: self._renew(boot, news.boot_number))
+        self.world.checks.announced(self, news)
+
+    def _renew(self, boot: int, above_boot: int) -> None:
+        if self.boot == boot and self.is_running:
+            self.world.sometimes("new instance taken")
+            self.new_instance(above_boot)
+
+    def _later(self, boot: int, machine: int, event: Input) -> None:
+        if self.boot == boot:
+            self.feed(machine, event)
+
+    # Stores
+
+    def _flush(self) -> None:
+        if self._syncing is not None or not self._gathered:
+            return
+        group, self._gathered = self._gathered, []
+        self._syncing = group
+        boot = self.boot
+        if any(store.batch for _, store in group):
+            self.world.events.after(self.disk.sync_ns(), partial(self._synced, boot))
+        else:
+            self.world.events.after(0, partial(self._synced, boot))
+
+    def _synced(self, boot: int) -> None:
+        if self.boot != boot or self._syncing is None:
+            return
+        faults = self.disk.faults
+        if chance(self.disk.source, faults.broken):
+            self.world.sometimes("device broke")
+            self.world.stop_broken(self)
+            return
+        group, self._syncing = self._syncing, None
+        if chance(self.disk.source, faults.full):
+            self.world.sometimes("commit failed as full")
+            failed = group + self._gathered
+            self._gathered = []
+            self.disk.forget_unsynced()
+            self._load_again()
+            self._fail(failed)
+            return
+        for _, store in group:
+            self._finish(store)
+        for machine, store in group:
+            if self.is_paused:
+                self._held.append(partial(self._release, boot, machine, store))
+            else:
+                self._release(boot, machine, store)
+        if self.is_running and self.boot == boot:
+            self._flush()
+
+    def _release(self, boot: int, machine: int, store: Store) -> None:
+        """A store is on disk: what waited for it happens, and the machine is told."""
+        if self.is_running and self.boot == boot:
+            self._perform(machine, store.then)
+            self.feed(machine, Stored(store.ticket))
+
+    def _finish(self, store: Store) -> None:
+        self.disk.finish(store.batch)
+        self.world.checks.stored(self, store.batch)
+
+    def _fail(self, failed: list[tuple[int, Store]]) -> None:
+        """Report every store that failed before anything else happens to a machine."""
+        if self.is_paused:
+            self._held.append(partial(self._fail, failed))
+            return
+        for machine, store in failed:
+            self._soon.append((machine, Failed(store.ticket, FailureReason.FULL)))
+        self._work_off()
+
+    # Waking
+
+    def _set_wake(self) -> None:
+        one, other = self._deadlines
+        if one is None or (other is not None and other < one):
+            one = other
+        if one is None:
+            return
+        when = self._when(one) if self.drift_ppm else one
+        if self._wake_at is None or when < self._wake_at:
+            when = max(when, self.world.events.now)
+            if when != self._wake_at:
+                self._wake_at = when
+                self.world.events.at(when, partial(self._wake, self.boot, when))
+
+    def _wake(self, boot: int, when: int) -> None:
+        if self.boot != boot or self._wake_at != when or not self.is_running:
+            return
+        self._wake_at = None
+        if self.is_paused:
+            return  # resuming wakes it
+        now = self.now()
+        for machine in (_MEMBERSHIP, _ENGINE):
+            deadline = self._deadlines[machine]
+            if deadline is not None and deadline <= now:
+                self.feed(machine, Woke())
+                if self.boot != boot:
+                    return
+        self._set_wake()
+
+    def _tell_wall_time(self, boot: int) -> None:
+        if self.boot != boot or not self.is_running:
+            return
+        self.wall_seen_max_ns = max(self.wall_seen_max_ns, self.wall_ns())
+        news = Observed(WallTime(self.wall_ns()))
+        self.feed(_MEMBERSHIP, news)
+        self.feed(_ENGINE, news)
+        self.world.events.after(SECOND, partial(self._tell_wall_time, boot))
+
+
+_OF_MEMBERSHIP = frozenset(MEMBERS_MESSAGES.classes.values())

@@ -1,0 +1,151 @@
+"""Bugs of membership and of the ring's registers."""
+
+# ruff: noqa: ARG001 - a planted method takes what the method in its place takes
+
+from __future__ import annotations
+
+from typing import Any
+
+from sadik_members import planner
+from sadik_members import table as table_module
+from sadik_members.detector import Detector
+from sadik_members.registers import Merged, RegisterTable
+from sadik_sim.planted.bug import Patch, PlantedBug
+from sadik_vnode.coordinator.reading import Reading
+from sadik_vnode.requests import Outcome
+
+__all__ = ["BUGS"]
+
+
+def _last_told_wins() -> list[Patch]:
+    def last(one: Any, other: Any) -> Any:
+        return other
+
+    return [(table_module, "merge_members", last)]
+
+
+def _register_last_wins() -> list[Patch]:
+    merge = RegisterTable.merge
+
+    def last(self: RegisterTable, partition: int, register: Any) -> Merged:
+        if 0 <= partition < len(self) and 0 < register.epoch < self[partition].epoch:
+            self._registers[partition] = register
+            self._ring = None
+            self._hash = None
+            return Merged.NEWER
+        return merge(self, partition, register)
+
+    return [(RegisterTable, "merge", last)]
+
+
+def _epoch_not_raised() -> list[Patch]:
+    merge = RegisterTable.merge
+
+    def any_value(self: RegisterTable, partition: int, register: Any) -> Merged:
+        known = self._registers[partition]
+        if register.epoch == known.epoch + 1 and len(register.owners) == len(known.owners):
+            register = type(register)(known.epoch, register.owners)
+            self._registers[partition] = register
+            self._ring = None
+            self._hash = None
+            return Merged.NEWER
+        return merge(self, partition, register)
+
+    return [(RegisterTable, "merge", any_value)]
+
+
+def _never_up_again() -> list[Patch]:
+    heard = Detector.heard
+
+    def deaf(self: Detector, now: int, node: Any) -> None:
+        peer = self._peers.get(node)
+        if peer is None or not peer.is_broken:
+            heard(self, now, node)
+
+    return [(Detector, "heard", deaf)]
+
+
+def _registers_not_gossiped() -> list[Patch]:
+    def none(self: RegisterTable, epochs: Any) -> Any:
+        return [], []
+
+    return [(RegisterTable, "differences", none)]
+
+
+def _owner_twice() -> list[Patch]:
+    claim = vars(planner)["claim"]
+
+    def careless(*args: Any, **options: Any) -> Any:
+        rows = claim(*args, **options)
+        return tuple((row[0], row[0], *row[2:]) if len(row) > 1 else row for row in rows)
+
+    return [(planner, "claim", careless)]
+
+
+def _lost_replicas_shunned() -> list[Patch]:
+    lost, start = Reading._lost, Reading.start
+
+    def remember(self: Any, node: Any) -> None:
+        vars(self.desk).setdefault("shunned", {})[node] = None
+        lost(self, node)
+
+    def begin(self: Any) -> None:
+        shunned = vars(self.desk).get("shunned", {})
+        r, _ = self._want
+        if sum(owner not in shunned for owner in self.answers.owners) < r:
+            self._fail(Outcome.NOT_APPLIED, "too few replicas are trusted")
+        else:
+            start(self)
+
+    return [(Reading, "_lost", remember), (Reading, "start", begin)]
+
+
+BUGS = (
+    PlantedBug(
+        "registers-not-gossiped",
+        30,
+        "A decided register reaches only the nodes that are asked about its partition.",
+        _registers_not_gossiped,
+        {"profile": "epochs"},
+    ),
+    PlantedBug(
+        "owner-twice",
+        17,
+        "The ring has one node twice among the owners of a partition.",
+        _owner_twice,
+    ),
+    PlantedBug(
+        "lost-replicas-shunned",
+        0,
+        "A replica that was lost once is not read from again.",
+        _lost_replicas_shunned,
+        {"profile": "crashes"},
+    ),
+    PlantedBug(
+        "last-told-wins",
+        16,
+        "A member table takes the entry that it was told last.",
+        _last_told_wins,
+        found_by="test_planted.py::test_member_entries_merge_alike_in_any_order",
+    ),
+    PlantedBug(
+        "older-register-wins",
+        30,
+        "A node takes a register of an older epoch than its own.",
+        _register_last_wins,
+        found_by="test_planted.py::test_an_older_register_is_not_taken",
+    ),
+    PlantedBug(
+        "epoch-not-raised",
+        17,
+        "A new register takes the place of the old one within its epoch.",
+        _epoch_not_raised,
+        {"profile": "epochs"},
+    ),
+    PlantedBug(
+        "never-up-again",
+        12,
+        "A peer whose stream broke stays suspected for ever.",
+        _never_up_again,
+    ),
+)

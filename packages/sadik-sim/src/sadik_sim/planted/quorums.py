@@ -1,0 +1,147 @@
+"""Bugs of counting: too few, the wrong ones, or one of them twice."""
+
+# ruff: noqa: ARG001, ARG005 - a planted method takes what the method in its place takes
+
+from __future__ import annotations
+
+from typing import Any
+
+from sadik_sim.planted.bug import Patch, PlantedBug
+from sadik_vnode.coordinator import getting, putting
+from sadik_vnode.coordinator.listing import Listing
+from sadik_vnode.coordinator.writing import Writing
+from sadik_vnode.messages import ReplicaAck, Status
+from sadik_vnode.placement import Placement
+from sadik_vnode.quorum import ReadTally, WriteTally, resolve
+from sadik_vnode.replica import Replica
+
+__all__ = ["BUGS"]
+
+
+def _count_all(self: Writing, sender: Any, message: object) -> None:
+    """`Writing.received` without the question who was asked."""
+    if not isinstance(message, ReplicaAck):
+        return
+    slot: Any = message.slot
+    if message.status == Status.OK:
+        self._pending.pop(slot, None)
+        self._tally.add(slot, sender, durable=message.durable)
+        self._check_tally()
+    elif self._pending.get(slot) == sender:
+        self._slot_failed(slot)
+
+
+def _slot_twice() -> list[Patch]:
+    def by_node(self: WriteTally, slot: Any, node: Any, *, durable: bool) -> None:
+        self._got[slot if node == slot else node] = (node == slot, durable)
+
+    return [(Writing, "received", _count_all), (WriteTally, "add", by_node)]
+
+
+def _duplicate_twice() -> list[Patch]:
+    merge = Replica.merge
+
+    def every(self: WriteTally, slot: Any, node: Any, *, durable: bool) -> None:
+        self._got[slot + bytes([len(self._got)])] = (node == slot, durable)
+
+    def doubled(
+        self: Replica, key: Any, incoming: Any, rows: Any, then: Any, done: Any, failed: Any
+    ) -> None:
+        merge(self, key, incoming, rows, [*then, *then], done, failed)
+
+    return [
+        (Writing, "received", _count_all),
+        (WriteTally, "add", every),
+        (Replica, "merge", doubled),
+    ]
+
+
+def _majority_off_by_one() -> list[Patch]:
+    def short(quorum: Any, default: Any, owners: int, replicas: int) -> int:
+        value = default if quorum is None else quorum
+        if value == "quorum":
+            return max(owners // 2, 1)
+        return resolve(quorum, default, owners, replicas)
+
+    return [(getting, "resolve", short), (putting, "resolve", short)]
+
+
+def _enough_but_one() -> list[Patch]:
+    return [(WriteTally, "enough", property(lambda self: len(self._got) >= max(self.w - 1, 1)))]
+
+
+def _pw_ignored() -> list[Patch]:
+    return [(WriteTally, "enough", property(lambda self: len(self._got) >= self.w))]
+
+
+def _pr_ignored() -> list[Patch]:
+    return [(ReadTally, "enough", property(lambda self: len(self._got) >= self.r))]
+
+
+def _strict_takes_fallbacks() -> list[Patch]:
+    stand_ins = Placement.stand_ins
+
+    def sloppy(self: Placement, partition: int, *, sloppy: bool) -> Any:
+        return stand_ins(self, partition, sloppy=True)
+
+    return [(Placement, "stand_ins", sloppy)]
+
+
+def _short_listing() -> list[Patch]:
+    return [(Listing, "_short_of", lambda self, nodes: None)]
+
+
+BUGS = (
+    PlantedBug(
+        "slot-counted-twice",
+        4,
+        "An owner's acknowledgement and that of the fallback for it count as two.",
+        _slot_twice,
+        {"profile": "network"},
+    ),
+    PlantedBug(
+        "duplicate-counted-twice",
+        7,
+        "An acknowledgement that comes twice counts twice.",
+        _duplicate_twice,
+    ),
+    PlantedBug(
+        "majority-off-by-one",
+        4,
+        "A quorum of three owners is one.",
+        _majority_off_by_one,
+    ),
+    PlantedBug(
+        "enough-but-one",
+        4,
+        "A write is acknowledged with one acknowledgement too few.",
+        _enough_but_one,
+    ),
+    PlantedBug(
+        "pw-ignored",
+        4,
+        "A write that asks for owners is acknowledged with fallbacks.",
+        _pw_ignored,
+        {"profile": "network"},
+    ),
+    PlantedBug(
+        "pr-ignored",
+        4,
+        "A read that asks for owners is answered by fallbacks.",
+        _pr_ignored,
+        {"profile": "network"},
+    ),
+    PlantedBug(
+        "strict-takes-fallbacks",
+        4,
+        "A strict request counts fallbacks.",
+        _strict_takes_fallbacks,
+        {"profile": "network"},
+    ),
+    PlantedBug(
+        "short-listing",
+        0,
+        "A listing leaves out the partitions that too few owners speak for.",
+        _short_listing,
+    ),
+)

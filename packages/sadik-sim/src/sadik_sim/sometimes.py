@@ -1,0 +1,56 @@
+"""What a good campaign makes happen now and then; what never happens shows where it is blind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["SOMETIMES", "never_happened"]
+
+SOMETIMES: dict[str, str] = {
+    "Body never written": "a replica could not send a large value back",
+    "ForwardWrite never written": "a forwarded write is tried elsewhere",
+    "ReplicaRead never written": "a read asks another replica",
+    "ReplicaWrite never written": "a write finds a fallback, or leaves a note",
+    "clock jumped": "clocks order nothing",
+    "commit failed as full": "what was built on a batch fails with it",
+    "device broke": "a node stops and comes back",
+    "engine: duplicate forwards": "a forwarded write comes twice, past the messenger",
+    "engine: forwards": "a write enters at a node that does not coordinate it",
+    "engine: hints delivered": "an owner that was away gets what it missed",
+    "engine: hints dropped": "the bound of the notes is met",
+    "engine: lost tails": "a node sees its own dots beyond its record",
+    "engine: read repairs": "a replica is behind when it is read",
+    "engine: stale answers": "an answer comes after its request ended",
+    "engine: strangers": "a node speaks before it is known",
+    "fallback acknowledged": "a fallback stands in for an owner",
+    "fallback coordinated a write": "no owner of a key can be reached",
+    "hint delivered": "a note goes",
+    "network split": "two sides write on",
+    "new instance taken": "peers remember a later life of a node",
+    "node crashed": "what was not synced is gone",
+    "node paused": "a node is silent and its streams stand",
+    "node stopped cleanly": "a node starts again under its old instance",
+    "old copy put back": "what was synced is gone",
+    "register decided": "nodes know different epochs for a while",
+    "replica answered FAILED": "a replica cannot read its record",
+    "replica answered FULL": "a replica's disk is full",
+    "replica answered HINTS_FULL": "a fallback is at its bound",
+    "replica answered NEWER_EPOCH": "a coordinator learns of a newer register",
+    "replica answered NOT_READY": "a replica has no ring yet",
+    "replica answered OK": "a write is replicated",
+    "siblings read": "clients see concurrent writes",
+    "write acknowledged with a fallback": "a sloppy quorum",
+}
+"""Names of "sometimes" events, with what each is there to exercise."""
+
+UNREACHABLE: dict[str, str] = {
+    "engine: duplicate forwards": "the messenger takes duplicates out before the engine sees them",
+    "replica answered FAILED": "no simulated fault damages a record: nothing repairs one yet",
+    "replica answered NOT_READY": "a node without a ring is no member, and members ask members",
+}
+"""Those that cannot happen as the code is now, and why; the list says when that changes."""
+
+
+def never_happened(happened: Mapping[str, int]) -> list[str]:
+    """The events that should have happened in a long campaign and did not."""
+    return [name for name in SOMETIMES if not happened.get(name) and name not in UNREACHABLE]

@@ -1,0 +1,371 @@
+"""Workloads: many clients over hot and cold keys, as data that is drawn before the run.
+
+An operation says when, who, what, on which key, through which node and with which quorums. What
+its context is follows from what its client was told in this run, so a workload from which
+operations are dropped still makes sense. A client does one thing at a time: an operation that comes
+while the one before it is unanswered is left out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from attrs import Factory, define, frozen
+
+from sadik_machine import MILLISECOND, SECOND
+from sadik_sim.checks import value_id
+from sadik_sim.history import Write
+from sadik_sim.node import SimNode
+from sadik_sim.promises import Promises
+from sadik_sim.violation import Violation
+from sadik_sim.world import World
+from sadik_vnode import EngineConfig
+from sadik_vnode.keyspace import Key
+from sadik_vnode.requests import (
+    Delete,
+    Explain,
+    Found,
+    Get,
+    ListKeys,
+    ListResult,
+    Missing,
+    Outcome,
+    Put,
+    Refused,
+    Unavailable,
+    Written,
+)
+
+__all__ = ["BUCKET", "Clients", "Operation", "draw_operations", "key_of"]
+
+BUCKET = "sim"
+"""The bucket of all operations; a blind write in it adds a sibling, or histories would not tell."""
+
+TIMEOUT_NS = 2 * SECOND
+_ANSWER_GRACE_NS = SECOND
+_LARGE_BYTES = 40_000
+_PATIENCE_NS = 2 * MILLISECOND
+_LIST_KEYS_MAX = 1000
+
+
+@frozen
+class Operation:
+    """One operation; ``at_ns`` since the workload began, ``options`` for the request."""
+
+    at_ns: int
+    client: int
+    kind: str
+    """``get``, ``put`` (with the client's context), ``blind``, ``update`` (a get, then a put with
+    its context), ``delete``, ``list``, ``explain``, ``leave`` (a get whose client goes away)."""
+    key: int
+    entry: int
+    options: tuple[tuple[str, object], ...] = ()
+    is_large: bool = False
+
+
+_KINDS = (
+    *("get",) * 14, *("put",) * 12, *("blind",) * 4, *("update",) * 8,
+    "delete", "delete", "list", "list", "explain", "leave",
+)  # fmt: skip
+_READ_OPTIONS: tuple[tuple[tuple[str, object], ...], ...] = (
+    (), (), (("r", 1),), (("r", "all"),), (("sloppy", False),), (("pr", 2),),
+)  # fmt: skip
+_WRITE_OPTIONS: tuple[tuple[tuple[str, object], ...], ...] = (
+    (), (), (), (("w", "all"),), (("sloppy", False),), (("pw", 2),), (("dw", 2),),
+)  # fmt: skip
+_W_ONE: tuple[tuple[str, object], ...] = (("w", 1),)
+
+
+def draw_operations(
+    source: random.Random,
+    *,
+    count: int,
+    clients: int,
+    keys: int,
+    nodes: int,
+    length_ns: int,
+    may_ask_one: bool = True,
+) -> list[Operation]:
+    """``count`` operations over ``length_ns``; keys follow Zipf's law roughly: the first is hot.
+
+    ``may_ask_one``: whether some writes ask for W=1, which a fault that loses data may lose.
+    """
+    weights = [keys * 1000 // (rank + 1) for rank in range(keys)]
+    total = sum(weights)
+    write_options = (*_WRITE_OPTIONS, _W_ONE) if may_ask_one else _WRITE_OPTIONS
+    operations = []
+    for _ in range(count):
+        dice = source.randrange(total)
+        key = 0
+        while dice >= weights[key]:
+            dice -= weights[key]
+            key += 1
+        kind = source.choice(_KINDS)
+        reads = kind in ("get", "leave")
+        operations.append(
+            Operation(
+                source.randrange(length_ns),
+                source.randrange(clients),
+                kind,
+                key,
+                source.randrange(nodes),
+                source.choice(_READ_OPTIONS if reads else write_options),
+                source.randrange(60) == 0,
+            )
+        )
+    operations.sort(key=lambda operation: operation.at_ns)
+    return operations
+
+
+def key_of(number: int) -> bytes:
+    """The key of a number."""
+    return b"key-%d" % number
+
+
+@define(slots=True, eq=False)
+class _Client:
+    """One client: the newest context it was given of each key, and what that covers."""
+
+    number: int
+    contexts: dict[bytes, tuple[str, tuple[bytes, ...]]] = Factory(dict)
+    operation: int = 0
+    is_busy: bool = False
+
+
+class Clients:
+    """Carries out operations in a world and keeps their history."""
+
+    def __init__(self, world: World, clients: int) -> None:
+        self.world = world
+        self.writes: list[Write] = []
+        self.counts: dict[str, int] = {}
+        """Answers by operation and outcome."""
+        self.latencies_ns: list[tuple[str, int]] = []
+        self.on_answer: Callable[[SimNode, str, str, int], None] | None = None
+        """Called with (entry node, operation, outcome, nanoseconds) for every answer."""
+        self._clients = [_Client(number) for number in range(clients)]
+        self._promises = Promises(world)
+        self._refused: dict[bytes, None] = {}
+        self._splits = world.config.message_bytes_max < EngineConfig().message_bytes_max
+        self._in_parts: dict[bytes, None] = {}
+        """Keys whose records may travel in parts: a replica that has some of the parts shows
+        a version beside what replaced it, until the last part has come."""
+        self._written: dict[bytes, bytes] = {}
+        self._saw: dict[bytes, tuple[bytes, ...]] = {}
+
+    def carry_out(self, operation: Operation) -> None:
+        """Do one operation now, if its client is free and its node runs."""
+        client = self._clients[operation.client % len(self._clients)]
+        nodes = list(self.world.nodes.values())
+        node = nodes[operation.entry % len(nodes)]
+        if client.is_busy or not self._takes(node):
+            # One that is not ready refuses requests before they come to its engine.
+            self._count(operation.kind, "left out")
+            return
+        key = key_of(operation.key)
+        options: dict[str, Any] = dict(operation.options)
+        match operation.kind:
+            case "get":
+                self._get(client, node, key, options, _ignore)
+            case "leave":
+                self._get(client, node, key, options, _ignore, leaves=True)
+            case "list":
+                self._list(client, node)
+            case "explain":
+                self._ask(client, node, "explain", Explain(BUCKET, key, TIMEOUT_NS), _ignore)
+            case "update":
+
+                def then(_result: object) -> None:
+                    if not client.is_busy and self._takes(node):
+                        self._put(client, node, key, options, operation.is_large)
+
+                self._get(client, node, key, {}, then)
+            case "put":
+                self._put(client, node, key, options, operation.is_large)
+            case "blind":
+                client.contexts.pop(key, None)
+                self._put(client, node, key, options, operation.is_large)
+            case _:
+                self._delete(client, node, key, options)
+
+    @staticmethod
+    def _takes(node: SimNode) -> bool:
+        """Whether a client can send ``node`` a request; one that is stopped seems to take it."""
+        return node.is_running and node.is_ready
+
+    # Requests
+
+    def _ask(
+        self,
+        client: _Client,
+        node: SimNode,
+        name: str,
+        request: object,
+        then: Callable[[Any], None],
+        *,
+        leaves: bool = False,
+    ) -> None:
+        world = self.world
+        client.is_busy = True
+        client.operation += 1
+        number, boot, began = client.operation, node.boot, world.events.now
+
+        def done(result: object) -> None:
+            if client.operation != number:
+                return  # the client had given up
+            client.is_busy = False
+            outcome = _outcome(result)
+            self._count(name, outcome)
+            if self.on_answer is not None:
+                self.on_answer(node, name, outcome, world.events.now - began)
+            then(result)
+
+        def give_up() -> None:
+            if client.operation != number or not client.is_busy:
+                return
+            if node.boot == boot and node.is_running and not node.is_paused:
+                was_stopped = node.paused_until_ns + TIMEOUT_NS + _ANSWER_GRACE_NS
+                if world.events.now >= was_stopped:
+                    raise Violation(
+                        "every request ends by its deadline", f"{node.name} never answered {name}"
+                    )
+            client.is_busy = False
+            client.operation += 1
+            self._count(name, "no answer")
+
+        def leave() -> None:
+            if client.operation == number and client.is_busy:
+                client.is_busy = False
+                client.operation += 1
+                self._count(name, "left alone")
+                if node.boot == boot:
+                    node.cancel(request_id)
+
+        world.events.after(TIMEOUT_NS + _ANSWER_GRACE_NS, give_up)
+        request_id = node.request(request, done)
+        if leaves:
+            world.events.after(_PATIENCE_NS, leave)
+
+    def _get(
+        self,
+        client: _Client,
+        node: SimNode,
+        key: bytes,
+        options: dict[str, Any],
+        then: Callable[[Any], None],
+        *,
+        leaves: bool = False,
+    ) -> None:
+        due = self._promises.due(key, options)
+
+        def done(result: Any) -> None:
+            if isinstance(result, Found | Missing):
+                self._promises.read(Key(BUCKET, key), options, due, result)
+            if isinstance(result, Found):
+                shown = tuple(value_id(version.value) for version in result.versions)
+                self.check_shown(key, shown)
+                client.contexts[key] = (result.context, shown)
+            elif isinstance(result, Missing) and result.context is not None:
+                client.contexts[key] = (result.context, ())
+            then(result)
+
+        request = Get(BUCKET, key, TIMEOUT_NS, **options)
+        self._ask(client, node, "get", request, done, leaves=leaves)
+
+    def _list(self, client: _Client, node: SimNode) -> None:
+        due = self._promises.due_in_list()
+
+        def done(result: Any) -> None:
+            if isinstance(result, ListResult):
+                self._promises.listed(due, result)
+
+        request = ListKeys(BUCKET, b"", None, _LIST_KEYS_MAX, TIMEOUT_NS)
+        self._ask(client, node, "list", request, done)
+
+    def _put(
+        self,
+        client: _Client,
+        node: SimNode,
+        key: bytes,
+        options: dict[str, Any],
+        is_large: bool,
+    ) -> None:
+        context, saw = client.contexts.get(key, (None, ()))
+        name = b"%d.%d" % (client.number, len(self.writes))
+        write = Write(key, name, saw)
+        self.writes.append(write)
+        self._written[name] = key
+        if is_large or self._splits:
+            self._in_parts[key] = None
+        self._saw[name] = saw
+        value = name + b" " + b"x" * _LARGE_BYTES if is_large else name
+        request = Put(BUCKET, key, value, TIMEOUT_NS, context=context, **options)
+
+        def done(result: Any) -> None:
+            if isinstance(result, Written):
+                self._promises.wrote(Key(BUCKET, key), name, context, options, result)
+            self._wrote(client, write, result)
+
+        self._ask(client, node, "put", request, done)
+
+    def _delete(self, client: _Client, node: SimNode, key: bytes, options: dict[str, Any]) -> None:
+        context, saw = client.contexts.get(key, (None, ()))
+        if context is None:
+            return  # a blind delete covers what its coordinator saw, which a history cannot tell
+        write = Write(key, None, saw)
+        self.writes.append(write)
+        self._promises.deletes(key)
+        request = Delete(BUCKET, key, TIMEOUT_NS, context=context, **options)
+        self._ask(client, node, "delete", request, lambda r: self._wrote(client, write, r))
+
+    def _wrote(self, client: _Client, write: Write, result: Any) -> None:
+        write.outcome = _outcome(result)
+        if isinstance(result, Written):
+            covered = write.saw if write.value is None else (*write.saw, write.value)
+            client.contexts[write.key] = (result.context, covered)
+        elif write.outcome == "refused" and write.value is not None:
+            self._refused[write.value] = None
+
+    # Checks of what clients are shown
+
+    def check_shown(self, key: bytes, shown: tuple[bytes, ...]) -> None:
+        """A read shows nothing that nobody wrote to the key, nothing that was refused, and never
+        a value together with what it replaced.
+        """
+        for name in shown:
+            dots = self.world.checks.dots_of([name])
+            if self._written.get(name) != key:
+                raise Violation("nothing from nowhere", f"{key!r} shows {name!r}", key, dots)
+            if name in self._refused:
+                raise Violation("not applied is never seen", f"{key!r} shows {name!r}", key, dots)
+            if len(shown) > 1 and key not in self._in_parts:
+                beside = [saw for saw in self._saw[name] if saw in shown]
+                if beside:
+                    raise Violation(
+                        "nothing covered comes back",
+                        f"{key!r} shows {beside[0]!r} beside {name!r}, which replaced it",
+                        key,
+                        self.world.checks.dots_of([name, *beside]),
+                    )
+
+    def _count(self, name: str, outcome: str) -> None:
+        label = f"{name} {outcome}"
+        self.counts[label] = self.counts.get(label, 0) + 1
+
+
+def _ignore(_result: object) -> None:
+    """Nothing follows from the answer."""
+
+
+def _outcome(result: object) -> str:
+    if isinstance(result, Written):
+        return "acked"
+    if isinstance(result, Missing):
+        return "nothing"
+    if isinstance(result, Refused):
+        return "refused"
+    if isinstance(result, Unavailable):
+        return "refused" if result.outcome is Outcome.NOT_APPLIED else "indeterminate"
+    return "ok"

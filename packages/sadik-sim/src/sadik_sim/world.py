@@ -1,0 +1,258 @@
+"""The world: nodes, links, disks, clients' requests, and time, all from one seed.
+
+It knows nothing of workloads or of fault schedules; those act on it. The same seed gives
+the same history in any process.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from sadik_causality import ContextSealer
+from sadik_machine import SECOND, Codec, LinkState, NodeId, RequestId, Trace
+from sadik_members import MESSAGES as MEMBERS_MESSAGES
+from sadik_members import (
+    ClusterJoined,
+    HandshakeRefused,
+    MemberState,
+    RefusalReason,
+    Register,
+    Ring,
+    is_stale_boot,
+)
+from sadik_sim.checks import Checks
+from sadik_sim.disk import Disk, DiskFaults
+from sadik_sim.events import Events
+from sadik_sim.network import Network
+from sadik_sim.node import SimNode
+from sadik_sim.streams import Streams
+from sadik_vnode import MESSAGES as ENGINE_MESSAGES
+from sadik_vnode import Counters, Engine, EngineConfig
+from sadik_vnode.keyspace import Key
+
+__all__ = ["World"]
+
+_START_NS = SECOND
+_WALL_START_NS = 1_700_000_000 * SECOND
+_FORMATION_NS = 30 * SECOND
+
+
+class World:
+    """``sites`` names the site of each node; there are as many nodes as sites are given.
+
+    With ``encode`` every message goes through the codec, as on a wire; without, which is
+    faster, messages are handed over as they are (machines never change one).
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        sites: Sequence[str] = ("a",) * 3,
+        *,
+        partitions: int = 16,
+        replicas: int = 3,
+        config: EngineConfig | None = None,
+        encode: bool = False,
+        trace: Trace | None = None,
+    ) -> None:
+        self.streams = Streams(seed)
+        self.events = Events(_START_NS)
+        self.partitions = partitions
+        self.replicas = replicas
+        self.config = config or EngineConfig()
+        self.trace = trace
+        self.wall_start_ns = _WALL_START_NS
+        self.load_ns = 0
+        """How long getting rows takes at most; 0 where it is done at once, as from a fast store."""
+        self.happened: dict[str, int] = {}
+        """How often each "sometimes" event happened."""
+        self.decided: dict[int, Register] = {}
+        """The registers that were decided after the cluster was formed, by partition."""
+        self.sealer: ContextSealer | None = None
+        """Opens the contexts that nodes give to clients."""
+        self.checks = Checks(self)
+        self.network = Network(
+            self.events,
+            self.streams.network,
+            deliver=self._deliver,
+            alive=lambda node: self.nodes[node].is_running,
+            admit=self._admit,
+            linked=self._linked,
+        )
+        self.is_encoding = encode
+        self._codec = Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES)
+        self._requests = 0
+        self._owners: list[tuple[NodeId, ...]] = []
+        self.nodes: dict[NodeId, SimNode] = {}
+        for index, site in enumerate(sites):
+            node_id = NodeId(self.streams.boots.getrandbits(64).to_bytes(8, "big"))
+            disk = Disk(self.streams.disks, DiskFaults())
+            self.nodes[node_id] = SimNode(self, node_id, f"n{index + 1}", site, disk)
+        self._by_name = {node.name: node for node in self.nodes.values()}
+
+    # Forming
+
+    def form(self) -> None:
+        """Start all nodes: the first founds the cluster, the others join; wait until all serve."""
+        for node in self.nodes.values():
+            node.start()
+        expected = len(self.nodes)
+
+        def is_forming() -> bool:
+            return not all(self._is_settled(node, expected) for node in self.nodes.values())
+
+        end = self.events.now + _FORMATION_NS
+        assert self.events.run_while(is_forming, end), "the cluster did not form"
+
+    @staticmethod
+    def _is_settled(node: SimNode, expected: int) -> bool:
+        membership = node.membership
+        if membership is None or not node.is_ready or membership.ring is None:
+            return False
+        states = [member.state for member in membership.members.values()]
+        named = {owner: None for r in membership.ring.registers for owner in r.owners}
+        return states.count(MemberState.UP) == expected and len(named) == expected
+
+    def seeds_of(self, node: SimNode) -> list[str]:
+        """Whom a node is told to join: the first node, which itself is told nobody."""
+        first = next(iter(self.nodes.values()))
+        return [] if node is first else [first.name]
+
+    def node(self, name: str) -> SimNode:
+        """The node of a name."""
+        return self._by_name[name]
+
+    @property
+    def running(self) -> list[SimNode]:
+        """The nodes whose processes live and are not paused."""
+        return [n for n in self.nodes.values() if n.is_running and not n.is_paused]
+
+    def name_of(self, node_id: bytes) -> str:
+        """The name of a node as people see it."""
+        node = self.nodes.get(NodeId(node_id))
+        return node.name if node is not None else node_id.hex()
+
+    @property
+    def ring(self) -> Ring:
+        """The newest ring that a running node knows, with what was decided since."""
+        registers: dict[int, Register] = {}
+        for node in self.nodes.values():
+            ring = node.membership.ring if node.membership is not None else None
+            for partition, register in enumerate(ring.registers if ring is not None else ()):
+                known = self.decided.get(partition, registers.get(partition))
+                if known is None or register.epoch > known.epoch:
+                    known = register
+                registers[partition] = known
+        return Ring(self.replicas, tuple(registers[p] for p in range(len(registers))))
+
+    def owners(self, key: Key) -> tuple[NodeId, ...]:
+        """The owners of a key. They never change in a run, though their order may."""
+        if not self._owners:
+            self._owners = [register.owners for register in self.ring.registers]
+        return self._owners[key.token >> (65 - len(self._owners).bit_length())]
+
+    # What nodes need
+
+    def make_engine(
+        self, node_id: NodeId, instance: bytes, source: random.Random, rows: dict[bytes, bytes]
+    ) -> Engine:
+        """A node's engine; planted bugs replace this."""
+        return Engine(node_id, instance, self.config, source, rows)
+
+    def next_request_id(self) -> RequestId:
+        """An id for a client's request."""
+        self._requests += 1
+        return RequestId(self._requests)
+
+    def on_wire(self, message: object) -> object:
+        """The message as it comes out at the other end."""
+        return self._codec.decode(self._codec.encode(message))
+
+    def dial(self, node: SimNode) -> None:
+        """Keep streams to all that a node wants to reach."""
+        names = [address.split(":")[0] for address in node.targets.seeds]
+        wanted = [*node.targets.members, *(self.node(n).id for n in names if n in self._by_name)]
+        for peer in wanted:
+            if peer in self.nodes:
+                self.network.want(node.id, peer)
+
+    def stop_broken(self, node: SimNode) -> None:
+        """A device failed: the process stops, and somebody starts it again on a sound disk."""
+        node.crash()
+
+    def joined(self, news: ClusterJoined) -> None:
+        """A node tells of its cluster."""
+        self.sealer = ContextSealer(news.cluster_key, news.cluster_id)
+
+    def ended(self, node: SimNode, engine: Engine) -> None:
+        """An engine is no more: keep what it counted."""
+        for field in attrs.fields(Counters):
+            count = getattr(engine.counters, field.name)
+            if count:
+                name = f"engine: {field.name.replace('_', ' ')}"
+                self.happened[name] = self.happened.get(name, 0) + count
+
+    def sometimes(self, what: str) -> None:
+        """Count an event that a good workload makes happen now and then."""
+        self.happened[what] = self.happened.get(what, 0) + 1
+
+    def note(self, node: SimNode, text: str) -> None:
+        """A line of the trace that is no step of a machine."""
+        if self.trace is not None:
+            self.trace.note(self.events.now, node.name, text)
+
+    # What the network does
+
+    def _deliver(self, sender: NodeId, receiver: NodeId, message: object) -> None:
+        self.nodes[receiver].receive(sender, message)
+
+    def _admit(self, one: NodeId, other: NodeId) -> bool:
+        """What a handshake decides, as `sadik_members.admission` does: both sides judge."""
+        return self._judge(one, other) and self._judge(other, one)
+
+    def _judge(self, judge_id: NodeId, shown_id: NodeId) -> bool:
+        judge, shown = self.nodes[judge_id], self.nodes[shown_id]
+        assert judge.membership is not None
+        known = judge.membership.members.get(shown_id)
+        if known is None or not is_stale_boot(known, shown.boot_number, shown.boot_nonce):
+            return True
+        refused = HandshakeRefused(
+            f"{judge.name}:1", RefusalReason.STALE_BOOT, "", True, b"", "sim",
+            by_peer=True, boot_number=known.boot_number,
+        )  # fmt: skip
+        boot = shown.boot
+
+        def tell() -> None:
+            if shown.boot == boot:
+                shown.tell(refused)
+
+        self.events.after(0, tell)
+        return False
+
+    def _linked(self, node_id: NodeId, peer: NodeId, is_up: bool) -> None:
+        node = self.nodes[node_id]
+        if node.is_running and is_up == self.network.has_session(node_id, peer):
+            node.link(peer, LinkState.UP if is_up else LinkState.DOWN)
+        if not is_up and node.is_running:
+            self.dial(node)
+
+    # Time
+
+    def run(self, duration_ns: int) -> None:
+        """Let time pass."""
+        self.events.run_until(self.events.now + duration_ns)
+
+    def answer(self, node: SimNode, request: object, within_ns: int = 20 * SECOND) -> object:
+        """Ask a node and let time pass until it has answered."""
+        answers: list[object] = []
+        node.request(request, answers.append)
+        end = self.events.now + within_ns
+        assert self.events.run_while(lambda: not answers, end), f"{node.name} never answered"
+        return answers[0]
+
+    def wait_for(self, condition: Callable[[], bool], within_ns: int) -> bool:
+        """Let time pass until ``condition`` holds; whether it did."""
+        return self.events.run_while(lambda: not condition(), self.events.now + within_ns)

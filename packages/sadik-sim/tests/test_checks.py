@@ -1,0 +1,137 @@
+"""The checks themselves: what they hold against what crosses a node's boundary."""
+
+from typing import Any
+
+import attrs
+import pytest
+from attrs import define
+
+from sadik_machine import NodeId
+from sadik_members import Member, MemberState, RingChanged
+from sadik_sim.plan import Options, draw_plan
+from sadik_sim.promises import owners_promised
+from sadik_sim.run import execute
+from sadik_sim.violation import INVARIANTS, Violation, show
+from sadik_sim.world import World
+from sadik_vnode.messages import ReplicaState
+from sadik_vnode.requests import Found, Get, Missing, Put, Tally, Written
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    world = World(1, ("a",) * 3, partitions=8)
+    world.form()
+    return world
+
+
+def test_a_quiet_run_breaks_nothing_and_says_what_it_did() -> None:
+    result = execute(draw_plan(2, Options(seconds=4, operations=120, profile="quiet")))
+    assert result.invariant == ""
+    assert result.acked > 30
+    assert result.counts["put acked"] > 20
+    assert result.happened["replica answered OK"] > 30
+
+
+def test_what_a_client_is_told_is_what_is_on_disk(world: World) -> None:
+    node = world.running[0]
+    written = world.answer(node, Put("b", b"k", b"value", 10**9))
+    assert isinstance(written, Written)
+    found = world.answer(node, Get("b", b"k", 10**9, r="all"))
+    assert isinstance(found, Found)
+    dot = world.checks.dot_of(b"value")
+    assert dot is not None
+    assert show(dot).endswith(":1:1")
+    assert world.checks.names_of([dot]) == [f"{show(dot)} (value)"]
+
+
+def test_a_state_that_is_on_no_disk_may_not_leave(world: World) -> None:
+    node, other = world.running[:2]
+    state = ReplicaState(1, 0, ((b"x" * 12, 1, b"\x84\x00", b"v", 1),), [])
+    with pytest.raises(Violation, match="nothing leaves before it is on disk"):
+        world.checks.sending(node, other.id, state)
+
+
+@pytest.mark.parametrize(
+    "tally",
+    [Tally(2, 1, 1, 1, 0), Tally(2, 4, 4, 4, 0), Tally(2, 2, 2, 2, 1), Tally(1, 1, 2, 1, 0)],
+)
+def test_a_tally_that_cannot_be_is_told(world: World, tally: Tally) -> None:
+    node = world.running[0]
+    with pytest.raises(Violation, match="a quorum counts owner slots"):
+        world.checks.replying(node, Written("token", "etag", tally, node.id))
+
+
+def test_a_read_of_too_few_is_told(world: World) -> None:
+    node = world.running[0]
+    with pytest.raises(Violation, match="a quorum counts owner slots"):
+        world.checks.replying(node, Missing(None, Tally(2, 1, 0, 1, 0), node.id))
+
+
+@define
+class OtherMembers:
+    """Stands in for a node's membership: its table alone."""
+
+    members: dict[NodeId, Member]
+
+
+def test_a_ring_may_not_name_who_has_left(world: World) -> None:
+    node = world.running[0]
+    genuine = node.membership
+    assert genuine is not None
+    ring = genuine.ring
+    assert ring is not None
+    members = dict(genuine.members)
+    owner = ring.registers[0].owners[0]
+    members[owner] = attrs.evolve(members[owner], state=MemberState.LEFT)
+    node.membership = OtherMembers(members)  # type: ignore[assignment]
+    try:
+        with pytest.raises(Violation, match="no departed node in a list"):
+            world.checks.announced(node, RingChanged(ring))
+    finally:
+        node.membership = genuine
+
+
+def test_a_second_value_of_an_epoch_is_told(world: World) -> None:
+    node = world.running[0]
+    assert node.membership is not None
+    ring = node.membership.ring
+    assert ring is not None
+    first = ring.registers[0]
+    other = attrs.evolve(first, owners=first.owners[::-1])
+    with pytest.raises(Violation, match="one value an epoch"):
+        world.checks.announced(
+            node, RingChanged(attrs.evolve(ring, registers=(other, *ring.registers[1:])))
+        )
+
+
+def test_a_violation_has_a_known_name() -> None:
+    with pytest.raises(AssertionError):
+        Violation("something nobody knows", "")
+    violation = Violation("replicas converge", "they do not", b"k", ((b"a" * 12, 3),))
+    assert str(violation) == "replicas converge: they do not"
+    assert "replicas converge" in INVARIANTS
+
+
+@pytest.mark.parametrize(
+    ("options", "write", "owners"),
+    [
+        ({}, True, 0),
+        ({"sloppy": False}, True, 2),
+        ({"sloppy": False}, False, 2),
+        ({"sloppy": False, "w": "all"}, True, 3),
+        ({"w": "all"}, True, 0),
+        ({"pw": 2}, True, 2),
+        ({"pr": 2}, True, 0),
+        ({"pr": 2}, False, 2),
+        ({"sloppy": False, "r": 1, "pr": 2}, False, 2),
+        ({"sloppy": False, "r": "one"}, False, 1),
+    ],
+)
+def test_what_a_request_promises(options: dict[str, Any], write: bool, owners: int) -> None:
+    assert owners_promised(options, 3, write=write) == owners
+
+
+def test_names_are_told_for_ids(world: World) -> None:
+    node = world.running[0]
+    assert world.name_of(node.id) == node.name
+    assert world.name_of(NodeId(b"\x01" * 8)) == "01" * 8

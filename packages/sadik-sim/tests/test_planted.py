@@ -1,0 +1,136 @@
+"""Planted bugs: the code has each of them only while it is planted, and the checks see it then.
+
+`sadik-sim bugs` looks for all of them; here are those that a seed finds at once, and a test for
+each of those that no seed finds.
+"""
+
+import random
+from pathlib import Path
+
+import attrs
+import pytest
+
+from sadik_causality import EMPTY, Container, Context
+from sadik_machine import NodeId
+from sadik_members import Member, MemberState, Register
+from sadik_members import table as table_module
+from sadik_members.registers import Merged, RegisterTable
+from sadik_sim.plan import Options, draw_plan
+from sadik_sim.planted import BUGS, planted
+from sadik_sim.run import execute
+from sadik_vnode.births import Births
+from sadik_vnode.counters import Counters
+from sadik_vnode.outbox import Outbox
+from sadik_vnode.record import Record
+from sadik_vnode.replica import Replica
+from sadik_vnode.version import version_of
+
+QUICK = Options(seconds=6, operations=200)
+
+FOUND_AT_ONCE = {
+    "ack-before-store": "nothing leaves before it is on disk",
+    "sent-before-stored": "nothing leaves before it is on disk",
+    "answer-covers-all": "a context covers only what was shown",
+    "majority-off-by-one": "a quorum counts owner slots",
+    "owner-twice": "no node twice in a list",
+    "siblings-explode": "nothing covered comes back",
+    "answered-twice": "a request is answered once",
+}
+
+
+def test_there_are_enough_of_them_and_they_say_what_they_are() -> None:
+    assert len(BUGS) >= 20
+    for name, bug in BUGS.items():
+        assert bug.name == name
+        assert bug.what.endswith(".")
+        assert 0 <= bug.row <= 33
+        Options(**bug.options)
+
+
+@pytest.mark.parametrize("name", sorted(BUGS))
+def test_planting_leaves_nothing_behind(name: str) -> None:
+    patches = BUGS[name].plant()
+    before = [vars(owner)[attribute] for owner, attribute, _ in patches]
+    with planted(name):
+        pass
+    assert [vars(owner)[attribute] for owner, attribute, _ in patches] == before
+
+
+@pytest.mark.parametrize(("name", "invariant"), FOUND_AT_ONCE.items())
+def test_a_planted_bug_is_seen_and_without_it_nothing_is(name: str, invariant: str) -> None:
+    broken = next(
+        result for seed in range(20) if (result := execute(draw_plan(seed, QUICK, name))).invariant
+    )
+    assert broken.invariant == invariant
+    assert execute(draw_plan(broken.seed, QUICK)).invariant == ""
+
+
+def test_every_test_that_is_named_for_a_bug_is_there() -> None:
+    named = [bug.found_by for bug in BUGS.values() if bug.found_by]
+    here = Path(__file__)
+    for name in named:
+        file, _, test = name.partition("::")
+        assert file == here.name
+        assert f"def {test}(" in here.read_text("utf-8")
+
+
+# Those that no seed finds: another guard stands before them.
+
+
+def replica() -> Replica:
+    return Replica(Outbox(), Births(b"instance", None), Counters())
+
+
+def a_lost_tail_starts_a_new_actor() -> bool:
+    own = b"instance" + bytes(4)
+    version = version_of(b"v", 1, None, ())
+    record = Record(Container({(own, 1): version}, EMPTY.with_dot((own, 1))), own)
+    seen = Context.from_dots([(own, 1), (own, 2)])
+    after = Record(record.container, b"") if record.lost_tail(seen) else record
+    (actor, _), _ = replica().next_dot(after)
+    return actor != own
+
+
+def test_a_lost_tail_starts_a_new_actor() -> None:
+    """Seeds do not find it: peers refuse a node that was rolled back, and its instance is new."""
+    assert a_lost_tail_starts_a_new_actor()
+    with planted("lost-tail-ignored"):
+        assert not a_lost_tail_starts_a_new_actor()
+
+
+def member(incarnation: int, state: MemberState = MemberState.UP) -> Member:
+    return Member(NodeId(b"n" * 8), "n", "n:1", "n:2", "z", 1.0, incarnation, state, incarnation, 7)
+
+
+def entries_merge_alike_in_any_order() -> bool:
+    entries = [member(1), member(2), member(3), member(1, MemberState.LEFT)]
+    results = []
+    for seed in range(10):
+        shuffled = random.Random(seed).sample(entries, len(entries))
+        known = shuffled[0]
+        for entry in shuffled[1:]:
+            known = table_module.merge_members(known, entry)
+        results.append(known)
+    return len({attrs.astuple(result) for result in results}) == 1
+
+
+def test_member_entries_merge_alike_in_any_order() -> None:
+    """Seeds do not find it: gossip compares digests first and sends only what is newer."""
+    assert entries_merge_alike_in_any_order()
+    with planted("last-told-wins"):
+        assert not entries_merge_alike_in_any_order()
+
+
+def an_older_register_is_not_taken() -> bool:
+    owners = tuple(NodeId(bytes([number]) * 8) for number in range(3))
+    registers = RegisterTable(8, 3)
+    assert registers.merge(0, Register(5, owners)) is Merged.NEWER
+    registers.merge(0, Register(4, owners[::-1]))
+    return registers[0] == Register(5, owners)
+
+
+def test_an_older_register_is_not_taken() -> None:
+    """Seeds do not find it: digests tell epochs, so nobody sends an older register."""
+    assert an_older_register_is_not_taken()
+    with planted("older-register-wins"):
+        assert not an_older_register_is_not_taken()
