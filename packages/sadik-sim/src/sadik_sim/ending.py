@@ -58,6 +58,7 @@ def _is_calm(world: World) -> bool:
         and node.engine is not None
         and node.engine.hints_pending == 0
         and node.engine.conversations_open == 0
+        and not node.has_unsynced
         for node in world.nodes.values()
     )
 

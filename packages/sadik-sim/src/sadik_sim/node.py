@@ -109,6 +109,11 @@ class SimNode:
         """Whether the process lives, paused or not."""
         return self.engine is not None
 
+    @property
+    def has_unsynced(self) -> bool:
+        """Whether a store waits for the disk, such as the removal of a note that was delivered."""
+        return bool(self._gathered) or self._syncing is not None
+
     # Clocks
 
     def now(self) -> int:
