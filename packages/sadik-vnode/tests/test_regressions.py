@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from replica_host import ReplicaHost
@@ -13,6 +15,7 @@ from sadik_machine import (
     NodeId,
     Observed,
     Received,
+    Send,
     encode_plain,
 )
 from sadik_members import (
@@ -25,10 +28,10 @@ from sadik_members import (
     Register,
     Ring,
 )
-from sadik_vnode import EngineConfig
+from sadik_vnode import Engine, EngineConfig
 from sadik_vnode.births import Births
 from sadik_vnode.keyspace import BIRTHS_ROW, Key
-from sadik_vnode.messages import KeysScanned, ReplicaWrite, ScanKeys, Status
+from sadik_vnode.messages import KeysScanned, ReplicaAck, ReplicaWrite, ScanKeys, Status
 from sadik_vnode.placement import Placement
 from sadik_vnode.quorum import WriteTally
 from sadik_vnode.record import DamagedRecord, Record, open_value, seal_value
@@ -310,3 +313,12 @@ def test_an_explanation_is_given_once_though_this_nodes_own_store_answers_late()
     world.ask(one, Explain("b", key.key, TIMEOUT), told.append)
     world.run(5 * SECOND)  # the world asserts that no request is answered twice
     assert len(told) == 1
+
+
+def test_a_node_that_does_not_know_its_cluster_yet_says_so_instead_of_being_silent() -> None:
+    """Silence held the delivery of a hint up until it timed out."""
+    engine = Engine(A, b"instance", EngineConfig(), random.Random(1), {})
+    version = version_of(b"v", 1, None, ()).to_plain((b"a", 1))
+    write = ReplicaWrite(7, 1, "b", b"k", A, (version,), ((b"a", 1),), 1)
+    sent = [e for e in engine.step(1, Received(B, write)) if isinstance(e, Send)]
+    assert [(s.to, s.message) for s in sent] == [(B, ReplicaAck(7, A, Status.NOT_READY, False))]

@@ -255,6 +255,10 @@ class Engine:
 
     def _received(self, sender: NodeId, message: object) -> None:
         desk = self._desk
+        if not desk.placement.members:
+            # Just started: who is a member is not known yet, and whoever asks need not wait.
+            self._not_ready(sender, message)
+            return
         if not desk.placement.is_member(sender):
             desk.counters.strangers += 1
             return
@@ -271,16 +275,20 @@ class Engine:
                 return
             if desk.placement.ring is not None:
                 serve(sender, message)
-            elif isinstance(message, ForwardWrite):
-                desk.outbox.send(sender, not_taken(message.request))
             else:
-                self._serving.not_ready(sender, message)
+                self._not_ready(sender, message)
             return
         conversation = desk.conversations.get(getattr(message, "request", None))  # type: ignore[arg-type]
         if conversation is None:
             desk.counters.stale_answers += 1
         else:
             conversation.received(sender, message)
+
+    def _not_ready(self, sender: NodeId, message: object) -> None:
+        if isinstance(message, ForwardWrite):
+            self._desk.outbox.send(sender, not_taken(message.request))
+        else:
+            self._serving.not_ready(sender, message)
 
     def _forwarded(self, sender: NodeId, message: ForwardWrite) -> None:
         """Coordinate for another node: each request id at most once."""
