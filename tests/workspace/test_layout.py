@@ -34,6 +34,7 @@ def test_package_is_laid_out_like_the_others(package: Path) -> None:
     assert project["name"] == package.name
     assert project["requires-python"] == ">=3.11"
     assert project["license"] == "Apache-2.0"
+    assert (package / "src" / module / "__init__.py").is_file(), "a namespace has no home"
     assert (package / "src" / module / "py.typed").is_file()
     assert (package / "LICENSE").read_text("utf-8") == (ROOT / "LICENSE").read_text("utf-8")
     assert list(package.glob("tests/test_*.py")), "a package comes with its tests"
