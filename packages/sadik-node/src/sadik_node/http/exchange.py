@@ -29,6 +29,8 @@ class Exchange:
     method = b""
     target = b""
     request_id = ""
+    trace = ""
+    """The request id, where every node that the request touches is to log it; else empty."""
     body = b""
     held_bytes = 0
     """Bytes of the body that are buffered, also in the server's budget."""

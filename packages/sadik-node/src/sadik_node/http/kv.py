@@ -118,7 +118,7 @@ def admit_object(
     if context is not None and len(context) > service.limits.context_bytes:
         raise BadTarget(f"Sadik-Context has more than {service.limits.context_bytes} bytes")
     token = None if context is None else context.decode("latin-1")
-    trace = exchange.request_id if b"sadik-request-id" in headers else ""
+    trace = exchange.trace
     condition = parse_condition(headers)
     ttl_s = _parse_ttl(method, headers)
     if exchange.is_safe:
@@ -181,7 +181,7 @@ def admit_list(
         None if after is None else parse_after(after),
         LIST_LIMIT if limit is None else parse_integer("limit", limit, 1, LIST_LIMIT_MAX),
         TIMEOUT_NS,
-        exchange.request_id,
+        exchange.trace,
     )
     exchange.handler = _list
     return service.hindrance()
