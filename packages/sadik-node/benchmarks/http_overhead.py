@@ -75,7 +75,7 @@ async def _serve_sadik(pipe: Pipe) -> None:
     metrics = NodeMetrics("bench")
     limits = HttpLimits()
     log = Log("n1")
-    service = Service(host, view, limits, metrics.exposition, dict, log.defect)
+    service = Service(host, view, limits, metrics.exposition, dict, log.defect, clock.now)
     application = HttpApplication(
         service, HostCheck(LOOPBACK_NAMES), metrics, RequestLog(log), id_prefix="b",
         clock_ns=clock.now,

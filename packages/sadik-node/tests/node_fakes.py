@@ -290,7 +290,9 @@ async def site(
     metrics = NodeMetrics("test")
     stream = io.StringIO()
     log = Log("n1", stream=stream)
-    service = Service(host, view, limits, metrics.exposition, lambda: {"name": "n1"}, log.defect)
+    service = Service(
+        host, view, limits, metrics.exposition, lambda: {"name": "n1"}, log.defect, clock.now
+    )
     application = HttpApplication(
         service, HostCheck(names), metrics, RequestLog(log), id_prefix="t", clock_ns=clock.now
     )  # fmt: skip

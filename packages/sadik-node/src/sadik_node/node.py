@@ -302,6 +302,7 @@ class _Life:
             self.metrics.exposition,
             partial(status_document, self),
             self.log.defect,
+            clock.now,
         )
         application = HttpApplication(
             self.service,

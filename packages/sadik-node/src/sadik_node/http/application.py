@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sadik_machine import to_seconds
 from sadik_metrics import NodeMetrics
-from sadik_node.http.answers import Answer, problem
+from sadik_node.http.answers import Answer, outcome_of, problem
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.hosts import HostCheck
 from sadik_node.http.request_log import RequestLog
@@ -22,17 +22,6 @@ _KNOWN_REASONS = {
     "bad_quorum": "unknown_parameter",
     "bad_properties": "other",
 }
-_OUTCOMES = {
-    200: "ok",
-    204: "ok",
-    300: "siblings",
-    304: "ok",
-    404: "not_found",
-    500: "failed",
-    504: "indeterminate",
-    507: "not_applied",
-}
-_OVERLOAD = ("overloaded", "draining", "not_ready")
 
 
 class HttpApplication:
@@ -111,7 +100,9 @@ class HttpApplication:
         metrics = self._metrics
         status = answer.status
         operation = exchange.operation
-        metrics.requests[operation, _outcome(answer)] += 1
+        metrics.requests[operation, outcome_of(answer.status, answer.reason)] += 1
+        for line, count in exchange.lines.items():
+            metrics.batch_operations[line] += count
         took_ns = 0
         if exchange.started_ns:
             took_ns = self._clock_ns() - exchange.started_ns
@@ -139,10 +130,3 @@ class HttpApplication:
     def defect(self, error: Exception) -> None:
         """See `Application.defect`."""
         self._service.defect(error)
-
-
-def _outcome(answer: Answer) -> str:
-    status = answer.status
-    if status == 503:
-        return "overloaded" if answer.reason in _OVERLOAD else "not_applied"
-    return _OUTCOMES.get(status, "refused")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import Factory, define, field, frozen
 
-from sadik_node.http import buckets, kv, views
+from sadik_node.http import batch, buckets, kv, views
 from sadik_node.http.answers import Answer, problem
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.service import Service
@@ -42,6 +42,12 @@ def _keys(
     service: Service, exchange: Exchange, bucket: bytes, _key: bytes, query: bytes
 ) -> Answer | None:
     return kv.admit_list(service, exchange, bucket, query)
+
+
+def _batch(
+    service: Service, exchange: Exchange, _bucket: bytes, _key: bytes, query: bytes
+) -> Answer | None:
+    return batch.admit_batch(service, exchange, query)
 
 
 def _bucket(
@@ -86,6 +92,7 @@ ROUTES = (
     Route("PUT", "/v1/kv/{bucket}/{key}", "write an object", _object, kv.PUT_PARAMETERS),
     Route("DELETE", "/v1/kv/{bucket}/{key}", "delete an object", _object, kv.DELETE_PARAMETERS),
     Route("GET", "/v1/kv/{bucket}", "list keys in byte order", _keys, kv.LIST_PARAMETERS),
+    Route("POST", "/v1/batch", "many operations in one request", _batch, batch.BATCH_PARAMETERS),
     Route("GET", "/v1/buckets", "buckets with properties of their own", _buckets),
     Route("GET", "/v1/buckets/{bucket}", "a bucket's properties", _bucket),
     Route("PUT", "/v1/buckets/{bucket}", "change some of a bucket's properties", _bucket),
