@@ -194,8 +194,8 @@ def test_views_are_tables_or_json(server: Server) -> None:
     assert "store.keys  3" in run("status", node=server.url).stdout
     assert "n2   4" in run("hints", node=server.url).stdout
     explained = run("explain", "b", "k", node=server.url)
-    assert "a:1:1 5 bytes" in explained.stdout
-    assert "n3 holds a hint for n2" in explained.stderr
+    assert "A  a:1:1  5 bytes" in explained.stdout
+    assert "a hint on n3, to bring n2 up to date" in explained.stdout
     for verb in (["members"], ["ring"], ["status"], ["hints"], ["explain", "b", "k"]):
         assert isinstance(json.loads(run(*verb, "--json", node=server.url).stdout), dict)
 

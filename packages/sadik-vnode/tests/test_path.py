@@ -347,6 +347,22 @@ def test_explain_tells_who_is_behind_and_why(world: World) -> None:
     assert told.hints == []
 
 
+def test_explain_shows_a_fallback_that_cannot_be_asked_and_none_that_holds_nothing() -> None:
+    world = World(1, nodes=5)
+    one = ids(world)[0]
+    world.answer(one, put(b"v"))
+    world.run(SECOND)
+    told = world.answer(one, Explain("b", b"k", TIMEOUT))
+    assert len(told.fallbacks) == 2
+    assert {replica.node for replica in told.replicas} == {*told.owners}
+    silent = next(node for node in told.fallbacks if node != one)
+    world.cut[one, silent] = world.cut[silent, one] = None
+    told = world.answer(one, Explain("b", b"k", TIMEOUT))
+    (shown,) = [replica for replica in told.replicas if replica.node == silent]
+    assert (shown.state, shown.is_owner) == ("unreachable", False)
+    assert shown.why
+
+
 def test_a_paused_replica_does_not_hold_a_read_up(world: World) -> None:
     one, two, three = ids(world)
     world.answer(one, put(b"v"))

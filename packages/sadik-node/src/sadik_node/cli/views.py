@@ -19,6 +19,7 @@ from sadik_node.cli.common import (
     read_key,
     say,
 )
+from sadik_node.cli.explanation import explanation
 from sadik_node.client_http import key_path
 
 __all__ = ["explain", "hints", "members", "ring", "status"]
@@ -113,7 +114,7 @@ def hints(*, session: Session) -> None:
 @percent_option
 @client_options
 def explain(*, session: Session, bucket: str, key: bytes, percent: bool) -> None:
-    """Show where KEY lives, what each replica holds, and why one is behind.
+    """Show KEY's preference list: who holds which versions, who is behind and why, what waits.
 
     \b
     Example:
@@ -124,23 +125,8 @@ def explain(*, session: Session, bucket: str, key: bytes, percent: bool) -> None
     if session.as_json:
         print_json(found)
         return
-    say(
-        f"partition {found['partition']}; owners {' '.join(found['owners'])}; "
-        f"fallbacks {' '.join(found['fallbacks']) or 'none'}"
-    )
-    rows = []
-    for replica in found["replicas"]:
-        versions = "; ".join(_version_line(each) for each in replica["versions"])
-        rows.append((replica["node"], replica["state"], versions, replica.get("why")))
-    print_table(("node", "state", "versions", "why"), rows)
-    for hint in found.get("hints") or ():
-        say(f"{hint['on']} holds a hint for {hint['for']}")
-
-
-def _version_line(version: dict[str, Any]) -> str:
-    what = "deleted" if version.get("deleted") else f"{version.get('bytes')} bytes"
-    when = f" at {version['time']}" if version.get("time") else ""
-    return f"{version.get('dot')} {what}{when}"
+    for line in explanation(found):
+        click.echo(line)
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, object]]:

@@ -156,7 +156,8 @@ class Explaining(Conversation):
             (holder, slot) for holder, (_, slots) in sorted(self._held.items()) for slot in slots
         ]
         fallbacks = placement.fallbacks(partition)
-        shown = [*register.owners, *(n for n in fallbacks if n in self._held and self._holds(n))]
+        # A fallback that is not shown has answered that it holds nothing.
+        shown = [*register.owners, *(n for n in fallbacks if self._may_hold(n))]
         replicas = [self._replica(node, register.owners, truth, hints) for node in shown]
         self._done(
             ExplainResult(
@@ -164,8 +165,8 @@ class Explaining(Conversation):
             )
         )
 
-    def _holds(self, node: NodeId) -> bool:
-        return bool(self._held[node][0])
+    def _may_hold(self, node: NodeId) -> bool:
+        return node not in self._held or bool(self._held[node][0])
 
     def _replica(
         self,
