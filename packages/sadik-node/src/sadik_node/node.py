@@ -361,13 +361,16 @@ class _Life:
         self, listener: Listener, stop: trio.Event, started: Callable[[], object]
     ) -> NewInstanceNeeded | None:
         """Run until the node stops or a new life is needed."""
+        self._log_start()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.server.run)
-                await nursery.start(self.messenger.run, listener)
                 nursery.start_soon(self.host.run)
+                # Peers may send as soon as there is a link, and what they send to a node that has
+                # not said yet which cluster it is of would be dropped as a stranger's.
+                await self.host.settle()
+                await nursery.start(self.messenger.run, listener)
                 nursery.start_soon(self.space.run)
-                self._log_start()
                 started()
                 nursery.start_soon(self._end_when, stop, nursery.cancel_scope)
         finally:
