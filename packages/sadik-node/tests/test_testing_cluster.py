@@ -191,7 +191,7 @@ def test_a_node_that_is_stuck_is_shown_with_where_it_is(monkeypatch: pytest.Monk
         with pytest.raises(TimeoutError):
             ask(cluster.url("n2"), "GET", "/v1/kv/b/k", timeout=0.2)
         with pytest.raises(ClusterError, match="stuck_in_a_loop"):
-            cluster.wait_until_suspected("n1", timeout=0)
+            cluster.wait_until_noticed(timeout=0)
         host._turn = turn
         release.set()
         monkeypatch.undo()
@@ -252,7 +252,7 @@ async def test_a_cluster_in_the_callers_trio_run() -> None:
             ).status == 204
             assert await read(cluster, "n2") == b"v"
             await cluster.kill("n3")
-            await cluster.wait_until_suspected("n3")
+            await cluster.wait_until_noticed()
             await cluster.restart("n3")
             await cluster.wait_until_ready()
             await cluster.wait_until_hints_drained()

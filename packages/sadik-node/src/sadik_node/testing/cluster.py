@@ -75,8 +75,8 @@ class Cluster:
         """Let nothing through between two nodes, or ``one_way``: nothing from ``a`` to ``b``.
 
         Their connections fall silent without breaking, as in a real partition. The nodes find out
-        by themselves, within about a second: see `wait_until_suspected`. What was under way arrives
-        after `heal`. A cut outlives a restart of either.
+        by themselves, within one to two seconds: see `wait_until_noticed`. What was under way
+        arrives after `heal`. A cut outlives a restart of either.
         """
         self._do(lambda cluster: cluster.cut(a, b, one_way=one_way))
 
@@ -104,7 +104,7 @@ class Cluster:
         """Let a node stand still, as a process that got SIGSTOP.
 
         Connections to it are taken and get no answer; what is sent to it waits. The other nodes
-        find out within about a second: see `wait_until_suspected`.
+        find out within one to two seconds: see `wait_until_noticed`.
         """
         self._do(lambda cluster: cluster.pause(name))
 
@@ -146,14 +146,17 @@ class Cluster:
         """
         self._wait(lambda cluster: cluster.wait_until_ready(timeout), timeout)
 
-    def wait_until_suspected(self, name: str, timeout: float = PATIENCE_S) -> None:
-        """Wait until all other nodes that run route around a node, because it does not answer.
+    def wait_until_noticed(self, timeout: float = PATIENCE_S) -> None:
+        """Wait until every node that runs suspects those from which nothing reaches it.
+
+        That is, those that are killed, stopped, paused or cut off from it: it routes around them
+        from then on. A broken connection is noticed at once, silence within one to two seconds.
 
         Raises:
             ClusterTimeoutError: it is not so after ``timeout`` seconds; the message says who
-                trusts it.
+                trusts whom.
         """
-        self._wait(lambda cluster: cluster.wait_until_suspected(name, timeout), timeout)
+        self._wait(lambda cluster: cluster.wait_until_noticed(timeout), timeout)
 
     def wait_until_hints_drained(self, timeout: float = PATIENCE_S) -> None:
         """Wait until every write so far is at all its owners, as far as the nodes that run know.

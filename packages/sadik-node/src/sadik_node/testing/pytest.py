@@ -1,6 +1,6 @@
 """The fixtures: put ``pytest_plugins = ["sadik_node.testing.pytest"]`` into ``conftest.py``.
 
-A cluster ends with its test. The logs of its nodes are shown where the end of the test failed.
+A cluster ends with its test. If the test failed, the logs of its nodes are shown with it.
 """
 
 from __future__ import annotations

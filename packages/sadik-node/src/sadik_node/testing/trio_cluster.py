@@ -178,22 +178,9 @@ class TrioCluster:
         """See `Cluster.wait_until_ready`."""
         await self._until("all nodes are ready", self._unready, timeout)
 
-    async def wait_until_suspected(
-        self,
-        name: str,
-        timeout: float = PATIENCE_S,  # noqa: ASYNC109 - as the other waits
-    ) -> None:
-        """See `Cluster.wait_until_suspected`."""
-        self._node(name)
-
-        def believers() -> list[str]:
-            return [
-                f"{other} believes that {name} is up"
-                for other in self._others(name)
-                if self._nodes[other].is_running and self._belief(other, name) == "up"
-            ]
-
-        await self._until(f"{name} is suspected", believers, timeout)
+    async def wait_until_noticed(self, timeout: float = PATIENCE_S) -> None:  # noqa: ASYNC109
+        """See `Cluster.wait_until_noticed`."""
+        await self._until("all faults are noticed", self._unnoticed, timeout)
 
     async def wait_until_hints_drained(self, timeout: float = PATIENCE_S) -> None:  # noqa: ASYNC109
         """See `Cluster.wait_until_hints_drained`."""
@@ -231,6 +218,16 @@ class TrioCluster:
         if any(ring != rings[0] for ring in rings):
             left.append("the nodes know different rings")
         return left
+
+    def _unnoticed(self) -> list[str]:
+        return [
+            f"{name} believes that {other} is up"
+            for name, node in self._nodes.items()
+            for other in self._others(name)
+            if node.is_running
+            and ((other, name) in self._cuts or not self._nodes[other].is_running)
+            and self._belief(name, other) == "up"
+        ]
 
     def _undelivered(self) -> list[str]:
         left: list[str] = []
