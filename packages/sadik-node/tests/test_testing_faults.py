@@ -227,11 +227,9 @@ def test_a_wait_that_does_not_end_says_what_is_missing(quick: Cluster) -> None:
     with pytest.raises(ClusterTimeoutError, match=r":\n  n2 believes that n1 is up$"):
         quick.wait_until_noticed(timeout=0.01)
     quick.heal()
-    quick.restart("n3")
     quick.isolate("n3")
-    quick.wait_until_ready()
-    quick.pause("n2")
-    quick.wait_until_noticed()
-    quick.resume("n2")
-    with pytest.raises(ClusterTimeoutError, match=r"n1 believes that n2 is (suspect|down)"):
-        quick.wait_until_ready(timeout=0)
+    quick.restart("n3")
+    with pytest.raises(
+        ClusterTimeoutError, match="n3 is not ready: waiting for an answer of n1, n2"
+    ):
+        quick.wait_until_ready(timeout=0.01)

@@ -21,12 +21,14 @@ from sadik_node.log import Log
 from sadik_node.node import Node, open_store
 from sadik_node.settings import Settings
 from sadik_node.testing.disk import MemoryDisk
-from sadik_node.testing.errors import ClusterError
+from sadik_node.testing.errors import ClusterError, ClusterTimeoutError
 from sadik_storage import Store
 
 __all__ = ["ClusterNode", "State", "loopback"]
 
 _LOG_LINES_SHOWN = 15
+_START_S = 20.0
+_STOP_S = 15.0
 _CLIENTS = "127.0.0.1"
 
 
@@ -71,6 +73,8 @@ class ClusterNode:
         self.state = State.STOPPED
         self.node: Node | None = None
         """What runs now, or ran last."""
+        self.changing = trio.Lock()
+        """Held by whoever starts or ends it."""
         self.failure: BaseException | None = None
         self._network = network
         self._source = source
@@ -86,6 +90,11 @@ class ClusterNode:
     def is_running(self) -> bool:
         """Whether it takes part now."""
         return self.state is State.RUNNING
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether any of its tasks is there, whatever the test has made of it."""
+        return self.node is not None and not self._ended.is_set()
 
     @property
     def log_text(self) -> str:
@@ -118,7 +127,7 @@ class ClusterNode:
         Raises:
             ClusterError: it does not start.
         """
-        assert self.state not in (State.RUNNING, State.PAUSED)
+        assert not self.is_alive
         self.node = node = Node(
             self.settings,
             transport=self._transport,
@@ -129,13 +138,18 @@ class ClusterNode:
         self._scope, self._ended, started = trio.CancelScope(), trio.Event(), _Started()
         self.state = State.RUNNING
         nursery.start_soon(self._run, node, started)
-        await started.changed.wait()
+        with trio.move_on_after(_START_S):
+            await started.changed.wait()
         # Only now, so that nobody takes the port in between: a socket that is bound, and does not
         # listen, is in nobody's way who also says SO_REUSEADDR.
         self.release_port()
         trouble = self.trouble()
         if trouble is not None:
             raise trouble
+        if not started.changed.is_set():
+            raise ClusterTimeoutError(
+                f"{self.name} did not start within {_START_S:g} s\n{self.tail()}"
+            )
         http = attrs.evolve(self.settings.listen.http, port=node.http_port)
         self.settings = attrs.evolve(
             self.settings, listen=attrs.evolve(self.settings.listen, http=http)
@@ -143,14 +157,27 @@ class ClusterNode:
 
     async def kill(self) -> None:
         """End it at once: nothing is finished, flushed or said."""
-        await self._end(State.KILLED)
+        self.state = State.KILLED
+        self._scope.cancel()
+        await self._ended.wait()
+        self._network.resume(self.name)
 
     async def stop(self) -> None:
-        """End it in good order: it finishes what it has taken, and tells its peers."""
+        """End it in good order: it finishes what it has taken, and tells its peers.
+
+        Raises:
+            ClusterTimeoutError: it did not end, and was killed.
+        """
         assert self.node is not None
         self.state = State.STOPPED
         self.node.stop()
-        await self._ended.wait()
+        with trio.move_on_after(_STOP_S):
+            await self._ended.wait()
+        if self.is_alive:
+            await self.kill()
+            raise ClusterTimeoutError(
+                f"{self.name} did not stop within {_STOP_S:g} s\n{self.tail()}"
+            )
 
     def pause(self) -> None:
         """Let it stand still."""
@@ -171,12 +198,6 @@ class ClusterNode:
         reserved, self._reserved = self._reserved, None
         if reserved is not None:
             reserved.close()
-
-    async def _end(self, state: State) -> None:
-        self.state = state
-        self._scope.cancel()
-        await self._ended.wait()
-        self._network.resume(self.name)
 
     async def _run(self, node: Node, started: _Started) -> None:
         try:

@@ -37,7 +37,6 @@ PATIENCE_S = 20.0
 
 _LOOK_S = 0.005
 _PEER_PORT = 7071
-_STOP_S = 15.0
 
 
 @frozen
@@ -83,7 +82,7 @@ class TrioCluster:
         """End all nodes and let go of what is kept for them; `open_cluster` does it."""
         with trio.CancelScope(shield=True):
             for node in self._nodes.values():
-                if node.state in (State.RUNNING, State.PAUSED):
+                if node.is_alive:
                     await node.kill()
                 node.release_port()
 
@@ -147,7 +146,10 @@ class TrioCluster:
 
     def pause(self, name: str) -> None:
         """See `Cluster.pause`."""
-        self._expect(name, State.RUNNING).pause()
+        node = self._expect(name, State.RUNNING)
+        if node.changing.locked():
+            raise ClusterError(f"{name} is just being started: pause it when that is done")
+        node.pause()
 
     def resume(self, name: str) -> None:
         """See `Cluster.resume`."""
@@ -155,22 +157,20 @@ class TrioCluster:
 
     async def kill(self, name: str) -> None:
         """See `Cluster.kill`."""
-        await self._expect(name, State.RUNNING, State.PAUSED).kill()
+        async with self._node(name).changing:
+            await self._expect(name, State.RUNNING, State.PAUSED).kill()
         self.check()
 
     async def stop(self, name: str) -> None:
         """See `Cluster.stop`."""
-        node = self._expect(name, State.RUNNING)
-        with trio.move_on_after(_STOP_S) as scope:
-            await node.stop()
-        if scope.cancelled_caught:
-            raise ClusterTimeoutError(f"{name} did not stop within {_STOP_S:g} s\n{node.tail()}")
+        async with self._node(name).changing:
+            await self._expect(name, State.RUNNING).stop()
         self.check()
 
     async def restart(self, name: str) -> None:
         """See `Cluster.restart`."""
-        node = self._expect(name, State.STOPPED, State.KILLED)
-        await node.start(self._nursery)
+        async with self._node(name).changing:
+            await self._expect(name, State.STOPPED, State.KILLED).start(self._nursery)
 
     # Waiting
 
