@@ -13,7 +13,7 @@ from sadik_node.testing import Cluster, ClusterError, ClusterTimeoutError, start
 
 
 @pytest.fixture(params=["memory", "lmdb"])
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def kept(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with start_cluster(backend=request.param) as cluster:
         yield cluster
 
@@ -41,31 +41,31 @@ def states(cluster: Cluster, seen_by: str) -> dict[str, str]:
     return {member["name"]: member["state"] for member in said["members"]}
 
 
-def test_a_value_is_at_all_nodes_and_durable(cluster: Cluster) -> None:
-    assert cluster.names == ["n1", "n2", "n3"]
-    assert cluster.urls == [cluster.url(name) for name in cluster.names]
-    assert [ask(url, "GET", "/readyz").status for url in cluster.urls] == [200] * 3
-    said = ask(cluster.urls[0], "PUT", "/v1/kv/b/k?w=3&dw=3", b"v")
+def test_a_value_is_at_all_nodes_and_durable(kept: Cluster) -> None:
+    assert kept.names == ["n1", "n2", "n3"]
+    assert kept.urls == [kept.url(name) for name in kept.names]
+    assert [ask(url, "GET", "/readyz").status for url in kept.urls] == [200] * 3
+    said = ask(kept.urls[0], "PUT", "/v1/kv/b/k?w=3&dw=3", b"v")
     assert said.status == 204
     assert "durable=3" in said.headers["sadik-acks"]
-    for url in cluster.urls:
+    for url in kept.urls:
         said = ask(url, "GET", "/v1/kv/b/k?r=3")
         assert (said.status, said.body) == (200, b"v")
 
 
-def test_an_isolated_node_is_alone_until_it_is_healed(cluster: Cluster) -> None:
-    one, _, three = cluster.urls
-    cluster.isolate("n3")
-    cluster.wait_until_noticed()
-    assert states(cluster, "n1")["n3"] != "up"
+def test_an_isolated_node_is_alone_until_it_is_healed(quick: Cluster) -> None:
+    one, _, three = quick.urls
+    quick.isolate("n3")
+    quick.wait_until_noticed()
+    assert states(quick, "n1")["n3"] != "up"
     put(one, "k", b"v")
     said = ask(three, "PUT", "/v1/kv/b/k?sloppy=false", b"w")
     assert said.status == 503, said
-    assert own_copy(cluster, "n3", "other") == []
-    cluster.heal()
-    cluster.wait_until_ready()
-    cluster.wait_until_hints_drained()
-    assert own_copy(cluster, "n3", "k") == own_copy(cluster, "n1", "k") != []
+    assert own_copy(quick, "n3", "other") == []
+    quick.heal()
+    quick.wait_until_ready()
+    quick.wait_until_hints_drained()
+    assert own_copy(quick, "n3", "k") == own_copy(quick, "n1", "k") != []
 
 
 def test_a_cut_between_two_leaves_the_third_in_touch_with_both(quick: Cluster) -> None:
@@ -113,69 +113,69 @@ def first_owner(cluster: Cluster, key: str) -> str:
     return owners[0]
 
 
-def test_a_paused_node_takes_connections_and_answers_when_it_is_resumed(cluster: Cluster) -> None:
-    put(cluster.urls[0], "k", b"v")
-    cluster.pause("n2")
+def test_a_paused_node_takes_connections_and_answers_when_it_is_resumed(quick: Cluster) -> None:
+    put(quick.urls[0], "k", b"v")
+    quick.pause("n2")
     for path in ("/v1/kv/b/k", "/healthz"):
         with pytest.raises(TimeoutError):
-            ask(cluster.url("n2"), "GET", path, timeout=0.2)
-    cluster.wait_until_noticed()
-    put(cluster.urls[0], "k", b"w")
+            ask(quick.url("n2"), "GET", path, timeout=0.2)
+    quick.wait_until_noticed()
+    put(quick.urls[0], "k", b"w")
 
     answers: list[bytes] = []
     reader = threading.Thread(
-        target=lambda: answers.append(ask(cluster.url("n2"), "GET", "/v1/kv/b/k").body)
+        target=lambda: answers.append(ask(quick.url("n2"), "GET", "/v1/kv/b/k").body)
     )
     reader.start()
-    cluster.resume("n2")
+    quick.resume("n2")
     reader.join(10)
     assert answers == [b"w"]
-    cluster.wait_until_ready()
-    cluster.wait_until_hints_drained()
-    assert own_copy(cluster, "n2", "k") == own_copy(cluster, "n1", "k")
+    quick.wait_until_ready()
+    quick.wait_until_hints_drained()
+    assert own_copy(quick, "n2", "k") == own_copy(quick, "n1", "k")
 
 
-def test_a_killed_node_comes_back_with_what_it_had(cluster: Cluster) -> None:
-    put(cluster.urls[0], "before", b"1")
-    cluster.wait_until_hints_drained()
-    url = cluster.url("n3")
-    cluster.kill("n3")
+def test_a_killed_node_comes_back_with_what_it_had(kept: Cluster) -> None:
+    put(kept.urls[0], "before", b"1")
+    kept.wait_until_hints_drained()
+    url = kept.url("n3")
+    kept.kill("n3")
     with pytest.raises(ConnectionRefusedError):
         ask(url, "GET", "/healthz")
-    cluster.wait_until_noticed()
-    put(cluster.urls[0], "during", b"2")
-    cluster.isolate("n3")
-    cluster.restart("n3")
-    assert cluster.url("n3") == url
+    kept.wait_until_noticed()
+    put(kept.urls[0], "during", b"2")
+    kept.isolate("n3")
+    kept.restart("n3")
+    assert kept.url("n3") == url
     assert ask(url, "GET", "/v1/status").json()["boot"] == 2
-    cluster.wait_until_ready()
-    assert own_copy(cluster, "n3", "before") != [], "it has it by itself: it is isolated"
-    assert own_copy(cluster, "n3", "during") == []
-    cluster.heal()
-    cluster.wait_until_ready()
-    cluster.wait_until_hints_drained()
-    assert own_copy(cluster, "n3", "during") != []
+    kept.wait_until_ready()
+    assert own_copy(kept, "n3", "before") != [], "it has it by itself: it is isolated"
+    assert own_copy(kept, "n3", "during") == []
+    kept.heal()
+    kept.wait_until_ready()
+    kept.wait_until_hints_drained()
+    assert own_copy(kept, "n3", "during") != []
 
 
-def test_the_first_node_and_all_nodes_can_be_killed(cluster: Cluster) -> None:
-    put(cluster.urls[0], "k", b"v")
-    for name in cluster.names:
-        cluster.kill(name)
-    for name in reversed(cluster.names):
-        cluster.restart(name)
-    cluster.wait_until_ready()
-    for url in cluster.urls:
+def test_the_first_node_and_all_nodes_can_be_killed(kept: Cluster) -> None:
+    put(kept.urls[0], "k", b"v")
+    for name in kept.names:
+        kept.kill(name)
+    for name in reversed(kept.names):
+        kept.restart(name)
+    kept.wait_until_ready()
+    for url in kept.urls:
         assert ask(url, "GET", "/v1/kv/b/k").body == b"v"
 
 
-def test_a_stopped_node_says_goodbye_and_comes_back(cluster: Cluster) -> None:
-    put(cluster.urls[0], "k", b"v")
-    cluster.stop("n1")
-    assert " stopped" in cluster.log("n1").splitlines()[-1]
-    cluster.restart("n1")
-    cluster.wait_until_ready()
-    assert ask(cluster.urls[0], "GET", "/v1/kv/b/k").body == b"v"
-    assert "new_instance" not in cluster.log("n1").split(" stopped")[1], "its end was clean"
+def test_a_stopped_node_says_goodbye_and_comes_back(kept: Cluster) -> None:
+    put(kept.urls[0], "k", b"v")
+    kept.stop("n1")
+    assert " stopped" in kept.log("n1").splitlines()[-1]
+    kept.restart("n1")
+    kept.wait_until_ready()
+    assert ask(kept.urls[0], "GET", "/v1/kv/b/k").body == b"v"
+    assert "new_instance" not in kept.log("n1").split(" stopped")[1], "its end was clean"
 
 
 def test_a_key_has_the_same_owners_in_every_run(quick: Cluster) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-GUIDE = Path(__file__).resolve().parents[3] / "docs" / "testing.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
 
 
 def files_of_the_guide() -> dict[str, str]:
