@@ -26,7 +26,7 @@ from sadik_vnode.version import Version
 
 __all__ = ["Change", "MakeChange", "Replica"]
 
-# Rows decoded lately, by their very bytes: hot keys are decoded once, and nothing can be stale.
+# Rows decoded or made lately, by their very bytes: hot keys are decoded once, nothing can be stale.
 _RECENT_ROWS_MAX: Final = 512
 _RECENT_BYTES_MAX: Final = 4096
 
@@ -233,11 +233,15 @@ class Replica:
             self._counters.damaged_records += 1
             self.on_damaged(key)
             return None
-        if len(row) <= _RECENT_BYTES_MAX:
+        self._remember(row, record)
+        return record
+
+    def _remember(self, row: bytes | None, record: Record) -> None:
+        """The next load of a record that was decoded or made just now need not decode it."""
+        if row is not None and len(row) <= _RECENT_BYTES_MAX:
             if len(self._recent) >= _RECENT_ROWS_MAX:
                 self._recent.clear()
             self._recent[row] = record
-        return record
 
     def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         def loaded(rows: list[bytes | None]) -> None:
@@ -289,10 +293,12 @@ class Replica:
         rows = change.rows
         if change.record is not before:
             self.has_written = True
-            rows = rows + change.record.rows(key, before)
+            own_rows = change.record.rows(key, before)
+            rows = rows + own_rows
             if before.is_absent:
                 rows.append((index_row(key), b""))
             state.record = change.record.without_large_bodies()
+            self._remember(own_rows[0][1], state.record)
         elif not rows and not state.stores:
             self._outbox.perform(change.then)
             self._release(key, state)
