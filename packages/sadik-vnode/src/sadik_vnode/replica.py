@@ -93,16 +93,14 @@ class Replica:
         self, keys: Sequence[Key], done: Callable[[list[Record]], None], failed: OnFailed
     ) -> None:
         """Give many records at once, as they are on disk. A damaged one fails them all."""
-        failures = 0
+        failures = self._failures
 
-        def load() -> None:
-            nonlocal failures
-            failures = self._failures
-            self._outbox.load(GetRows([key.record_row for key in keys]), loaded, failed)
+        def again() -> None:
+            self.read_many(keys, done, failed)
 
         def loaded(rows: list[bytes | None]) -> None:
             if failures != self._failures:
-                load()  # some of it may have been taken back meanwhile
+                again()  # some of it may have been taken back meanwhile
                 return
             records = []
             for key, row in zip(keys, rows, strict=True):
@@ -113,11 +111,11 @@ class Replica:
                 records.append(record)
             if any(key in self._states for key in keys):
                 # A load sees stores that are under way: show it once those are on disk.
-                self._outbox.store((), (), lambda: done(records), lambda _: load())
+                self._outbox.store((), (), lambda: done(records), lambda _: again())
             else:
                 done(records)
 
-        load()
+        self._outbox.load(GetRows([key.record_row for key in keys]), loaded, failed)
 
     def read_bodies(
         self,
