@@ -36,6 +36,7 @@ def test_the_golden_traces_are_as_they_were(seed: int) -> None:
     assert result.trace == GOLDEN[seed], "if the change is meant, renew: see GOLDEN"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_another_process_comes_to_the_same(hash_seed: str) -> None:
     command = [

@@ -49,6 +49,8 @@ class Checks:
     def __init__(self, world: World) -> None:
         self._world = world
         self._values: dict[Dot, tuple[bytes, int]] = {}
+        self._made: Context | None = None
+        """A context of all of them, made when it is wanted."""
         self._held: dict[Dot, dict[NodeId, None]] = {}
         self._names: dict[bytes, Dot] = {}
         self._etags: dict[str, Dot] = {}
@@ -99,6 +101,7 @@ class Checks:
             named = (head, size)
             if dot not in values:
                 values[dot] = named
+                self._made = None
                 held[dot] = {node.id: None}
                 self._etags[etag_of((dot,))] = dot
                 if body:
@@ -138,6 +141,7 @@ class Checks:
             if list(holders) == [node.id] and dot not in self._shown and not kept.covers(dot):
                 del self._held[dot]
                 del self._values[dot]
+                self._made = None
                 self._etags.pop(etag_of((dot,)))
                 for name in [name for name, named in self._names.items() if named == dot]:
                     del self._names[name]
@@ -146,7 +150,7 @@ class Checks:
         """A message arrives; remember what a replica is asked to keep."""
         if type(message) is ReplicaWrite:
             dots = [(actor, counter) for actor, counter, *_ in message.versions]
-            asked = (Key(message.bucket, message.key), dots)
+            asked = (Key.of(message.bucket, message.key), dots)
             self._shown.update(dict.fromkeys(dots))
             place = (node.id, sender, message.request, message.slot)
             self._asked.setdefault(place, []).append(asked)
@@ -370,7 +374,9 @@ class Checks:
 
     def never_made(self, context: Context) -> Context:
         """What ``context`` covers of dots that were never on any disk."""
-        return context.missing_from(Context.from_dots(self._values))
+        if self._made is None:
+            self._made = Context.from_dots(self._values)
+        return context.missing_from(self._made)
 
     @property
     def has_rolled_back(self) -> bool:

@@ -342,7 +342,8 @@ class SimNode:
 
     def _send(self, machine: int, effect: Send) -> None:
         world, message = self.world, effect.message
-        world.checks.sending(self, effect.to, message)
+        if machine == _ENGINE:
+            world.checks.sending(self, effect.to, message)
         if world.is_encoding:
             message = world.on_wire(message)
         if not world.network.send(self.id, effect.to, message):

@@ -112,6 +112,8 @@ class World:
         membership = node.membership
         if membership is None or not node.is_ready or membership.ring is None:
             return False
+        if len(membership.members) < expected:
+            return False
         states = [member.state for member in membership.members.values()]
         named = {owner: None for r in membership.ring.registers for owner in r.owners}
         return states.count(MemberState.UP) == expected and len(named) == expected

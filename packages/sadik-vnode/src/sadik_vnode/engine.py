@@ -358,7 +358,7 @@ class Engine:
             and self._refusal_of_write() is None
             # Believed down by the sender and up here, an owner coordinates, not a fallback.
             and desk.self_id
-            in route(desk, Key(message.bucket, message.key), blind=True, sloppy=message.sloppy)
+            in route(desk, Key.of(message.bucket, message.key), blind=True, sloppy=message.sloppy)
         )
 
     # Requests

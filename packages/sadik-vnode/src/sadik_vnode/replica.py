@@ -26,7 +26,7 @@ from sadik_vnode.version import Version
 
 __all__ = ["Change", "MakeChange", "Replica"]
 
-# Rows decoded lately, by their very bytes: hot keys are decoded once, and nothing can be stale.
+# Rows decoded or made lately, by their very bytes: hot keys are decoded once, nothing can be stale.
 _RECENT_ROWS_MAX: Final = 512
 _RECENT_BYTES_MAX: Final = 4096
 
@@ -93,16 +93,14 @@ class Replica:
         self, keys: Sequence[Key], done: Callable[[list[Record]], None], failed: OnFailed
     ) -> None:
         """Give many records at once, as they are on disk. A damaged one fails them all."""
-        failures = 0
+        failures = self._failures
 
-        def load() -> None:
-            nonlocal failures
-            failures = self._failures
-            self._outbox.load(GetRows([key.record_row for key in keys]), loaded, failed)
+        def again() -> None:
+            self.read_many(keys, done, failed)
 
         def loaded(rows: list[bytes | None]) -> None:
             if failures != self._failures:
-                load()  # some of it may have been taken back meanwhile
+                again()  # some of it may have been taken back meanwhile
                 return
             records = []
             for key, row in zip(keys, rows, strict=True):
@@ -113,11 +111,11 @@ class Replica:
                 records.append(record)
             if any(key in self._states for key in keys):
                 # A load sees stores that are under way: show it once those are on disk.
-                self._outbox.store((), (), lambda: done(records), lambda _: load())
+                self._outbox.store((), (), lambda: done(records), lambda _: again())
             else:
                 done(records)
 
-        load()
+        self._outbox.load(GetRows([key.record_row for key in keys]), loaded, failed)
 
     def read_bodies(
         self,
@@ -233,11 +231,15 @@ class Replica:
             self._counters.damaged_records += 1
             self.on_damaged(key)
             return None
-        if len(row) <= _RECENT_BYTES_MAX:
+        self._remember(row, record)
+        return record
+
+    def _remember(self, row: bytes | None, record: Record) -> None:
+        """The next load of a record that was decoded or made just now need not decode it."""
+        if row is not None and len(row) <= _RECENT_BYTES_MAX:
             if len(self._recent) >= _RECENT_ROWS_MAX:
                 self._recent.clear()
             self._recent[row] = record
-        return record
 
     def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         def loaded(rows: list[bytes | None]) -> None:
@@ -289,10 +291,12 @@ class Replica:
         rows = change.rows
         if change.record is not before:
             self.has_written = True
-            rows = rows + change.record.rows(key, before)
+            own_rows = change.record.rows(key, before)
+            rows = rows + own_rows
             if before.is_absent:
                 rows.append((index_row(key), b""))
             state.record = change.record.without_large_bodies()
+            self._remember(own_rows[0][1], state.record)
         elif not rows and not state.stores:
             self._outbox.perform(change.then)
             self._release(key, state)
