@@ -93,6 +93,7 @@ class World:
 
     def __init__(self, *hosts: str, settings: Settings | None = None, **more: Any) -> None:
         self.now_ns = 1000 * SECOND
+        self.pace_ns = SECOND // 1000
         self.seen: list[Seen] = []
         self.links: list[ScriptedLink] = []
         self.down: set[str] = set()
@@ -192,7 +193,7 @@ class World:
 
     def _next(self, link: ScriptedLink, deadline_ns: int) -> Outcome:
         if link.waiting:
-            self.now_ns += SECOND // 1000
+            self.now_ns += self.pace_ns
             outcome = link.waiting.popleft()
             link.broken = outcome if isinstance(outcome, Broken) else None
             return outcome

@@ -26,6 +26,7 @@ from sadik_client import (
     PreconditionFailedError,
     SadikError,
     Settings,
+    StoppedError,
     UnansweredError,
     UnreachableError,
 )
@@ -365,6 +366,35 @@ def test_without_a_place_a_request_ends_in_time(cluster: FakeCluster) -> None:
         thread.join()
 
 
+def test_a_client_that_is_stopped_waits_no_more(cluster: FakeCluster) -> None:
+    node = cluster.nodes[0]
+    refused = threading.Event()
+
+    def refuse(method: str, path: str) -> str:
+        refused.set()
+        return "503"
+
+    node.fault = refuse
+    met: list[type[BaseException]] = []
+    settings = Settings(ring=False, timeout_s=600)
+    with sadik_client.blocking.Client(node.url, settings=settings) as client:
+
+        def work() -> None:
+            try:
+                client.put("b", "k", b"v")
+            except SadikError as error:
+                met.append(type(error))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        refused.wait()
+        client.stop()
+        thread.join()
+        with pytest.raises(StoppedError):
+            client.get("b", "k")
+    assert met == [StoppedError]
+
+
 def test_a_cancelled_request_takes_its_connection_along(cluster: FakeCluster) -> None:
     node = cluster.nodes[0]
 
@@ -402,12 +432,13 @@ def test_a_cancelled_request_takes_its_connection_along(cluster: FakeCluster) ->
 def test_shells_have_the_same_names_and_parameters(sync: type, other: type) -> None:
     def methods(kind: type) -> dict[str, list[str]]:
         renamed = {"aclose": "close"}
+        blocking_only = ("stop",)  # tasks are cancelled instead
         return {
             renamed.get(name, name): [
                 str(each).replace(" ", "") for each in inspect.signature(value).parameters.values()
             ]
             for name, value in vars(kind).items()
-            if not name.startswith("_") and callable(value)
+            if not name.startswith("_") and callable(value) and name not in blocking_only
         }
 
     assert methods(sync) == methods(other)

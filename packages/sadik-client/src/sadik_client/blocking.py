@@ -34,6 +34,7 @@ from sadik_client.actions import (
 )
 from sadik_client.calls import BatchOperation
 from sadik_client.encoding import key_bytes
+from sadik_client.errors import StoppedError
 from sadik_client.options import (
     DeleteOptions,
     GetOptions,
@@ -93,6 +94,7 @@ class Client:
         self._core = make_core(urls, settings, token, token_file, resolver)
         self._ssl_context = ssl_context
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
         self._places = threading.Semaphore(self._core.settings.connections_max)
 
     def __enter__(self) -> Self:
@@ -105,6 +107,14 @@ class Client:
         """Close the idle connections. Requests under way in other threads go on."""
         with self._lock:
             self._core.close()
+
+    def stop(self) -> None:
+        """End what other threads do with this client, now and from now on.
+
+        A request that waits for another try or for its place ends with `StoppedError`; one that
+        waits for a node ends with its answer, if it has one.
+        """
+        self._stopped.set()
 
     def learn(self, *, timeout_s: float | None = None) -> None:
         """Ask the node given first for the others, so that there are some to turn to.
@@ -289,6 +299,8 @@ class Client:
         has_place = False
         try:
             while True:
+                if self._stopped.is_set() and (event is None or not _is_answer(event.outcome)):
+                    raise StoppedError("the client was stopped")
                 with self._lock:
                     try:
                         # The first step takes None, as generators want it.
@@ -321,7 +333,7 @@ class Client:
             case Open():
                 return self._open(action)
             case Sleep(until_ns):
-                time.sleep(max(until_ns - time.monotonic_ns(), 0) / 1e9)
+                self._stopped.wait(max(until_ns - time.monotonic_ns(), 0) / 1e9)
                 return None
             case Resolve(resolver, entry):
                 return Resolved(resolver(entry))
@@ -434,6 +446,10 @@ class _SocketLink:
             return TIMED_OUT
         except OSError as error:
             return Broken(reason_of(error))
+
+
+def _is_answer(outcome: Outcome) -> bool:
+    return isinstance(outcome, Received | Resolved)
 
 
 def _left_s(deadline_ns: int) -> float:

@@ -56,6 +56,8 @@ class Call(NamedTuple):
     is_read: bool = True
     takes_timeout: bool = False
     """Whether the node can be told how long it has."""
+    takes_long: bool = False
+    """Whether it may take a node longer than one object does: then only the budget bounds it."""
     repeat_indeterminate: bool = False
     timeout_s: float | None = None
     """The budget, if it is not the client's."""
@@ -156,6 +158,8 @@ def put_call(
     )  # fmt: skip
     fields = b""
     if content_type is not None:
+        if not content_type.isascii():
+            raise InvalidRequestError("the content type must be ASCII")
         fields += field_line("Content-Type", content_type)
     if ttl_s is not None:
         if ttl_s < 1:

@@ -166,7 +166,7 @@ class ClientCore:
         """See the shells."""
         call = Call(
             "POST", "/v1/batch", _NDJSON, batch_body(operations),
-            is_read=all(isinstance(each, BatchGet) for each in operations),
+            is_read=all(isinstance(each, BatchGet) for each in operations), takes_long=True,
             repeat_indeterminate=repeat_indeterminate, timeout_s=timeout_s,
         )  # fmt: skip
         return read_batch((yield from self._ask(call, 200)), len(operations))
@@ -289,7 +289,13 @@ class ClientCore:
             raise InvalidRequestError("a request has a method, and a target that is a path")
         fields = b"".join([field_line(name, value) for name, value in (headers or {}).items()])
         call = Call(
-            method, target, fields, body, is_read=method in ("GET", "HEAD"), timeout_s=timeout_s
+            method,
+            target,
+            fields,
+            body,
+            is_read=method in ("GET", "HEAD"),
+            takes_long=True,
+            timeout_s=timeout_s,
         )
         return (yield from self.requester.send(call))
 

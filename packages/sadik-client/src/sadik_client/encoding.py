@@ -67,9 +67,9 @@ def encode_key(key: bytes) -> str:
     return "".join([_IN_PATH[byte] for byte in key])
 
 
-def decode_percent(text: str) -> bytes:
+def decode_percent(text: str | bytes) -> bytes:
     """The bytes that a percent-encoded text stands for."""
-    raw = text.encode()
+    raw = text.encode() if isinstance(text, str) else text
     if b"%" not in raw:
         return raw
     return _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), raw)

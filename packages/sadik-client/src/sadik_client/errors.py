@@ -29,6 +29,7 @@ __all__ = [
     "PreconditionFailedError",
     "SadikError",
     "SiblingsError",
+    "StoppedError",
     "TooLargeError",
     "UnansweredError",
     "UnavailableError",
@@ -78,6 +79,12 @@ class UnansweredError(NoAnswerError):
         if not is_read:
             self.outcome = "indeterminate"
             self.args = (f"{url}: {reason}; it may or may not have been applied",)
+
+
+class StoppedError(SadikError):
+    """The client was stopped while the request waited. A write of it was sent before, or never."""
+
+    outcome = "indeterminate"
 
 
 class BrokenAnswerError(SadikError):

@@ -50,6 +50,7 @@ _SECOND = 1_000_000_000
 _NODE_DEFAULT_S = 5.0  # how long a node takes by itself if it is told nothing
 _SLACK_NS = _SECOND // 4  # for a node's answer to travel
 _LEARNING_NS = 1 * _SECOND
+_BYTES_A_SECOND_MIN = 2**20  # at least as fast as that a value is expected to go out
 _PAUSE_NS = _SECOND // 20
 _PAUSE_NS_MAX = _SECOND
 _NODES_A_ROUND = 3
@@ -72,6 +73,17 @@ class _Trouble(NamedTuple):
 
     node: Node
     met: _Failure | Response
+
+
+class _Limits(NamedTuple):
+    """How long one try may say nothing, and when the whole request ends."""
+
+    silence_ns: int
+    deadline_ns: int
+
+    def until(self, now_ns: int) -> int:
+        """Until when to wait for the next sign."""
+        return min(now_ns + self.silence_ns, self.deadline_ns)
 
 
 class Requester:
@@ -208,20 +220,24 @@ class Requester:
             told = f"timeout={told_ns // 1_000_000}"
             target += f"{'&' if '?' in target else '?'}{told}"
         data = request_bytes(call.method, target, node.fields, call.fields, call.body)
-        until = deadline
-        if call.takes_timeout:
+        # Silence is what ends a try, and not the size of a value on its way.
+        silence = deadline - now
+        if not call.takes_long:
             node_ns = int(_NODE_DEFAULT_S * _SECOND) if told_ns is None else told_ns
-            until = min(until, now + node_ns + 4 * _SLACK_NS)
+            silence = node_ns + 4 * _SLACK_NS
         if patience is not None:
-            until = min(until, now + patience)
+            silence = min(silence, patience)
+        limits = _Limits(silence, deadline)
         connection = self.nodes.take_idle(node, now)
         if connection is not None:
-            now, met = yield from self._over(node, connection, call, data, now, until)
+            now, met = yield from self._over(node, connection, call, data, now, limits)
             if isinstance(met, Response) or met.timed_out or (met.was_sent and not call.is_read):
                 return now, self._judge(node, met, now)
             # It was closed at the very moment. Others that were idle will be no better.
             self.nodes.drop_idle(node)
-        opening = min(until, now + int(self._settings.connect_timeout_s * _SECOND))
+        opening = min(
+            deadline, now + silence, now + int(self._settings.connect_timeout_s * _SECOND)
+        )
         now, outcome = yield Open(node.address, opening)
         if not isinstance(outcome, Opened):
             assert isinstance(outcome, Broken)
@@ -230,7 +246,7 @@ class Requester:
             )
         parser = ResponseParser(self._settings.answer_bytes_max)
         connection = Connection(outcome.link, parser)
-        now, met = yield from self._over(node, connection, call, data, now, until)
+        now, met = yield from self._over(node, connection, call, data, now, limits)
         return now, self._judge(node, met, now)
 
     def _judge(self, node: Node, met: _Failure | Response, now: int) -> _Failure | Response:
@@ -241,12 +257,18 @@ class Requester:
         return met
 
     def _over(
-        self, node: Node, connection: Connection, call: Call, data: bytes, now: int, until: int
+        self,
+        node: Node,
+        connection: Connection,
+        call: Call,
+        data: bytes,
+        now: int,
+        limits: _Limits,
     ) -> Steps[tuple[int, _Failure | Response]]:
         """Ask over one connection, and keep it if it is good for more."""
         is_whole = False
         try:
-            now, met = yield from self._exchange(connection, node.url, call, data, until)
+            now, met = yield from self._exchange(connection, node.url, call, data, now, limits)
             is_whole = isinstance(met, Response) and connection.parser.is_reusable
         finally:
             # An exception here is the shell's: a cancelled request leaves half an answer behind.
@@ -257,11 +279,18 @@ class Requester:
         return now, met
 
     def _exchange(
-        self, connection: Connection, url: str, call: Call, data: bytes, until: int
+        self,
+        connection: Connection,
+        url: str,
+        call: Call,
+        data: bytes,
+        now: int,
+        limits: _Limits,
     ) -> Steps[tuple[int, _Failure | Response]]:
         parser, link = connection.parser, connection.link
         parser.start(url, is_head=call.method == "HEAD")
-        event = yield Exchange(link, data, until)
+        sending = len(data) * _SECOND // _BYTES_A_SECOND_MIN
+        event = yield Exchange(link, data, limits.until(now + sending))
         broken: Broken | None = None
         while True:
             outcome = event.outcome
@@ -288,7 +317,7 @@ class Requester:
                     )
                 # A node that refuses a body early answers before it has read all of it.
                 broken = outcome
-            event = yield Receive(link, until)
+            event = yield Receive(link, limits.until(event.now_ns))
 
     def _told_ns(self, call: Call, left_ns: int) -> int | None:
         """How long to tell the node that it has; None if it is what it takes by itself."""
