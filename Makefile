@@ -43,7 +43,7 @@ lint: setup
 
 .PHONY: types $(TYPED)
 types: $(TYPED)
-	$(BIN)/mypy scripts/purity.py conftest.py tests
+	$(BIN)/mypy scripts/purity.py conftest.py tests benchmarks
 
 $(TYPED): types-%: setup
 	$(BIN)/mypy packages/$*/src $(wildcard packages/$*/tests packages/$*/benchmarks)
@@ -64,6 +64,10 @@ test-unit: setup ## the packages' own unit and property tests, in under a minute
 .PHONY: test-all
 test-all: setup ## all tests
 	$(BIN)/pytest $(ARGS)
+
+.PHONY: bench
+bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 .PHONY: sim
 sim: setup ## 20,000 seeds of the simulator, in the background of other work

@@ -169,27 +169,6 @@ def test_a_write_with_a_bad_parameter_changes_nothing(node: RealNode, query: str
     assert node.ask("GET", "/v1/kv/parameters/kept").body == b"kept"
 
 
-@pytest.mark.parametrize(
-    ("method", "query", "headers"),
-    [
-        ("GET", "?resolve=latest", {}),
-        ("PUT", "?return=body", {}),
-        ("PUT", "", {"If-None-Match": "*"}),
-        ("PUT", "", {"If-Match": '"x"'}),
-        ("PUT", "", {"Sadik-TTL": "60"}),
-        ("DELETE", "", {"If-Match": '"x"'}),
-    ],
-)
-def test_what_this_version_lacks_is_refused_and_never_ignored(
-    node: RealNode, method: str, query: str, headers: dict[str, str]
-) -> None:
-    put(node, "/v1/kv/lacking/key", b"kept")
-    body = b"new" if method == "PUT" else None
-    said = check_problem(node.ask(method, f"/v1/kv/lacking/key{query}", body, headers), 400)
-    assert "not in this version" in said["detail"]
-    assert node.ask("GET", "/v1/kv/lacking/key").body == b"kept"
-
-
 # Headers
 
 

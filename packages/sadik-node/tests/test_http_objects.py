@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
@@ -13,6 +14,7 @@ from node_fakes import OWN_ID, PEER_ID, TALLY, TIMESTAMP, site, version
 from sadik_metrics import CONTENT_TYPE
 from sadik_vnode.requests import (
     BucketSet,
+    Condition,
     Delete,
     Explain,
     ExplainReplica,
@@ -39,6 +41,97 @@ def request(line: str, *fields: str, body: bytes | None = None) -> bytes:
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + (body or b"")
+
+
+async def test_conditions_and_a_time_to_live_reach_the_engine() -> None:
+    async with site() as here:
+        with trio.fail_after(10):
+            wire = await here.connect()
+            fields = ('If-Match: "a", W/"weak", "b"', 'If-None-Match: W/"c", "*"', "Sadik-TTL: 60")
+            await wire.ask(request("PUT /v1/kv/b/k", *fields, body=b"v"))
+            await wire.ask(request("DELETE /v1/kv/b/k", "If-None-Match:  * "))
+            put, delete = here.engine.seen
+            assert put.condition == Condition(if_match=("a", "b"), if_none_match=("c",))
+            assert put.ttl_s == 60
+            assert delete.condition == Condition(if_none_match=("*",))
+
+            refused = Refused(Refusal.PRECONDITION_FAILED, "it has changed")
+            here.engine.answers[Put] = refused
+            got = await wire.ask(request("PUT /v1/kv/b/k", 'If-Match: "a"', body=b"v"))
+            assert got.status == 412
+            assert json.loads(got.body)["title"] == "Precondition Failed"
+            assert json.loads(got.body)["detail"] == "it has changed"
+
+
+async def test_a_put_may_answer_with_what_was_written() -> None:
+    async with site() as here:
+        with trio.fail_after(10):
+            wire = await here.connect()
+            fields = ("Content-Type: text/plain", "Sadik-Meta-A: b", "Sadik-TTL: 60")
+            expires_ms = time.time_ns() // 1_000_000 + 59_500
+            here.engine.answers[Put] = Written("ctx", "e", TALLY, PEER_ID, TIMESTAMP, expires_ms)
+            got = await wire.ask(request("PUT /v1/kv/b/k?return=body", *fields, body=b"v"))
+            assert (got.status, got.body) == (200, b"v")
+            assert got.fields["content-type"] == "text/plain"
+            assert got.fields["sadik-meta-a"] == "b"
+            assert got.fields["sadik-context"] == "ctx"
+            assert got.fields["etag"] == '"e"'
+            assert got.fields["last-modified"] == "Tue, 14 Nov 2023 22:13:20 GMT"
+            assert got.fields["sadik-ttl"] == "60"
+            assert "sadik-acks" in got.fields
+            here.engine.answers[Put] = Refused(Refusal.DISK_FULL, "full")
+            got = await wire.ask(request("PUT /v1/kv/b/k?return=body", body=b"v"))
+            assert got.status == 507
+
+
+async def test_a_read_may_ask_for_the_latest_and_for_what_its_session_has_seen() -> None:
+    async with site() as here:
+        with trio.fail_after(10):
+            wire = await here.connect()
+            here.engine.answers[Get] = Found([version(b"v")], "ctx", "e", TALLY, OWN_ID, siblings=3)
+            line = "GET /v1/kv/b/k?resolve=latest"
+            got = await wire.ask(request(line, "Sadik-Context: token"))
+            assert (got.status, got.body) == (200, b"v")
+            assert got.fields["sadik-siblings"] == "3"
+            (get,) = here.engine.seen
+            assert (get.latest, get.at_least) == (True, "token")
+
+            here.engine.answers[Get] = Unavailable(Outcome.INDETERMINATE, "too old", TALLY)
+            got = await wire.ask(request("HEAD /v1/kv/b/k", "Sadik-Context: token"))
+            assert got.status == 504
+
+
+async def test_a_read_is_compared_with_its_conditions() -> None:
+    async with site() as here:
+        with trio.fail_after(10):
+            wire = await here.connect()
+            here.engine.answers[Get] = Found([version(b"v")], "ctx", "e", TALLY, OWN_ID)
+            for field, status in (
+                ('If-Match: "e"', 200), ('If-Match: "x"', 412), ("If-Match: *", 200),
+                ('If-Match: W/"e"', 412), ('If-None-Match: "e"', 304), ('If-None-Match: "x"', 200),
+                ("If-None-Match: *", 304), ('If-None-Match: W/"e"', 304),
+            ):  # fmt: skip
+                got = await wire.ask(request("GET /v1/kv/b/k", field))
+                assert got.status == status, field
+                assert got.fields["etag"] == '"e"'
+            got = await wire.ask(request("GET /v1/kv/b/k", "If-None-Match: e"))
+            assert got.status == 400
+
+
+async def test_what_expires_says_in_how_many_seconds() -> None:
+    async with site() as here:
+        with trio.fail_after(10):
+            wire = await here.connect()
+            views = [version(b"a"), version(b"b")]
+            views[0].expires_ms = time.time_ns() // 1_000_000 + 8_500
+            here.engine.answers[Get] = Found(views[:1], "ctx", "e", TALLY, OWN_ID)
+            got = await wire.ask(request("GET /v1/kv/b/k"))
+            assert got.fields["sadik-ttl"] == "9"
+            here.engine.answers[Get] = Found(views, "ctx", "e", TALLY, OWN_ID, siblings=2)
+            got = await wire.ask(request("GET /v1/kv/b/k"))
+            first, second = json.loads(got.body)["siblings"]
+            assert first["ttl_seconds"] == 9
+            assert "ttl_seconds" not in second
 
 
 async def test_a_value_comes_back_with_what_was_said_of_it() -> None:
@@ -157,6 +250,7 @@ REFUSALS = {
     Refusal.BAD_CONTEXT: 400,
     Refusal.BAD_QUORUM: 400,
     Refusal.CONTEXT_REQUIRED: 428,
+    Refusal.PRECONDITION_FAILED: 412,
     Refusal.TOO_MANY_SIBLINGS: 409,
     Refusal.VALUE_TOO_LARGE: 413,
     Refusal.DISK_FULL: 507,

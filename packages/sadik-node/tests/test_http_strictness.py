@@ -105,7 +105,6 @@ SEMANTIC = {
     "no timeout at all": (b"GET /v1/kv/b/k?timeout=0", 400),
     "a timeout too long": (b"GET /v1/kv/b/k?timeout=60001", 400),
     "a fractional timeout": (b"GET /v1/kv/b/k?timeout=1.5", 400),
-    "a parameter of later": (b"GET /v1/kv/b/k?resolve=latest", 400),
     "a malformed percent in a key": (b"GET /v1/kv/b/a%zz", 400),
     "half a percent in a key": (b"GET /v1/kv/b/a%4", 400),
     "a malformed percent in a parameter": (b"GET /v1/kv/b?prefix=%", 400),
@@ -139,19 +138,63 @@ async def test_a_wrong_question_is_refused_and_the_connection_lives_on(name: str
             assert (await wire.ask(OK)).status == 200
 
 
-WRITES_OF_LATER = [b'If-Match: "x"', b"If-None-Match: *", b"Sadik-TTL: 5"]
+MALFORMED_FIELDS = [
+    b"If-Match: x",
+    b'If-Match: "x" "y"',
+    b'If-Match: "x',
+    b"If-Match:",
+    b'If-Match: *, "x"',
+    b"If-None-Match: W/x",
+    b'If-None-Match: "x",, "y"',
+    b"Sadik-TTL: 0",
+    b"Sadik-TTL: -5",
+    b"Sadik-TTL: 1.5",
+    b"Sadik-TTL: soon",
+    b"Sadik-TTL: 1000000000",
+    b"Sadik-TTL: 5\r\nSadik-TTL: 6",
+    b'If-Match: "x"\r\nIf-Match: "y"',
+]
 
 
-@pytest.mark.parametrize("field", WRITES_OF_LATER)
-async def test_what_later_versions_will_do_is_refused_not_ignored(field: bytes) -> None:
+@pytest.mark.parametrize("field", MALFORMED_FIELDS)
+async def test_a_malformed_condition_or_time_to_live_is_refused(field: bytes) -> None:
     async with site() as here:
         with trio.fail_after(10):
             wire = await here.connect()
             got = await wire.ask(PUT + field + b"\r\nContent-Length: 1\r\n\r\na")
+            assert got.status == 400, got
+            name = field.partition(b":")[0].decode()
+            assert name.lower() in json.loads(got.body)["detail"].lower()
+            assert not here.engine.seen
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_time_to_live_is_for_what_is_written(method: str) -> None:
+    async with site() as here:
+        with trio.fail_after(10):
+            wire = await here.connect()
+            head = f"{method} /v1/kv/b/k HTTP/1.1\r\nHost: localhost\r\nSadik-TTL: 5\r\n\r\n"
+            assert (await wire.ask(head.encode())).status == 400
+            assert not here.engine.seen
+
+
+@pytest.mark.parametrize(
+    ("method", "query"),
+    [
+        ("GET", "return=body"), ("DELETE", "return=body"), ("PUT", "resolve=latest"),
+        ("GET", "resolve=first"), ("GET", "resolve="), ("PUT", "return=all"),
+    ],
+)  # fmt: skip
+async def test_a_parameter_of_another_method_is_refused(method: str, query: str) -> None:
+    async with site() as here:
+        with trio.fail_after(10):
+            wire = await here.connect()
+            head = f"{method} /v1/kv/b/k?{query} HTTP/1.1\r\nHost: localhost\r\n"
+            if method == "PUT":
+                head += "Content-Length: 0\r\n"
+            got = await wire.ask(head.encode() + b"\r\n")
             assert got.status == 400
-            assert "not in this version" in json.loads(got.body)["detail"]
-            got = await wire.ask(HEAD + b"Sadik-Context: abc\r\n\r\n")
-            assert got.status == 400
+            assert query.partition("=")[0] in json.loads(got.body)["detail"]
             assert not here.engine.seen
 
 

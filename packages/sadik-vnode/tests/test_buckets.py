@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sadik_machine import encode_plain
 from sadik_members import Document
-from sadik_vnode.buckets import VALUE_BYTES_MAX, BadProperties, Buckets
+from sadik_vnode.buckets import TTL_SECONDS_MAX, VALUE_BYTES_MAX, BadProperties, Buckets
 from sadik_vnode.requests import BucketProperties
 
 NAMES = [field.name for field in attrs.fields(BucketProperties)]
@@ -27,7 +27,7 @@ PROPERTIES = st.fixed_dictionaries(
         "dw": COUNTS | st.just(0),
         "conflict": st.just("siblings"),
         "blind_writes": st.sampled_from(["replace", "sibling", "refuse"]),
-        "ttl_seconds": st.none(),
+        "ttl_seconds": st.none() | st.integers(1, TTL_SECONDS_MAX),
         "value_bytes": st.none() | st.integers(1, VALUE_BYTES_MAX),
     },
 )
@@ -68,12 +68,12 @@ def test_changing_gives_the_new_properties_and_changes_nothing_here_yet() -> Non
     [
         *[(name, value) for name in ("r", "w") for value in (0, 4, -1, "two", None, True, 1.0)],
         *[(name, value) for name in ("pr", "pw", "dw") for value in (4, -1, "", False, [1])],
-        ("conflict", "lww"),
+        ("conflict", "cas"),
         ("conflict", None),
         ("blind_writes", "merge"),
         ("blind_writes", None),
         ("blind_writes", {}),
-        ("ttl_seconds", 60),
+        *[("ttl_seconds", value) for value in (0, -1, 1.5, True, "60", TTL_SECONDS_MAX + 1)],
         ("value_bytes", 0),
         ("value_bytes", VALUE_BYTES_MAX + 1),
         ("value_bytes", 1.5),
@@ -86,6 +86,13 @@ def test_changing_gives_the_new_properties_and_changes_nothing_here_yet() -> Non
 def test_a_wrong_property_is_named(name: str, value: Any) -> None:
     with pytest.raises(BadProperties, match=f"^{name}: "):
         Buckets().changed("b", {name: value})
+
+
+def test_what_the_last_writer_hides_is_not_kept_as_a_sibling() -> None:
+    buckets = Buckets()
+    assert buckets.changed("b", {"conflict": "lww"}).conflict == "lww"
+    with pytest.raises(BadProperties, match=r"^blind_writes: "):
+        buckets.changed("b", {"conflict": "lww", "blind_writes": "sibling"})
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from sadik_machine import MILLISECOND, SECOND, NodeId
+from path_requests import TIMEOUT, delete, get, ids, put, values
+from sadik_machine import MILLISECOND, SECOND
 from sadik_vnode.requests import (
     BucketSet,
-    Delete,
     Explain,
-    Found,
-    Get,
     Hints,
     ListKeys,
     Missing,
     Outcome,
-    Put,
     Refusal,
     Refused,
     Unavailable,
@@ -25,33 +20,10 @@ from sadik_vnode.requests import (
 )
 from vnode_world import World
 
-TIMEOUT = 5 * SECOND
-
-
-def get(key: bytes = b"k", **options: Any) -> Get:
-    return Get("b", key, TIMEOUT, **options)
-
-
-def put(value: bytes, context: str | None = None, key: bytes = b"k", **options: Any) -> Put:
-    return Put("b", key, value, TIMEOUT, context=context, **options)
-
-
-def delete(context: str | None = None, key: bytes = b"k", **options: Any) -> Delete:
-    return Delete("b", key, TIMEOUT, context=context, **options)
-
-
-def values(found: Any) -> list[bytes]:
-    assert isinstance(found, Found), found
-    return [version.value for version in found.versions]
-
 
 @pytest.fixture
 def world() -> World:
     return World(1)
-
-
-def ids(world: World) -> list[NodeId]:
-    return list(world.nodes)
 
 
 def test_a_value_put_through_one_node_is_read_through_every_other(world: World) -> None:

@@ -181,7 +181,7 @@ class Checks:
 
     def _sending_scan(self, node: SimNode, to: NodeId, message: KeysScanned) -> None:
         for _key, _context, dots in message.entries:
-            for actor, counter, _ in dots:
+            for actor, counter, *_ in dots:
                 if node.id not in self._held.get((actor, counter), ()):
                     self._not_on_disk(node, message, (actor, counter))
                 self._shown[actor, counter] = None

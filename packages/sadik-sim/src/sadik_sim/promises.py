@@ -129,6 +129,34 @@ class Promises:
                 dots,
             )
 
+    def is_there(self, key: bytes) -> bool:
+        """Whether a majority of the owners has acknowledged a value that nobody began to delete."""
+        promised = self._keys.get(key)
+        return (
+            promised is not None
+            and promised.was_put
+            and not promised.delete_began
+            and not self._world.checks.has_rolled_back
+        )
+
+    def in_session(self, key: Key, token: str, result: object) -> None:
+        """A read that brought the context ``token`` is answered: it shows no less."""
+        if not isinstance(result, Found | Missing):
+            self._world.sometimes("session found nobody as new")
+            return
+        if result.context is not None and len(result.context) > _SHORT_TOKEN_CHARS:
+            return
+        seen = EMPTY if result.context is None else self.opened(key, result.context)
+        lacking = self.opened(key, token).missing_from(seen)
+        if lacking:
+            dots = tuple((actor, first) for actor, first, _ in lacking.spans())
+            raise Violation(
+                "sessions never go backwards",
+                f"a read of {key.key!r} lacks {show(dots[0])}, which its session had seen",
+                key.key,
+                dots,
+            )
+
     def due_in_list(self) -> list[bytes]:
         """The keys that a listing which begins now must show, unless they are deleted meanwhile."""
         if self._world.checks.has_rolled_back:

@@ -21,6 +21,7 @@ from sadik_sim.checks import value_id
 from sadik_sim.ending import calm_down, compare_nodes, compare_replicas
 from sadik_sim.faults import apply_fault, over_at, spares_notes
 from sadik_sim.history import Verdict, judge
+from sadik_sim.last_writer import LAST_BUCKET
 from sadik_sim.network import Delay
 from sadik_sim.plan import Plan
 from sadik_sim.story import WORKLOAD_BEGINS
@@ -124,6 +125,8 @@ def _execute(
         calm_down(world, began + over_at(plan.faults))
         _converge(world, plan)
         _judge(world, clients, plan.options.keys)
+        clients.judge_sessions()
+        clients.last_writer.judge()
     except Violation as violation:
         broken = violation
     except Exception as error:  # noqa: BLE001 - whatever the code under test raises is its defect
@@ -188,12 +191,16 @@ def _let_loose(world: World, clients: Clients, plan: Plan) -> None:
 def _prepare(world: World) -> None:
     """A blind write shall add a sibling: what it replaced otherwise, no history could tell."""
     first = world.running[0]
-    result = world.answer(first, BucketSet(BUCKET, {"blind_writes": "sibling"}))
-    assert isinstance(result, BucketResult), result
+    for bucket, changes in (
+        (BUCKET, {"blind_writes": "sibling"}),
+        (LAST_BUCKET, {"conflict": "lww"}),
+    ):
+        result = world.answer(first, BucketSet(bucket, changes))
+        assert isinstance(result, BucketResult), result
 
     def has_spread() -> bool:
         return all(
-            node.membership is not None and node.membership.snapshot().documents
+            node.membership is not None and node.membership.snapshot().documents == 2
             for node in world.nodes.values()
         )
 

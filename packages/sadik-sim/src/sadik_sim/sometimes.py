@@ -13,6 +13,7 @@ SOMETIMES: dict[str, str] = {
     "ReplicaWrite never written": "a write finds a fallback, or leaves a note",
     "clock jumped": "clocks order nothing",
     "commit failed as full": "what was built on a batch fails with it",
+    "condition did not hold": "a conditional write comes too late",
     "device broke": "a node stops and comes back",
     "engine: duplicate forwards": "a forwarded write comes twice, past the messenger",
     "engine: forwards": "a write enters at a node that does not coordinate it",
@@ -38,7 +39,9 @@ SOMETIMES: dict[str, str] = {
     "replica answered NEWER_EPOCH": "a coordinator learns of a newer register",
     "replica answered NOT_READY": "a replica has no ring yet",
     "replica answered OK": "a write is replicated",
+    "session found nobody as new": "what a session saw is out of its reach",
     "siblings read": "clients see concurrent writes",
+    "value expired": "a value is there and then gone",
     "write acknowledged with a fallback": "a sloppy quorum",
 }
 """Names of "sometimes" events, with what each is there to exercise."""

@@ -7,6 +7,8 @@ from sadik_causality import Dot
 __all__ = ["INVARIANTS", "Violation", "show"]
 
 INVARIANTS = {
+    "a condition is judged by what was acknowledged": "6: a strict conditional write sees every "
+    "write that a majority of the owners acknowledged before it began",
     "a context covers only what was shown": "3: the context of a write's answer covers the "
     "request's context and the new version, nothing else",
     "a dot names one value": "3: no dot is made twice",
@@ -32,9 +34,14 @@ INVARIANTS = {
     "one value an epoch": "8: a register has one value in an epoch",
     "records decode": "what a node reads from its disk is what it wrote",
     "replicas converge": "2: after healing all owners hold the same live dots",
+    "sessions never go backwards": "9: no read of a session is older than what it has seen",
     "strict reads see strict writes": "6: where R+W > N of owners, a read sees every write "
     "acknowledged before it began",
+    "the last writer wins": "1: where a bucket says so, the latest acknowledged write is the one "
+    "that is seen, on every node",
     "the code's own assertions hold": "an assertion or an exception in the code under test",
+    "what expired is gone": "a version is not shown once it has expired by the clock of the node "
+    "that looks (§7)",
 }
 """Every invariant that a run can break, with its number in ARCHITECTURE.md and its meaning."""
 

@@ -17,6 +17,7 @@ from attrs import Factory, define, frozen
 from sadik_machine import MILLISECOND, SECOND
 from sadik_sim.checks import value_id
 from sadik_sim.history import Write
+from sadik_sim.last_writer import LAST_BUCKET, LastWriter
 from sadik_sim.node import SimNode
 from sadik_sim.promises import Promises
 from sadik_sim.violation import Violation
@@ -24,6 +25,7 @@ from sadik_sim.world import World
 from sadik_vnode import EngineConfig
 from sadik_vnode.keyspace import Key
 from sadik_vnode.requests import (
+    Condition,
     Delete,
     Explain,
     Found,
@@ -33,6 +35,7 @@ from sadik_vnode.requests import (
     Missing,
     Outcome,
     Put,
+    Refusal,
     Refused,
     Unavailable,
     Written,
@@ -58,7 +61,10 @@ class Operation:
     client: int
     kind: str
     """``get``, ``put`` (with the client's context), ``blind``, ``update`` (a get, then a put with
-    its context), ``delete``, ``list``, ``explain``, ``leave`` (a get whose client goes away)."""
+    its context), ``delete``, ``list``, ``explain``, ``leave`` (a get whose client goes away),
+    ``session`` (a get of what the client has seen at least), ``create`` (a put where there is
+    nothing), ``compare`` (a put where all is as it was read); in the bucket where the last writer
+    wins ``last`` (a put) and ``look`` (a get)."""
     key: int
     entry: int
     options: tuple[tuple[str, object], ...] = ()
@@ -67,8 +73,10 @@ class Operation:
 
 _KINDS = (
     *("get",) * 14, *("put",) * 12, *("blind",) * 4, *("update",) * 8,
+    *("session",) * 4, *("last",) * 4, *("look",) * 3, "create", "create", "compare", "compare",
     "delete", "delete", "list", "list", "explain", "leave",
 )  # fmt: skip
+_READS = ("get", "leave", "session", "look")
 _READ_OPTIONS: tuple[tuple[tuple[str, object], ...], ...] = (
     (), (), (("r", 1),), (("r", "all"),), (("sloppy", False),), (("pr", 2),),
 )  # fmt: skip
@@ -76,6 +84,7 @@ _WRITE_OPTIONS: tuple[tuple[tuple[str, object], ...], ...] = (
     (), (), (), (("w", "all"),), (("sloppy", False),), (("pw", 2),), (("dw", 2),),
 )  # fmt: skip
 _W_ONE: tuple[tuple[str, object], ...] = (("w", 1),)
+_TTLS_S = (1, 5, 60, None, None, None)
 
 
 def draw_operations(
@@ -103,7 +112,9 @@ def draw_operations(
             dice -= weights[key]
             key += 1
         kind = source.choice(_KINDS)
-        reads = kind in ("get", "leave")
+        options = source.choice(_READ_OPTIONS if kind in _READS else write_options)
+        if kind == "last" and (ttl_s := source.choice(_TTLS_S)) is not None:
+            options = (*options, ("ttl_s", ttl_s))
         operations.append(
             Operation(
                 source.randrange(length_ns),
@@ -111,7 +122,7 @@ def draw_operations(
                 kind,
                 key,
                 source.randrange(nodes),
-                source.choice(_READ_OPTIONS if reads else write_options),
+                options,
                 source.randrange(60) == 0,
             )
         )
@@ -126,10 +137,13 @@ def key_of(number: int) -> bytes:
 
 @define(slots=True, eq=False)
 class _Client:
-    """One client: the newest context it was given of each key, and what that covers."""
+    """One client: the newest context it was given of each key, and what that covers; and the
+    entity tag that a read showed it last.
+    """
 
     number: int
     contexts: dict[bytes, tuple[str, tuple[bytes, ...]]] = Factory(dict)
+    etags: dict[bytes, str] = Factory(dict)
     operation: int = 0
     is_busy: bool = False
 
@@ -147,11 +161,13 @@ class Clients:
         """Called with (entry node, operation, outcome, nanoseconds) for every answer."""
         self._clients = [_Client(number) for number in range(clients)]
         self._promises = Promises(world)
+        self.last_writer = LastWriter(world)
         self._refused: dict[bytes, None] = {}
         self._splits = world.config.message_bytes_max < EngineConfig().message_bytes_max
         self._in_parts: dict[bytes, None] = {}
         """Keys whose records may travel in parts: a replica that has some of the parts shows
         a version beside what replaced it, until the last part has come."""
+        self._lasts = 0
         self._written: dict[bytes, bytes] = {}
         self._saw: dict[bytes, tuple[bytes, ...]] = {}
 
@@ -171,6 +187,20 @@ class Clients:
                 self._get(client, node, key, options, _ignore)
             case "leave":
                 self._get(client, node, key, options, _ignore, leaves=True)
+            case "session":
+                self._session(client, node, key, options)
+            case "look":
+                self._look(client, node, key, options)
+            case "last":
+                self._put_last(client, node, key, options)
+            case "create":
+                client.contexts.pop(key, None)
+                options |= {"condition": Condition(if_none_match=("*",)), "sloppy": False}
+                self._put(client, node, key, options, operation.is_large)
+            case "compare":
+                if key in client.etags:
+                    options["condition"] = Condition(if_match=(client.etags[key],))
+                    self._put(client, node, key, options, operation.is_large)
             case "list":
                 self._list(client, node)
             case "explain":
@@ -267,12 +297,53 @@ class Clients:
                 shown = tuple(value_id(version.value) for version in result.versions)
                 self.check_shown(key, shown)
                 client.contexts[key] = (result.context, shown)
+                client.etags[key] = result.etag
             elif isinstance(result, Missing) and result.context is not None:
                 client.contexts[key] = (result.context, ())
             then(result)
 
         request = Get(BUCKET, key, TIMEOUT_NS, **options)
-        self._ask(client, node, "get", request, done, leaves=leaves)
+        name = "session" if "at_least" in options else "get"
+        self._ask(client, node, name, request, done, leaves=leaves)
+
+    def _session(self, client: _Client, node: SimNode, key: bytes, options: dict[str, Any]) -> None:
+        """Read, and find all that the client has seen, or nothing."""
+        token, _ = client.contexts.get(key, (None, ()))
+
+        def then(result: Any) -> None:
+            if token is not None:
+                self._promises.in_session(Key(BUCKET, key), token, result)
+
+        self._get(client, node, key, {**options, "at_least": token}, then)
+
+    def judge_sessions(self) -> None:
+        """When all is quiet: every client finds all that it has seen, through any node."""
+        world = self.world
+        if world.checks.has_rolled_back:
+            return
+        for client in self._clients:
+            for index, (key, (token, _)) in enumerate(client.contexts.items()):
+                node = world.running[(client.number + index) % len(world.running)]
+                result = world.answer(node, Get(BUCKET, key, TIMEOUT_NS, r=1, at_least=token))
+                self._promises.in_session(Key(BUCKET, key), token, result)
+                if isinstance(result, Unavailable):
+                    raise Violation(
+                        "sessions never go backwards",
+                        f"{node.name} does not find what client {client.number} saw of {key!r}",
+                        key,
+                    )
+
+    def _look(self, client: _Client, node: SimNode, key: bytes, options: dict[str, Any]) -> None:
+        due = self.last_writer.due(key, options)
+        request = Get(LAST_BUCKET, key, TIMEOUT_NS, **options)
+        self._ask(client, node, "look", request, lambda r: self.last_writer.read(key, due, r))
+
+    def _put_last(
+        self, client: _Client, node: SimNode, key: bytes, options: dict[str, Any]
+    ) -> None:
+        self._lasts += 1
+        request = self.last_writer.put(key, b"last.%d" % self._lasts, TIMEOUT_NS, options)
+        self._ask(client, node, "last", request, lambda r: self.last_writer.wrote(key, options, r))
 
     def _list(self, client: _Client, node: SimNode) -> None:
         due = self._promises.due_in_list()
@@ -302,9 +373,21 @@ class Clients:
         self._saw[name] = saw
         value = name + b" " + b"x" * _LARGE_BYTES if is_large else name
         request = Put(BUCKET, key, value, TIMEOUT_NS, context=context, **options)
+        condition: Condition | None = options.get("condition")
+        is_creation = condition is not None and condition.if_none_match is not None
+        was_there = is_creation and self._promises.is_there(key)
 
         def done(result: Any) -> None:
+            if isinstance(result, Refused) and result.refusal is Refusal.PRECONDITION_FAILED:
+                self.world.sometimes("condition did not hold")
             if isinstance(result, Written):
+                if was_there and self._promises.is_there(key):
+                    raise Violation(
+                        "a condition is judged by what was acknowledged",
+                        f"{name!r} was created where a value was",
+                        key,
+                        self.world.checks.dots_of([name]),
+                    )
                 self._promises.wrote(Key(BUCKET, key), name, context, options, result)
             self._wrote(client, write, result)
 

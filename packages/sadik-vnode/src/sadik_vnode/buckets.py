@@ -14,16 +14,21 @@ from sadik_machine import PlainError, decode_plain, encode_plain
 from sadik_members import Document
 from sadik_vnode.quorum import BadQuorum, resolve
 from sadik_vnode.requests import BucketProperties, BucketResult
+from sadik_vnode.view import LWW
 
-__all__ = ["VALUE_BYTES_MAX", "BadProperties", "Buckets"]
+__all__ = ["TTL_SECONDS_MAX", "VALUE_BYTES_MAX", "BadProperties", "Buckets"]
 
 VALUE_BYTES_MAX = 64 * 1024 * 1024
+
+TTL_SECONDS_MAX = 30 * 366 * 24 * 3600
+"""Thirty years: more is a slip."""
 
 _PREFIX = "bucket/"
 
 _NAMES = tuple(field.name for field in attrs.fields(BucketProperties))
 _QUORUMS = {"r": 1, "w": 1, "pr": 0, "pw": 0, "dw": 0}
 _BLIND_WRITES = ("replace", "sibling", "refuse")
+_CONFLICT = ("siblings", LWW)
 
 
 class BadProperties(ValueError):  # noqa: N818 - names what was asked for
@@ -64,7 +69,12 @@ class Buckets:
         if faults:
             raise BadProperties("; ".join(faults))
         present = self._publishing.get(bucket, (self.get(bucket), 0))[0]
-        return attrs.evolve(present, **changes)  # type: ignore[arg-type]
+        properties: BucketProperties = attrs.evolve(present, **changes)  # type: ignore[arg-type]
+        if properties.conflict == LWW and properties.blind_writes == "sibling":
+            raise BadProperties(
+                "blind_writes: 'sibling' keeps what conflict 'lww' hides; use 'replace' or 'refuse'"
+            )
+        return properties
 
     def document(self, bucket: str, properties: BucketProperties | None, stamp: int) -> Document:
         """What to publish; None resets the bucket to the defaults."""
@@ -104,10 +114,12 @@ def _fault(name: str, value: object, replicas: int) -> str | None:
         return _quorum_fault(name, value, replicas)
     if name == "blind_writes" and value not in _BLIND_WRITES:
         return f"blind_writes: one of {', '.join(_BLIND_WRITES)}, not {value!r}"
-    if name == "conflict" and value != "siblings":
-        return f"conflict: only 'siblings' in this version, not {value!r}"
-    if name == "ttl_seconds" and value is not None:
-        return f"ttl_seconds: expiry is not in this version; only null, not {value!r}"
+    if name == "conflict" and value not in _CONFLICT:
+        return f"conflict: one of {', '.join(_CONFLICT)}, not {value!r}"
+    if name == "ttl_seconds" and not (
+        value is None or (type(value) is int and 0 < value <= TTL_SECONDS_MAX)
+    ):
+        return f"ttl_seconds: 1 to {TTL_SECONDS_MAX} or null, not {value!r}"
     if name == "value_bytes" and not (
         value is None or (type(value) is int and 0 < value <= VALUE_BYTES_MAX)
     ):

@@ -31,6 +31,8 @@ class EngineConfig:
     """Values of writes in flight."""
     hedge_ns: int = 50 * MILLISECOND
     """A read asks one more replica when those asked have not answered for so long."""
+    hedge_early: bool = True
+    """Whether it asks earlier where a peer is slower than it nearly always was lately."""
     linger_ns: int = 2 * SECOND
     """How long a read that was answered waits for late replicas, to repair them."""
     hint_window: int = 64

@@ -13,6 +13,8 @@ class Counters:
 
     replica_reads: int = 0
     replica_reads_failed: int = 0
+    hedged_reads: int = 0
+    """Reads that asked one more replica because those asked were slow."""
     replica_writes: int = 0
     replica_writes_failed: int = 0
     read_repairs: int = 0

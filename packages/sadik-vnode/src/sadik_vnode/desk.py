@@ -15,6 +15,7 @@ from sadik_vnode.births import Births
 from sadik_vnode.buckets import Buckets
 from sadik_vnode.config import EngineConfig
 from sadik_vnode.counters import Counters
+from sadik_vnode.latency import Latencies
 from sadik_vnode.outbox import Outbox
 from sadik_vnode.placement import Placement
 from sadik_vnode.replica import Replica
@@ -76,6 +77,7 @@ class Desk:
         self.replica = Replica(self.outbox, births, self.counters)
         self.buckets = Buckets()
         self.clock = HybridClock()
+        self.latencies = Latencies()
         self.deadlines: Deadlines[tuple[Conversation, str]] = Deadlines()
         self.conversations: dict[RequestId, Conversation] = {}
         self.sealer: ContextSealer | None = None
@@ -95,6 +97,11 @@ class Desk:
     def now(self) -> int:
         """The time of the present step."""
         return self.outbox.now
+
+    @property
+    def wall_ns(self) -> int:
+        """This node's own wall clock, in nanoseconds since the epoch: by it versions expire."""
+        return self.clock.wall_ns(self.outbox.now)
 
     @property
     def is_overloaded(self) -> bool:

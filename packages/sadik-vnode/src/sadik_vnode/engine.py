@@ -50,7 +50,7 @@ from sadik_members import (
     Sealed,
 )
 from sadik_vnode.births import Births
-from sadik_vnode.buckets import BadProperties
+from sadik_vnode.buckets import TTL_SECONDS_MAX, BadProperties
 from sadik_vnode.config import EngineConfig
 from sadik_vnode.coordinator.counting import CountingHints
 from sadik_vnode.coordinator.explaining import Explaining
@@ -74,6 +74,7 @@ from sadik_vnode.messages import (
     ReplicaWrite,
     ScanKeys,
 )
+from sadik_vnode.news import Touched
 from sadik_vnode.requests import (
     BucketList,
     BucketReset,
@@ -81,6 +82,7 @@ from sadik_vnode.requests import (
     BucketSet,
     BucketShow,
     BucketsResult,
+    Condition,
     Delete,
     Explain,
     Get,
@@ -104,6 +106,17 @@ _FORWARDS_MAX = 200_000
 _TIMEOUT_MAX_NS = 60 * SECOND
 
 _NOBODY = Tally(0, 0, 0, 0, 0)
+
+_TRACE_CHARS_MAX = 128
+_SERVED = {
+    ReplicaWrite: "write",
+    ReplicaRead: "read",
+    FetchBody: "fetch",
+    ScanKeys: "scan",
+    Inspect: "inspect",
+    ForwardWrite: "coordinate",
+}
+"""What a message of another node's conversation asks for, as `Touched` names it."""
 
 
 class Engine:
@@ -273,6 +286,12 @@ class Engine:
             if not is_name(message.bucket, getattr(message, "key", b"k")):  # type: ignore[attr-defined]
                 desk.counters.malformed_messages += 1
                 return
+            trace = message.trace  # type: ignore[attr-defined]
+            if trace:
+                what = _SERVED[type(message)]
+                key = getattr(message, "key", b"")
+                touched = Touched(trace[:_TRACE_CHARS_MAX], what, message.bucket, key, sender)  # type: ignore[attr-defined]
+                desk.outbox.announce(touched)
             if desk.placement.ring is not None:
                 serve(sender, message)
             else:
@@ -308,16 +327,19 @@ class Engine:
         self._forwards_expiry.set(identity, desk.now + memory_ns)
         r, w, pw, dw = message.quorums[:4]
         request: Put | Delete
+        condition = None
+        if message.if_match is not None or message.if_none_match is not None:
+            condition = Condition(message.if_match, message.if_none_match)
         if message.value is None:
             request = Delete(
                 message.bucket, message.key, message.timeout_ns, message.context,
-                r, w, pw, dw, message.sloppy, message.trace,
+                r, w, pw, dw, message.sloppy, message.trace, condition,
             )  # fmt: skip
         else:
             request = Put(
                 message.bucket, message.key, message.value, message.timeout_ns,
                 message.content_type, message.meta, message.context,
-                w, pw, dw, message.sloppy, message.trace,
+                w, pw, dw, message.sloppy, message.trace, condition, message.ttl_s,
             )  # fmt: skip
 
         def done(result: Result) -> None:
@@ -332,6 +354,7 @@ class Engine:
             not self._is_draining
             and len(self._forwards) < _FORWARDS_MAX
             and len(message.quorums) >= 4
+            and (message.ttl_s is None or 0 < message.ttl_s <= TTL_SECONDS_MAX)
             and self._refusal_of_write() is None
             # Believed down by the sender and up here, an owner coordinates, not a fallback.
             and desk.self_id

@@ -40,7 +40,10 @@ def not_taken(request: int) -> ForwardWriteAnswer:
 def answer_of(request: int, result: Result) -> ForwardWriteAnswer:
     """The message that carries the result of a write."""
     if isinstance(result, Written):
-        fields = (result.context, result.etag, _tally(result.tally), result.coordinator)
+        fields = (
+            result.context, result.etag, _tally(result.tally), result.coordinator,
+            result.timestamp, result.expires_ms,
+        )  # fmt: skip
         return ForwardWriteAnswer(request, _WRITTEN, fields)
     if isinstance(result, Missing):
         return ForwardWriteAnswer(
@@ -61,7 +64,11 @@ def result_from_answer(answer: ForwardWriteAnswer) -> Result:
     fields = answer.fields
     if answer.kind == _WRITTEN:
         token, etag, tally, node = fields[:4]
-        return Written(_text(token), _text(etag), _tally_of(tally), _node(node))
+        timestamp, expires_ms = fields[4:6] if len(fields) > 4 else (0, None)
+        return Written(
+            _text(token), _text(etag), _tally_of(tally), _node(node), _number(timestamp),
+            None if expires_ms is None else _number(expires_ms),
+        )  # fmt: skip
     if answer.kind == _MISSING:
         token, tally, node = fields[:3]
         return Missing(None if token is None else _text(token), _tally_of(tally), _node(node))

@@ -4,7 +4,8 @@ Every message that touches a key bears the epoch of the key's partition register
 knows it. ``request`` is the sender's request id; an answer carries it back. A version travels as
 `sadik_vnode.version.PlainVersion`, a context in its plain form.
 
-A `ReplicaWrite` is always a merge: a client's new version, a hint, or a read repair.
+A `ReplicaWrite` is always a merge: a client's new version, a hint, or a read repair. A ``trace`` is
+the id of a client's request that every node which it touches shall log; mostly it is empty.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class ReplicaWrite:
     versions: tuple[PlainVersion, ...]
     context: object
     timestamp: int
+    trace: str = ""
 
 
 @MESSAGES.message(101)
@@ -95,6 +97,7 @@ class ReplicaRead:
     bucket: str
     key: bytes
     bodies: bool
+    trace: str = ""
 
 
 @MESSAGES.message(103)
@@ -119,6 +122,7 @@ class FetchBody:
     key: bytes
     actor: bytes
     counter: int
+    trace: str = ""
 
 
 @MESSAGES.message(105)
@@ -137,7 +141,7 @@ class Body:
 class ForwardWrite:
     """Coordinate this client's write. ``value`` None is a delete.
 
-    ``quorums`` are r, w, pw, dw as the client gave them. ``attempt`` is 0 for the first try.
+    ``quorums`` are r, w, pw, dw as the client gave them, and so is what follows the trace.
     """
 
     request: int
@@ -151,6 +155,9 @@ class ForwardWrite:
     sloppy: bool
     timeout_ns: int
     trace: str = ""
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+    ttl_s: int | None = None
 
 
 @MESSAGES.message(107)
@@ -173,19 +180,26 @@ class ScanKeys:
     prefix: bytes
     after: bytes | None
     limit: int
+    trace: str = ""
 
 
 @MESSAGES.message(109)
 @define(slots=True)
 class KeysScanned:
-    """Entries ``(key, context, ((actor, counter, deleted), …))`` in key order.
+    """Entries ``(key, context, ((actor, counter, gone, timestamp), …))`` in key order.
+
+    ``gone`` is whether the version is a delete or has expired by the sender's wall clock. The
+    timestamp is left out where the bucket's rule does not look at it.
 
     ``upto`` is None at the end of the bucket; else all keys up to and including it are covered.
     """
 
     request: int
     status: int
-    entries: tuple[tuple[bytes, object, tuple[tuple[bytes, int, bool], ...]], ...]
+    entries: tuple[
+        tuple[bytes, object, tuple[tuple[bytes, int, bool] | tuple[bytes, int, bool, int], ...]],
+        ...,
+    ]
     upto: bytes | None
 
 
@@ -197,6 +211,7 @@ class Inspect:
     request: int
     bucket: str
     key: bytes
+    trace: str = ""
 
 
 @MESSAGES.message(111)

@@ -48,6 +48,7 @@ def replica_write(
     slot: NodeId,
     part: Container[Version],
     timestamp: int,
+    trace: str = "",
 ) -> ReplicaWrite:
     """The message that merges ``part`` for owner ``slot``. All bodies must be in hand."""
     assert all(v.body is not None for v in part.versions.values()), "bodies are in hand"
@@ -60,4 +61,5 @@ def replica_write(
         container_to_plain(part),
         part.context.to_plain(),
         timestamp,
+        trace,
     )

@@ -22,6 +22,7 @@ __all__ = [
     "BucketSet",
     "BucketShow",
     "BucketsResult",
+    "Condition",
     "Delete",
     "Explain",
     "ExplainReplica",
@@ -51,9 +52,36 @@ Quorum = int | str | None
 """A count of owner slots, ``"one"``, ``"quorum"``, ``"all"``, or None for the bucket's own."""
 
 
+@frozen
+class Condition:
+    """What must hold of an object for a write of it to be done (RFC 9110, section 13.1).
+
+    Entity tags are unquoted, or ``"*"``: any. None asks for nothing. The tags are of the whole
+    object: of all siblings together.
+    """
+
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+
+    def holds(self, etag: str | None) -> bool:
+        """Whether it holds of an object with this tag; None: there is no such object."""
+        if self.if_match is not None and not _names(self.if_match, etag):
+            return False
+        return self.if_none_match is None or not _names(self.if_none_match, etag)
+
+
+def _names(tags: tuple[str, ...], etag: str | None) -> bool:
+    return etag is not None and ("*" in tags or etag in tags)
+
+
 @define(slots=True)
 class Get:
-    """Read one object. ``timeout_ns`` bounds the whole request."""
+    """Read one object. ``timeout_ns`` bounds the whole request.
+
+    With ``at_least``, the token of a context, it is a session's read: the answer covers all that
+    the context does, or there is none. ``latest`` wants one version where there are siblings: the
+    one with the greatest timestamp.
+    """
 
     bucket: str
     key: bytes
@@ -62,12 +90,18 @@ class Get:
     pr: Quorum = None
     sloppy: bool = True
     trace: str = ""
-    """The Sadik-Request-Id, for logs on every node that the request touches."""
+    """The Sadik-Request-Id, for logs on every node that the request touches; empty where no
+    other node is to log it."""
+    at_least: str | None = None
+    latest: bool = False
 
 
 @define(slots=True)
 class Put:
-    """Write one version. ``context`` is the client's token, or None for a blind write."""
+    """Write one version. ``context`` is the client's token, or None for a blind write.
+
+    ``ttl_s`` is in how many seconds the version expires; None: as the bucket says.
+    """
 
     bucket: str
     key: bytes
@@ -81,6 +115,8 @@ class Put:
     dw: Quorum = None
     sloppy: bool = True
     trace: str = ""
+    condition: Condition | None = None
+    ttl_s: int | None = None
 
 
 @define(slots=True)
@@ -100,6 +136,7 @@ class Delete:
     dw: Quorum = None
     sloppy: bool = True
     trace: str = ""
+    condition: Condition | None = None
 
 
 @define(slots=True)
@@ -121,6 +158,7 @@ class Explain:
     bucket: str
     key: bytes
     timeout_ns: int
+    trace: str = ""
 
 
 @define(slots=True)
@@ -165,8 +203,9 @@ Request = (
 class BucketProperties:
     """What a bucket's requests use where they say nothing themselves.
 
-    ``conflict`` is ``siblings``; ``blind_writes`` one of ``replace``, ``sibling``, ``refuse``.
-    ``value_bytes`` None means the node's ``limits.value_bytes``.
+    ``conflict`` is ``siblings`` or ``lww`` (`sadik_vnode.view`); ``blind_writes`` one of
+    ``replace``, ``sibling``, ``refuse``. ``ttl_seconds`` None: versions do not expire unless their
+    write says so. ``value_bytes`` None means the node's ``limits.value_bytes``.
     """
 
     r: int | str = "quorum"
@@ -198,18 +237,25 @@ class Tally:
 
 @define(slots=True)
 class VersionView:
-    """One live version as a client sees it. ``timestamp`` is hybrid; ``etag`` unquoted."""
+    """One live version as a client sees it. ``timestamp`` is hybrid; ``etag`` unquoted;
+    ``expires_ms`` wall time in milliseconds since the epoch.
+    """
 
     value: bytes
     content_type: str
     meta: tuple[tuple[str, str], ...]
     timestamp: int
     etag: str
+    expires_ms: int | None = None
 
 
 @define(slots=True)
 class Found:
-    """One version, or several siblings, in the order of their dots."""
+    """One version, or several siblings, in the order of their dots.
+
+    ``siblings`` counts those that there are, of which a get of the latest is shown one; then the
+    context covers none of the others.
+    """
 
     versions: list[VersionView]
     context: str
@@ -217,11 +263,13 @@ class Found:
     """Of the whole sibling set."""
     tally: Tally
     coordinator: NodeId
+    siblings: int = 1
 
 
 @define(slots=True)
 class Missing:
-    """No live version. ``context`` is there when a tombstone was read: the key was deleted.
+    """No live version. ``context`` is there when one was read that is gone: the key was deleted, or
+    has expired.
 
     The answer to a `Get`, and to a `Delete` that found nothing to delete.
     """
@@ -233,12 +281,17 @@ class Missing:
 
 @define(slots=True)
 class Written:
-    """The write is acknowledged by a quorum. ``etag`` is of all that its coordinator holds then."""
+    """The write is acknowledged by a quorum. ``etag`` is of all that its coordinator holds then.
+
+    ``timestamp`` (hybrid) and ``expires_ms`` (wall time) are of the new version.
+    """
 
     context: str
     etag: str
     tally: Tally
     coordinator: NodeId
+    timestamp: int = 0
+    expires_ms: int | None = None
 
 
 class Refusal(enum.Enum):
@@ -252,6 +305,8 @@ class Refusal(enum.Enum):
     """400: bucket properties that contradict each other or are not known."""
     CONTEXT_REQUIRED = "context_required"
     """428: the bucket refuses blind writes."""
+    PRECONDITION_FAILED = "precondition_failed"
+    """412: the write's condition does not hold."""
     TOO_MANY_SIBLINGS = "too_many_siblings"
     """409: the write would add one beyond the cap."""
     VALUE_TOO_LARGE = "value_too_large"
@@ -305,6 +360,7 @@ class ExplainVersion:
     size_bytes: int
     deleted: bool
     timestamp: int
+    expires_ms: int | None = None
 
 
 @define(slots=True)

@@ -1,8 +1,9 @@
 """One version of an object: a head that Sadik reads and a body that it never looks into.
 
-The head is a CBOR array ``[flags, timestamp, content type, meta, …]``. It passes through nodes
-verbatim, fields unknown to this version of the software included, so that a newer one's versions
-survive on older nodes; the body is the client's bytes and is never copied into another encoding.
+The head is a CBOR array ``[flags, timestamp, content type, meta, expiry, …]``, the expiry only
+where its flag is set. It passes through nodes verbatim, fields unknown to this version of the
+software included, so that a newer one's versions survive on older nodes; the body is the client's
+bytes and is never copied into another encoding.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 from attrs import define, frozen
 
 from sadik_causality import ACTOR_BYTES_MAX, COUNTER_MAX, Dot
-from sadik_machine import PlainError, decode_plain, encode_plain
+from sadik_machine import MILLISECOND, PlainError, decode_plain, encode_plain
 
 __all__ = [
     "DEFAULT_CONTENT_TYPE",
     "DELETED",
+    "EXPIRES",
     "HEAD_BYTES_MAX",
     "Head",
     "MalformedVersion",
@@ -27,6 +29,9 @@ __all__ = [
 
 DELETED = 1
 """Flag: a version without a value, made by a delete."""
+
+EXPIRES = 2
+"""Flag: the head has an expiry, the instant from which on the version is as good as deleted."""
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
@@ -42,12 +47,15 @@ class MalformedVersion(ValueError):  # noqa: N818 - names what was received, not
 
 @frozen
 class Head:
-    """The part of a head that this software knows. ``timestamp`` is a hybrid timestamp."""
+    """The part of a head that this software knows. ``timestamp`` is a hybrid timestamp;
+    ``expires_ms`` is wall time in milliseconds since the epoch.
+    """
 
     flags: int
     timestamp: int
     content_type: str
     meta: tuple[tuple[str, str], ...]
+    expires_ms: int | None = None
 
     @property
     def is_deleted(self) -> bool:
@@ -89,7 +97,12 @@ class Version:
             )
         ):
             raise MalformedVersion("a head's field has the wrong type")
-        return Head(flags, timestamp, content_type, meta)
+        expires_ms = None
+        if flags & EXPIRES:
+            expires_ms = plain[4] if len(plain) > 4 else None
+            if type(expires_ms) is not int:
+                raise MalformedVersion("a head that expires says when")
+        return Head(flags, timestamp, content_type, meta, expires_ms)
 
     @property
     def is_deleted(self) -> bool:
@@ -97,16 +110,38 @@ class Version:
         # A CBOR array of up to 23 elements is one byte; flags below 24 are the next byte.
         return self.size == 0 and len(self.head) > 1 and bool(self.head[1] & DELETED)
 
+    def is_gone(self, wall_ns: int) -> bool:
+        """Whether this is a delete, or has expired by a wall clock that shows ``wall_ns``.
+
+        Only a version that expires is decoded; one whose head is damaged is not gone.
+        """
+        flags = self.head[1] if len(self.head) > 1 else 0
+        if not flags & EXPIRES:
+            return self.size == 0 and bool(flags & DELETED)
+        try:
+            expires_ms = self.parsed().expires_ms
+        except MalformedVersion:
+            return False
+        return expires_ms is not None and wall_ns >= expires_ms * MILLISECOND
+
     def to_plain(self, dot: Dot, *, body: bool = True) -> PlainVersion:
         """As a message carries it, with or without the body."""
         return (dot[0], dot[1], self.head, self.body if body else None, self.size)
 
 
 def version_of(
-    value: bytes, timestamp: int, content_type: str | None, meta: tuple[tuple[str, str], ...]
+    value: bytes,
+    timestamp: int,
+    content_type: str | None,
+    meta: tuple[tuple[str, str], ...],
+    expires_ms: int | None = None,
 ) -> Version:
-    """A new version with a value."""
-    head = encode_plain((0, timestamp, content_type or DEFAULT_CONTENT_TYPE, meta))
+    """A new version with a value, which expires at ``expires_ms`` by the wall clock, or never."""
+    content_type = content_type or DEFAULT_CONTENT_TYPE
+    if expires_ms is None:
+        head = encode_plain((0, timestamp, content_type, meta))
+    else:
+        head = encode_plain((EXPIRES, timestamp, content_type, meta, expires_ms))
     return Version(head, value, len(value))
 
 

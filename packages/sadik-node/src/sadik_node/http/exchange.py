@@ -14,6 +14,7 @@ from sadik_node.http.answers import NO_LENGTH, STATUS_LINES, Answer
 
 if TYPE_CHECKING:
     from sadik_node.http.connection import Connection
+    from sadik_vnode.requests import Condition
 
 __all__ = ["SAFE_METHODS", "Exchange"]
 
@@ -55,6 +56,8 @@ class Exchange:
     """Called with the application's service and this, when its turn has come."""
     context: Any = None
     """What admission found out and the handler needs."""
+    condition: Condition | None = None
+    """What a read is to be compared with before it is shown."""
     cancel: Callable[[], None] | None = None
     """To be called if the client goes before it is answered."""
 

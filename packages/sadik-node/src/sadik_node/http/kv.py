@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import time
 
 from attrs import frozen
 
 from sadik_machine import NodeId
 from sadik_node.http.answers import Answer, field_line, json_answer, last_modified, problem
+from sadik_node.http.entity_tags import parse_condition
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.names import (
     after_token,
@@ -24,7 +26,9 @@ from sadik_node.http.names import (
 )
 from sadik_node.http.service import Service, refusal_answer, unavailable_answer
 from sadik_node.http.target import BadTarget, parse_query
+from sadik_vnode.buckets import TTL_SECONDS_MAX
 from sadik_vnode.requests import (
+    Condition,
     Delete,
     Found,
     Get,
@@ -41,7 +45,14 @@ from sadik_vnode.requests import (
     Written,
 )
 
-__all__ = ["LIST_PARAMETERS", "OBJECT_PARAMETERS", "admit_list", "admit_object"]
+__all__ = [
+    "DELETE_PARAMETERS",
+    "LIST_PARAMETERS",
+    "PUT_PARAMETERS",
+    "READ_PARAMETERS",
+    "admit_list",
+    "admit_object",
+]
 
 TIMEOUT_NS = 5_000_000_000
 LIST_LIMIT = 1000
@@ -49,7 +60,7 @@ LIST_LIMIT_MAX = 10_000
 CONTENT_TYPE = "application/octet-stream"
 CONTENT_TYPE_BYTES_MAX = 1024
 
-OBJECT_PARAMETERS = {
+DELETE_PARAMETERS = {
     "r": "how many owner slots a read asks: 1 up, one, quorum or all",
     "w": "how many owner slots a write needs: 1 up, one, quorum or all",
     "pr": "how many of them must be owners themselves, for a read; 0 is off",
@@ -57,6 +68,14 @@ OBJECT_PARAMETERS = {
     "dw": "how many of them must have it on disk; 0 is off",
     "sloppy": "whether fallbacks may stand in for owners: true or false",
     "timeout": "milliseconds for the whole request, 1 to 60000",
+}
+READ_PARAMETERS = {
+    **DELETE_PARAMETERS,
+    "resolve": "latest: of siblings only the one written last, with a context that covers it alone",
+}
+PUT_PARAMETERS = {
+    **DELETE_PARAMETERS,
+    "return": "body: answer 200 with the value written, not 204",
 }
 LIST_PARAMETERS = {
     "prefix": "only keys that start with it",
@@ -68,12 +87,7 @@ LIST_PARAMETERS = {
 _INERT = b"X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox\r\n"
 
 _OCTETS = b"Content-Type: application/octet-stream\r\n"
-_LATER_WRITE_FIELDS = {
-    b"if-match": "conditional writes (If-Match) are",
-    b"if-none-match": "conditional writes (If-None-Match) are",
-    b"sadik-ttl": "expiry (Sadik-TTL) is",
-}
-_LATER_PARAMETERS = {"resolve": "resolve=latest is", "return": "return=body is"}
+_ONLY_VALUES = {"resolve": b"latest", "return": b"body"}
 
 
 @frozen
@@ -85,6 +99,8 @@ class _Options:
     dw: Quorum = None
     sloppy: bool = True
     timeout_ns: int = TIMEOUT_NS
+    latest: bool = False
+    returns_body: bool = False
 
 
 _NO_OPTIONS = _Options()
@@ -95,31 +111,30 @@ def admit_object(
 ) -> Answer | None:
     """Judge a request for one object by its header; set what will handle it."""
     method = exchange.method
-    options = _parse_options(query) if query else _NO_OPTIONS
+    options = _parse_options(query, _PARAMETERS[method]) if query else _NO_OPTIONS
     bucket, key = parse_bucket(raw_bucket), parse_key(raw_key)
     headers = exchange.headers
     context = headers.get(b"sadik-context")
     if context is not None and len(context) > service.limits.context_bytes:
         raise BadTarget(f"Sadik-Context has more than {service.limits.context_bytes} bytes")
+    token = None if context is None else context.decode("latin-1")
+    trace = exchange.request_id if b"sadik-request-id" in headers else ""
+    condition = parse_condition(headers)
+    ttl_s = _parse_ttl(method, headers)
     if exchange.is_safe:
-        if context is not None:
-            raise BadTarget("session reads (Sadik-Context on a read) are not in this version")
+        exchange.condition = condition
         exchange.operation = "get"
         exchange.context = Get(
-            bucket, key, options.timeout_ns, options.r, options.pr, options.sloppy,
-            exchange.request_id,
+            bucket, key, options.timeout_ns, options.r, options.pr, options.sloppy, trace, token,
+            options.latest,
         )  # fmt: skip
         exchange.handler = _read
         return service.hindrance()
-    for name, what in _LATER_WRITE_FIELDS.items():
-        if name in headers:
-            raise BadTarget(f"{what} not in this version")
-    token = None if context is None else context.decode("latin-1")
     if method == b"DELETE":
         exchange.operation = "delete"
         exchange.context = Delete(
             bucket, key, options.timeout_ns, token, options.r, options.w, options.pw, options.dw,
-            options.sloppy, exchange.request_id,
+            options.sloppy, trace, condition,
         )  # fmt: skip
         exchange.handler = _delete
         return service.hindrance()
@@ -142,9 +157,9 @@ def admit_object(
     exchange.body_max = service.limits.value_bytes
     exchange.context = Put(
         bucket, key, b"", options.timeout_ns, _parse_content_type(headers), meta, token, options.w,
-        options.pw, options.dw, options.sloppy, exchange.request_id,
+        options.pw, options.dw, options.sloppy, trace, condition, ttl_s,
     )  # fmt: skip
-    exchange.handler = _put
+    exchange.handler = _put_and_show if options.returns_body else _put
     return service.hindrance()
 
 
@@ -172,22 +187,39 @@ def admit_list(
     return service.hindrance()
 
 
-def _parse_options(query: bytes) -> _Options:
+_PARAMETERS = {
+    b"GET": READ_PARAMETERS,
+    b"HEAD": READ_PARAMETERS,
+    b"PUT": PUT_PARAMETERS,
+    b"DELETE": DELETE_PARAMETERS,
+}
+
+
+def _parse_options(query: bytes, accepted: dict[str, str]) -> _Options:
     given = parse_query(query)
+    only: dict[str, bool] = {}
     quorums: dict[str, Quorum] = {}
     sloppy, timeout_ns = True, TIMEOUT_NS
     for name, value in given.items():
+        if name not in accepted:
+            raise _unknown(name, accepted)
         if name == "sloppy":
             sloppy = parse_flag(name, value)
         elif name == "timeout":
             timeout_ns = parse_timeout_ns(value)
-        elif name in OBJECT_PARAMETERS:
-            quorums[name] = parse_quorum(name, value)
-        elif name in _LATER_PARAMETERS:
-            raise BadTarget(f"{_LATER_PARAMETERS[name]} not in this version")
+        elif name in _ONLY_VALUES:
+            if value != _ONLY_VALUES[name]:
+                raise BadTarget(f"{name} must be {_ONLY_VALUES[name].decode()}")
+            only[name] = True
         else:
-            raise _unknown(name, OBJECT_PARAMETERS)
-    return _Options(**quorums, sloppy=sloppy, timeout_ns=timeout_ns)
+            quorums[name] = parse_quorum(name, value)
+    return _Options(
+        **quorums,
+        sloppy=sloppy,
+        timeout_ns=timeout_ns,
+        latest="resolve" in only,
+        returns_body="return" in only,
+    )
 
 
 def _unknown(name: str, accepted: dict[str, str]) -> BadTarget:
@@ -201,6 +233,15 @@ def _parse_content_type(headers: dict[bytes, bytes]) -> str | None:
     if len(value) > CONTENT_TYPE_BYTES_MAX or not value.isascii():
         raise BadTarget(f"Content-Type must be ASCII of at most {CONTENT_TYPE_BYTES_MAX} bytes")
     return value.decode("ascii")
+
+
+def _parse_ttl(method: bytes, headers: dict[bytes, bytes]) -> int | None:
+    value = headers.get(b"sadik-ttl")
+    if value is None:
+        return None
+    if method != b"PUT":
+        raise BadTarget("Sadik-TTL says in how many seconds the value of a PUT expires")
+    return parse_integer("Sadik-TTL", value, 1, TTL_SECONDS_MAX)
 
 
 def _parse_meta(
@@ -234,6 +275,12 @@ def _put(service: Service, exchange: Exchange) -> None:
     request: Put = exchange.context
     request.value = exchange.body
     service.ask(exchange, request, _finish_write)
+
+
+def _put_and_show(service: Service, exchange: Exchange) -> None:
+    request: Put = exchange.context
+    request.value = exchange.body
+    service.ask(exchange, request, _finish_shown_write)
 
 
 def _delete(service: Service, exchange: Exchange) -> None:
@@ -270,6 +317,25 @@ def _finish_write(service: Service, exchange: Exchange, result: Result) -> None:
             exchange.answer(_not_done(service, exchange, result))
 
 
+def _finish_shown_write(service: Service, exchange: Exchange, result: Result) -> None:
+    """As `_finish_write`, but with the new version as a read of it alone would show it."""
+    if not isinstance(result, Written):
+        _finish_write(service, exchange, result)
+        return
+    put: Put = exchange.context
+    _name_coordinator(service, exchange, result.coordinator)
+    written = VersionView(
+        exchange.body,
+        put.content_type or CONTENT_TYPE,
+        put.meta,
+        result.timestamp,
+        result.etag,
+        result.expires_ms,
+    )
+    fields = _context_fields(result.context, result.etag) + _acks(result.tally)
+    exchange.answer(Answer(200, fields + _version_fields(written), written.value))
+
+
 def _finish_list(service: Service, exchange: Exchange, result: Result) -> None:
     if not isinstance(result, ListResult):
         exchange.answer(_not_done(service, exchange, result))
@@ -284,23 +350,38 @@ def _finish_list(service: Service, exchange: Exchange, result: Result) -> None:
 
 
 def _found(exchange: Exchange, result: Found, fields: bytes) -> Answer:
-    wanted = exchange.headers.get(b"if-none-match")
-    if wanted is not None and _matches(wanted, result.etag):
-        return Answer(304, fields)
+    condition = exchange.condition
+    if condition is not None and not condition.holds(result.etag):
+        if condition.if_match is None or Condition(condition.if_match).holds(result.etag):
+            return Answer(304, fields)
+        return problem(412, "the object has another entity tag", fields=fields)
     versions = result.versions
-    exchange.siblings = len(versions)
+    exchange.siblings = result.siblings
     if len(versions) == 1:
-        version = versions[0]
-        if version.content_type == CONTENT_TYPE:
-            fields += _OCTETS
-        else:
-            fields += field_line("Content-Type", version.content_type)
-        fields += field_line("Last-Modified", last_modified(version.timestamp)) + _INERT
-        for name, value in version.meta:
-            fields += field_line(f"Sadik-Meta-{name}", value)
-        return Answer(200, fields, version.value)
+        if result.siblings > 1:
+            fields += b"Sadik-Siblings: %d\r\n" % result.siblings
+        return Answer(200, fields + _version_fields(versions[0]), versions[0].value)
     document = {"context": result.context, "siblings": [_sibling(each) for each in versions]}
     return json_answer(document, 300, fields + _INERT)
+
+
+def _version_fields(version: VersionView) -> bytes:
+    """What is said of one version in the header of an answer that has it as its body."""
+    if version.content_type == CONTENT_TYPE:
+        fields = _OCTETS
+    else:
+        fields = field_line("Content-Type", version.content_type)
+    fields += field_line("Last-Modified", last_modified(version.timestamp)) + _INERT
+    if version.expires_ms is not None:
+        fields += b"Sadik-TTL: %d\r\n" % _ttl_s(version.expires_ms)
+    for name, value in version.meta:
+        fields += field_line(f"Sadik-Meta-{name}", value)
+    return fields
+
+
+def _ttl_s(expires_ms: int) -> int:
+    """The seconds that are left by this node's wall clock, rounded up."""
+    return max(-(-(expires_ms - time.time_ns() // 1_000_000) // 1000), 0)
 
 
 def _sibling(version: VersionView) -> dict[str, object]:
@@ -311,22 +392,16 @@ def _sibling(version: VersionView) -> dict[str, object]:
     shown["meta"] = dict(version.meta)
     shown["etag"] = f'"{version.etag}"'
     shown["last_modified"] = last_modified(version.timestamp)
+    if version.expires_ms is not None:
+        shown["ttl_seconds"] = _ttl_s(version.expires_ms)
     return shown
-
-
-def _matches(wanted: bytes, etag: str) -> bool:
-    """Whether an If-None-Match names this entity tag (weak comparison, RFC 9110 §13.1.2)."""
-    if wanted.strip() == b"*":
-        return True
-    quoted = f'"{etag}"'.encode()
-    return any(each.strip().removeprefix(b"W/") == quoted for each in wanted.split(b","))
 
 
 def _missing(result: Missing, fields: bytes) -> Answer:
     if result.context is None:
         return problem(404, "there is no such key", fields=fields)
     fields += field_line("Sadik-Context", result.context)
-    return problem(404, "the key was deleted", fields=fields)
+    return problem(404, "the key was deleted, or has expired", fields=fields)
 
 
 def _not_done(service: Service, exchange: Exchange, result: Result) -> Answer:

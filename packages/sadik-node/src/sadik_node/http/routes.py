@@ -82,9 +82,9 @@ def _no_query(query: bytes) -> None:
 _object = kv.admit_object
 
 ROUTES = (
-    Route("GET", "/v1/kv/{bucket}/{key}", "read an object", _object, kv.OBJECT_PARAMETERS),
-    Route("PUT", "/v1/kv/{bucket}/{key}", "write an object", _object, kv.OBJECT_PARAMETERS),
-    Route("DELETE", "/v1/kv/{bucket}/{key}", "delete an object", _object, kv.OBJECT_PARAMETERS),
+    Route("GET", "/v1/kv/{bucket}/{key}", "read an object", _object, kv.READ_PARAMETERS),
+    Route("PUT", "/v1/kv/{bucket}/{key}", "write an object", _object, kv.PUT_PARAMETERS),
+    Route("DELETE", "/v1/kv/{bucket}/{key}", "delete an object", _object, kv.DELETE_PARAMETERS),
     Route("GET", "/v1/kv/{bucket}", "list keys in byte order", _keys, kv.LIST_PARAMETERS),
     Route("GET", "/v1/buckets", "buckets with properties of their own", _buckets),
     Route("GET", "/v1/buckets/{bucket}", "a bucket's properties", _bucket),

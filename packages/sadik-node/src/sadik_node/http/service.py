@@ -27,6 +27,7 @@ _STATUS_OF_REFUSAL = {
     Refusal.BAD_QUORUM: 400,
     Refusal.BAD_PROPERTIES: 400,
     Refusal.CONTEXT_REQUIRED: 428,
+    Refusal.PRECONDITION_FAILED: 412,
     Refusal.TOO_MANY_SIBLINGS: 409,
     Refusal.VALUE_TOO_LARGE: 413,
     Refusal.DISK_FULL: 507,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sadik_machine import NodeId, node_id_hex, timestamp_wall_ns
+from sadik_machine import MILLISECOND, NodeId, node_id_hex, timestamp_wall_ns
 from sadik_metrics import CONTENT_TYPE as METRICS_TYPE
 from sadik_node.http.answers import Answer, field_line, json_answer, problem, text_answer
 from sadik_node.http.exchange import Exchange
@@ -16,6 +16,7 @@ from sadik_vnode.requests import (
     Explain,
     ExplainReplica,
     ExplainResult,
+    ExplainVersion,
     Hints,
     HintsResult,
     Refused,
@@ -146,18 +147,22 @@ def _replica(service: Service, replica: ExplainReplica) -> dict[str, object]:
         "node": service.view.name_of(replica.node),
         "owner": replica.is_owner,
         "state": replica.state,
-        "versions": [
-            {
-                "dot": version.dot,
-                "bytes": version.size_bytes,
-                "deleted": version.deleted,
-                "time": _iso(version.timestamp),
-            }
-            for version in replica.versions
-        ],
+        "versions": [_version(version) for version in replica.versions],
         "behind": replica.behind,
         "why": replica.why,
     }
+
+
+def _version(version: ExplainVersion) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "dot": version.dot,
+        "bytes": version.size_bytes,
+        "deleted": version.deleted,
+        "time": _iso(timestamp_wall_ns(version.timestamp)),
+    }
+    if version.expires_ms is not None:
+        shown["expires"] = _iso(version.expires_ms * MILLISECOND)
+    return shown
 
 
 def _not_done(result: Result) -> Answer:
@@ -170,8 +175,8 @@ def _not_done(result: Result) -> Answer:
             raise AssertionError(f"{type(result).__name__} answers no view")
 
 
-def _iso(timestamp: int) -> str:
-    moment = datetime.fromtimestamp(timestamp_wall_ns(timestamp) / 1e9, UTC)
+def _iso(wall_ns: int) -> str:
+    moment = datetime.fromtimestamp(wall_ns / 1e9, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

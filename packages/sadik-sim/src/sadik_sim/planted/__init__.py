@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from sadik_sim.planted import dots, durability, hints, membership, merging, outcomes, quorums
+from sadik_sim.planted import (
+    dots,
+    durability,
+    hints,
+    membership,
+    merging,
+    outcomes,
+    quorums,
+    views,
+)
 from sadik_sim.planted.bug import PlantedBug, exchanged
 
 __all__ = ["BUGS", "PlantedBug", "planted"]
 
 BUGS: dict[str, PlantedBug] = {
     bug.name: bug
-    for module in (durability, dots, merging, quorums, hints, outcomes, membership)
+    for module in (durability, dots, merging, quorums, hints, outcomes, membership, views)
     for bug in module.BUGS
 }
 """All planted bugs, by name."""

@@ -123,7 +123,9 @@ def _prepare(world: World, study: Study) -> None:
 
 def _world(job: Job) -> World:
     study = job.study
-    config = EngineConfig(hedge_ns=_NEVER_NS if study.hedge_ns is None else study.hedge_ns)
+    # The instant of a hedge is a setting of the study, not what a node makes of its peers' speed.
+    hedge_ns = _NEVER_NS if study.hedge_ns is None else study.hedge_ns
+    config = EngineConfig(hedge_ns=hedge_ns, hedge_early=False)
     world = World(
         job.seed,
         study.node_sites,

@@ -6,6 +6,7 @@ that replicas are measured against is everything found, merged.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -68,11 +69,12 @@ def inspection(request: int, held: Held) -> Inspection:
 class Explaining(Conversation):
     """One explanation, on the node that a client asked."""
 
-    __slots__ = ("_asked", "_done", "_held", "_key", "_unread")
+    __slots__ = ("_asked", "_done", "_held", "_key", "_trace", "_unread")
 
     def __init__(self, desk: Desk, request: Explain, done: Callable[[Result], None]) -> None:
         super().__init__(desk)
         self._key = Key(request.bucket, request.key)
+        self._trace = request.trace
         self._done = done
         self._held: dict[NodeId, Held] = {}
         self._asked: dict[NodeId, None] = {}
@@ -89,7 +91,8 @@ class Explaining(Conversation):
             if node == self.desk.self_id:
                 inspect(self.desk, self._key, self._inspected, self._failed_here)
             else:
-                self.desk.outbox.send(node, Inspect(self.id, self._key.bucket, self._key.key))
+                bucket, key = self._key.bucket, self._key.key
+                self.desk.outbox.send(node, Inspect(self.id, bucket, key, self._trace))
 
     def received(self, sender: NodeId, message: object) -> None:
         """What a peer holds."""
@@ -197,9 +200,9 @@ class Explaining(Conversation):
 
 def _version(dot: Dot, version: Version) -> ExplainVersion:
     actor, counter = dot
-    try:
-        timestamp = version.parsed().timestamp
-    except MalformedVersion:
-        timestamp = 0
+    timestamp, expires_ms = 0, None
+    with contextlib.suppress(MalformedVersion):
+        head = version.parsed()
+        timestamp, expires_ms = head.timestamp, head.expires_ms
     printed = f"{actor[:8].hex()}:{int.from_bytes(actor[8:], 'big')}:{counter}"
-    return ExplainVersion(printed, version.size, version.is_deleted, timestamp)
+    return ExplainVersion(printed, version.size, version.is_deleted, timestamp, expires_ms)

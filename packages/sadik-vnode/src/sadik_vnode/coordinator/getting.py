@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sadik_causality import Container, ContextTooLarge, Dot
+from sadik_causality import Container, Context, ContextTooLarge, Dot, TokenError
 from sadik_machine import FailureReason, NodeId
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.desk import Conversation, Desk
@@ -29,6 +29,7 @@ from sadik_vnode.requests import (
     VersionView,
 )
 from sadik_vnode.version import MalformedVersion, Version
+from sadik_vnode.view import counting, last_written
 
 __all__ = ["Bodies", "Getting"]
 
@@ -47,6 +48,8 @@ class Getting:
         self._retries = 0
         self._is_cancelled = False
         self._reading: Reading | None = None
+        self._at_least: Context | None = None
+        self._there: list[Dot] = []
 
     def start(self) -> None:
         """Read from a quorum. May answer at once."""
@@ -61,6 +64,13 @@ class Getting:
         except BadQuorum as error:
             self._done(Refused(Refusal.BAD_QUORUM, str(error)))
             return
+        if request.at_least is not None:
+            assert desk.sealer is not None, "a node without a cluster key takes no requests"
+            try:
+                self._at_least = desk.sealer.open(request.bucket, request.key, request.at_least)
+            except TokenError as error:
+                self._done(Refused(Refusal.BAD_CONTEXT, str(error)))
+                return
         self._reading = Reading(
             desk,
             self.key,
@@ -71,6 +81,8 @@ class Getting:
             deadline=self._deadline,
             done=self._read,
             failed=self._done,
+            at_least=self._at_least,
+            trace=request.trace,
         )
         self._reading.start()
 
@@ -81,7 +93,11 @@ class Getting:
             self._reading.cancel()
 
     def _read(self, reading: Reading) -> None:
-        lacking = [dot for dot, v in reading.merged.versions.items() if v.body is None]
+        conflict = self.desk.buckets.get(self.key.bucket).conflict
+        there = counting(reading.merged.versions, conflict, self.desk.wall_ns)
+        # Told once: while bodies are fetched the clock goes on, and the bucket's rule may change.
+        self._there = list(there)
+        lacking = [dot for dot, version in there.items() if version.body is None]
         if not lacking:
             self._answer(reading)
             return
@@ -95,12 +111,12 @@ class Getting:
                 for dot, v in merged.versions.items()
             }
             reading.answers.merged = Container(versions, merged.context)
-            if all(version.body is not None for version in versions.values()):
+            if all(versions[dot].body is not None for dot in lacking):
                 self._answer(reading)
             else:
                 self._read_again()
 
-        Bodies(self.desk, reading, sorted(lacking), self._deadline, fetched).start()
+        Bodies(self.desk, reading, lacking, self._deadline, self.request.trace, fetched).start()
 
     def _read_again(self) -> None:
         """A version was replaced between a replica's answer and the fetching of its body."""
@@ -128,36 +144,45 @@ class Getting:
         node = self.desk.self_id
         if not merged:
             return Missing(None, tally, node)
-        token = self._token(merged)
+        shown = {
+            dot: version for dot in self._there if not (version := merged.versions[dot]).is_deleted
+        }
+        siblings = len(shown)
+        unshown: list[Dot] = []
+        if self.request.latest and siblings > 1:
+            latest = last_written(shown)
+            unshown = [dot for dot in shown if dot != latest]
+            shown = {latest: shown[latest]}
+        token = self._token(merged, unshown)
         try:
-            views = [
-                _view(dot, version)
-                for dot, version in sorted(merged.versions.items())
-                if not version.is_deleted
-            ]
+            views = [_view(dot, version) for dot, version in shown.items()]
         except MalformedVersion as error:
             self.desk.counters.damaged_records += 1
             return Unavailable(Outcome.INDETERMINATE, f"a version is damaged: {error}", tally)
         if not views:
             return Missing(token, tally, node)
-        return Found(views, token, etag_of(merged.versions), tally, node)
+        return Found(views, token, etag_of(self._there), tally, node, siblings)
 
-    def _token(self, merged: Container[Version]) -> str:
-        """A context that covers all that the answer shows: all that was merged, or, where that is
-        too long for a header, exactly the live versions.
+    def _token(self, merged: Container[Version], unshown: list[Dot]) -> str:
+        """A context that covers all that the answer shows: all that was merged but what it does not
+        show, or, where that is too long for a header, exactly the live versions.
         """
         sealer = self.desk.sealer
         assert sealer is not None, "a node without a cluster key takes no requests"
+        context = merged.context.without_dots(unshown) if unshown else merged.context
         try:
-            return sealer.seal(self.key.bucket, self.key.key, merged.context)
+            return sealer.seal(self.key.bucket, self.key.key, context)
         except ContextTooLarge:
-            return sealer.seal(self.key.bucket, self.key.key, merged.live_context())
+            live = merged.live_context().without_dots(unshown)
+            return sealer.seal(self.key.bucket, self.key.key, live)
 
 
 class Bodies(Conversation):
     """Fetches the bodies of versions that a reading found; calls ``done`` with those it got."""
 
-    __slots__ = ("_asked", "_deadline", "_done", "_got", "_pending", "_reading", "_sources")
+    __slots__ = (
+        "_asked", "_deadline", "_done", "_got", "_pending", "_reading", "_sources", "_trace",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -165,10 +190,12 @@ class Bodies(Conversation):
         reading: Reading,
         wanted: list[Dot],
         deadline: int,
+        trace: str,
         done: Callable[[dict[Dot, bytes]], None],
     ) -> None:
         super().__init__(desk)
         self._reading = reading
+        self._trace = trace
         self._deadline = deadline
         self._done = done
         self._got: dict[Dot, bytes] = {}
@@ -222,7 +249,9 @@ class Bodies(Conversation):
 
             desk.replica.read_bodies(key, [dot], read, failed)
         else:
-            desk.outbox.send(node, FetchBody(self.id, key.bucket, key.key, dot[0], dot[1]))
+            desk.outbox.send(
+                node, FetchBody(self.id, key.bucket, key.key, dot[0], dot[1], self._trace)
+            )
 
     def _took(self, dot: Dot, body: bytes | None) -> None:
         if dot not in self._pending:
@@ -243,4 +272,6 @@ class Bodies(Conversation):
 def _view(dot: Dot, version: Version) -> VersionView:
     head = version.parsed()
     assert version.body is not None, "bodies are fetched before the answer"
-    return VersionView(version.body, head.content_type, head.meta, head.timestamp, etag_of((dot,)))
+    return VersionView(
+        version.body, head.content_type, head.meta, head.timestamp, etag_of((dot,)), head.expires_ms
+    )

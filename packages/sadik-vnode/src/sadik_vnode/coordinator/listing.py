@@ -2,9 +2,10 @@
 
 Every live owner scans its own keys in bounded chunks and sends names, live dots and contexts,
 never values. The chunks are merged key by key: a key is listed if, after merging all that is known
-of it by causality, a version with a value is live. A partition that fewer than R owners speak for
-makes the whole answer a refusal, never a shorter list. An owner that is slow is left out where
-R others speak for all of its partitions.
+of it by causality, a version with a value counts by the bucket's rule (`sadik_vnode.view`); expiry
+is judged where the version lies. A partition that fewer than R owners speak for makes the whole
+answer a refusal, never a shorter list. An owner that is slow is left out where R others speak for
+all of its partitions.
 """
 
 from __future__ import annotations
@@ -22,11 +23,18 @@ from sadik_vnode.messages import KeysScanned, ScanKeys, Status
 from sadik_vnode.quorum import resolve
 from sadik_vnode.record import Record
 from sadik_vnode.requests import ListKeys, ListResult, Outcome, Result, Tally, Unavailable
+from sadik_vnode.view import LWW, timestamp_of
 
 __all__ = ["Entry", "Listing", "scan_keys"]
 
-Entry = tuple[bytes, object, tuple[tuple[bytes, int, bool], ...]]
-"""(key, plain context, ((actor, counter, is it a delete), …))"""
+EntryVersion = tuple[bytes, int, bool] | tuple[bytes, int, bool, int]
+"""(actor, counter, is it gone, its timestamp where the last writer wins)"""
+
+Entry = tuple[bytes, object, tuple[EntryVersion, ...]]
+"""(key, plain context, its live versions)"""
+
+_Listed = tuple[int, bool]
+"""What a listing knows of a version: its timestamp, or 0, and whether it is gone."""
 
 _SLOW_NS: Final = 200 * MILLISECOND
 
@@ -42,6 +50,7 @@ def scan_keys(
 ) -> None:
     """One chunk of the keys of ``bucket`` that this node owns: entries, and up to which key."""
     start, stop = index_range(bucket, prefix, after)
+    dated = desk.buckets.get(bucket).conflict == LWW
     rows_max = min(limit, desk.config.scan_rows)
 
     def indexed(rows: list[tuple[bytes, bytes]]) -> None:
@@ -56,7 +65,7 @@ def scan_keys(
         for key, record in zip(keys, records, strict=True):
             register = desk.placement.register(desk.placement.partition(key))
             if desk.self_id in register.owners and not record.is_absent:
-                found.append(_entry(key, record))
+                found.append(_entry(key, record, desk.wall_ns, dated=dated))
         # A chunk that is cut by bytes may be short without being the last: only none is.
         done(found, keys[-1].key)
 
@@ -65,20 +74,22 @@ def scan_keys(
     )
 
 
-def _entry(key: Key, record: Record) -> Entry:
+def _entry(key: Key, record: Record, wall_ns: int, *, dated: bool) -> Entry:
     container = record.container
-    dots = tuple(
-        (actor, counter, version.is_deleted)
-        for (actor, counter), version in sorted(container.versions.items())
-    )
-    return key.key, container.context.to_plain(), dots
+    versions: tuple[EntryVersion, ...]
+    live = sorted(container.versions.items())
+    if dated:
+        versions = tuple((*dot, v.is_gone(wall_ns), timestamp_of(v)) for dot, v in live)
+    else:
+        versions = tuple((*dot, v.is_gone(wall_ns)) for dot, v in live)
+    return key.key, container.context.to_plain(), versions
 
 
 @define(slots=True)
 class _Source:
     """What one owner has sent that is not merged yet. ``upto`` None: it has no more."""
 
-    entries: list[tuple[bytes, Container[bool]]]
+    entries: list[tuple[bytes, Container[_Listed]]]
     upto: bytes | None
     waiting: bool
     position: int = 0
@@ -87,7 +98,9 @@ class _Source:
 class Listing(Conversation):
     """One page of a listing, on the node that a client asked."""
 
-    __slots__ = ("_deadline", "_done", "_is_slow", "_keys", "_r", "_request", "_sources")
+    __slots__ = (
+        "_deadline", "_done", "_is_slow", "_keys", "_last_wins", "_r", "_request", "_sources",
+    )  # fmt: skip
 
     def __init__(self, desk: Desk, request: ListKeys, done: Callable[[Result], None]) -> None:
         super().__init__(desk)
@@ -97,7 +110,9 @@ class Listing(Conversation):
         self._keys: list[bytes] = []
         self._is_slow = False
         self._sources: dict[NodeId, _Source] = {}
-        self._r: int | str = desk.buckets.get(request.bucket).r
+        properties = desk.buckets.get(request.bucket)
+        self._r: int | str = properties.r
+        self._last_wins = properties.conflict == LWW
 
     def start(self) -> None:
         """Ask every live owner for its first chunk."""
@@ -149,7 +164,10 @@ class Listing(Conversation):
         limit = request.limit - len(self._keys) + 1
         if node != self.desk.self_id:
             self.desk.outbox.send(
-                node, ScanKeys(self.id, request.bucket, request.prefix, source.upto, limit)
+                node,
+                ScanKeys(
+                    self.id, request.bucket, request.prefix, source.upto, limit, request.trace
+                ),
             )
             return
 
@@ -237,14 +255,20 @@ class Listing(Conversation):
             self._emit(min(heads))
 
     def _emit(self, key: bytes) -> None:
-        merged: Container[bool] = Container.empty()
+        merged: Container[_Listed] = Container.empty()
         for source in self._sources.values():
             if source.position < len(source.entries):
                 found, container = source.entries[source.position]
                 if found == key:
                     source.position += 1
                     merged = merged.merge(container)
-        if not all(merged.versions.values()):
+        versions = merged.versions
+        if self._last_wins and versions:
+            last = max(versions, key=lambda dot: (versions[dot][0], dot))
+            is_listed = not versions[last][1]
+        else:
+            is_listed = any(not is_gone for _, is_gone in versions.values())
+        if is_listed:
             self._keys.append(key)
 
     def _end(self, *, more: bool) -> None:
@@ -257,8 +281,8 @@ class Listing(Conversation):
         self._done(result)
 
 
-def _container(context: object, dots: Sequence[tuple[bytes, int, bool]]) -> Container[bool]:
-    versions = {(actor, counter): deleted for actor, counter, deleted in dots}
+def _container(context: object, live: Sequence[EntryVersion]) -> Container[_Listed]:
+    versions = {(v[0], v[1]): (v[3] if len(v) > 3 else 0, v[2]) for v in live}
     return Container.checked(versions, Context.from_plain(context))
 
 

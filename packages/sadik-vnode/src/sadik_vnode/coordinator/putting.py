@@ -2,8 +2,10 @@
 
 A write with a context is coordinated by the node asked if it is an owner; one without, and every
 delete, by the first live owner in the list wherever it enters, so that one client that goes round
-the nodes does not make siblings of its own. If no owner is reachable the first live fallback
-coordinates, unless the client wants no sloppy quorum.
+the nodes does not make siblings of its own. So is a write with a condition, whose coordinator
+reads R replicas to judge it; what it replaces, its context or the bucket's rule for blind writes
+decides as ever. If no owner is reachable the first live fallback coordinates, unless the client
+wants no sloppy quorum.
 
 A forwarded write is tried elsewhere only if the first choice provably never took it: the message
 was never written, or the answer is an explicit refusal. Else nobody knows, and the client is told.
@@ -13,16 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sadik_causality import Context, TokenError
+from sadik_causality import Container, Context, TokenError
 from sadik_machine import MILLISECOND, NodeId
 from sadik_vnode.coordinator.reading import Reading
-from sadik_vnode.coordinator.writing import Intent, Writing
+from sadik_vnode.coordinator.writing import Intent, Writing, precondition_failed
 from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.etag import etag_of
 from sadik_vnode.forwarding import NOT_TAKEN, result_from_answer
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ForwardWrite, ForwardWriteAnswer
 from sadik_vnode.quorum import BadQuorum, resolve
 from sadik_vnode.requests import (
+    Condition,
     Delete,
     Missing,
     Outcome,
@@ -33,11 +37,14 @@ from sadik_vnode.requests import (
     Tally,
     Unavailable,
 )
+from sadik_vnode.version import Version
+from sadik_vnode.view import LWW, counting
 
 __all__ = ["Coordinating", "Forwarding", "route"]
 
 _ANSWER_GRACE_NS = 100 * MILLISECOND
 _NOBODY = Tally(0, 0, 0, 0, 0)
+_NO_CONDITION = Condition()
 
 
 def route(desk: Desk, key: Key, *, blind: bool, sloppy: bool) -> list[NodeId]:
@@ -76,7 +83,9 @@ class Forwarding(Conversation):
             for node in route(
                 desk,
                 self._key,
-                blind=request.context is None or isinstance(request, Delete),
+                blind=request.context is None
+                or request.condition is not None
+                or isinstance(request, Delete),
                 sloppy=request.sloppy,
             )
             if node not in self._tried
@@ -148,6 +157,7 @@ class Forwarding(Conversation):
         request = self._request
         put = request if isinstance(request, Put) else None
         r = None if put is not None else getattr(request, "r", None)
+        condition = request.condition or _NO_CONDITION
         return ForwardWrite(
             self.id,
             request.bucket,
@@ -160,11 +170,16 @@ class Forwarding(Conversation):
             request.sloppy,
             max(self._until - self.desk.now, 1),
             request.trace,
+            condition.if_match,
+            condition.if_none_match,
+            None if put is None else put.ttl_s,
         )
 
 
 class Coordinating:
-    """A write on the node that coordinates it: judged, for a delete read first, then written."""
+    """A write on the node that coordinates it: judged, for a delete or a condition read first, then
+    written.
+    """
 
     def __init__(
         self, desk: Desk, request: Put | Delete, until: int, done: Callable[[Result], None]
@@ -208,8 +223,10 @@ class Coordinating:
         except BadQuorum as error:
             self._done(Refused(Refusal.BAD_QUORUM, str(error)))
             return
+        last_wins = properties.conflict == LWW
         if isinstance(request, Delete):
-            self._delete(request, r, want, seen)
+            intent = Intent(None, None, (), seen, last_wins=last_wins)
+            self._read_first(r, intent, want)
             return
         limit = properties.value_bytes or desk.config.value_bytes_max
         if len(request.value) > limit:
@@ -226,8 +243,62 @@ class Coordinating:
             request.meta,
             seen,
             replaces_held=properties.blind_writes == "replace",
+            last_wins=last_wins,
+            ttl_s=properties.ttl_seconds if request.ttl_s is None else request.ttl_s,
         )
-        self._write(intent, want)
+        if request.condition is not None:
+            self._read_first(r, intent, want)
+        else:
+            self._write(intent, want)
+
+    def _read_first(self, r: int, intent: Intent, want: tuple[int, int, int]) -> None:
+        """Read R replicas, for a write that depends on what there is: there must be something to
+        delete, a condition must hold. A blind one that replaces covers what was read.
+        """
+        desk, request = self.desk, self.request
+
+        def read(reading: Reading) -> None:
+            merged, tally = reading.merged, reading.tally
+            conflict = desk.buckets.get(request.bucket).conflict
+            there = counting(merged.versions, conflict, desk.wall_ns)
+            exists = not all(version.is_deleted for version in there.values())
+            reading.keep_dots_only()
+            condition = request.condition
+            if condition is not None:
+                if not condition.holds(etag_of(there) if exists else None):
+                    self._done(precondition_failed(exists=exists))
+                    return
+                intent.expected = merged.context
+            if intent.value is None and not exists:
+                self._done(Missing(self._token_of(merged), tally, desk.self_id))
+                return
+            if intent.seen is None and (intent.value is None or intent.replaces_held):
+                intent.seen = merged.context
+            self._write(intent, want)
+
+        def failed(unavailable: Unavailable) -> None:
+            unavailable.outcome = Outcome.NOT_APPLIED
+            self._done(unavailable)
+
+        Reading(
+            desk,
+            self.key,
+            r,
+            0,
+            sloppy=request.sloppy,
+            bodies=False,
+            deadline=self._until,
+            done=read,
+            failed=failed,
+            trace=request.trace,
+        ).start()
+
+    def _token_of(self, merged: Container[Version]) -> str | None:
+        """The context of what is gone; None where there never was anything."""
+        if not merged:
+            return None
+        assert self.desk.sealer is not None, "a node without a cluster key takes no requests"
+        return self.desk.sealer.seal(self.key.bucket, self.key.key, merged.live_context())
 
     def _write(self, intent: Intent, want: tuple[int, int, int]) -> None:
         Writing(
@@ -238,40 +309,5 @@ class Coordinating:
             sloppy=self.request.sloppy,
             deadline=self._until,
             done=self._done,
-        ).start()
-
-    def _delete(
-        self, request: Delete, r: int, want: tuple[int, int, int], seen: Context | None
-    ) -> None:
-        """Read R replicas: there must be something to delete, and a blind delete covers it."""
-
-        def read(reading: Reading) -> None:
-            live = [v for v in reading.merged.versions.values() if not v.is_deleted]
-            reading.keep_dots_only()
-            if not live:
-                context = reading.merged.context
-                token = None
-                if context:
-                    assert self.desk.sealer is not None
-                    live_context = reading.merged.live_context()
-                    token = self.desk.sealer.seal(request.bucket, request.key, live_context)
-                self._done(Missing(token, reading.tally, self.desk.self_id))
-                return
-            covered = reading.merged.context if seen is None else seen
-            self._write(Intent(None, None, (), covered, replaces_held=False), want)
-
-        def failed(unavailable: Unavailable) -> None:
-            unavailable.outcome = Outcome.NOT_APPLIED
-            self._done(unavailable)
-
-        Reading(
-            self.desk,
-            self.key,
-            r,
-            0,
-            sloppy=request.sloppy,
-            bodies=False,
-            deadline=self._until,
-            done=read,
-            failed=failed,
+            trace=self.request.trace,
         ).start()

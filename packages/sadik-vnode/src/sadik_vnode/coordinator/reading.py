@@ -6,13 +6,16 @@ is the conversation around it. It serves gets, the read before a delete, and rep
 R counts distinct owner slots. A fallback stands in for an owner that is believed down; but when it
 has nothing, that says little, so its empty answer counts only after every owner has answered,
 failed, or is down.
+
+A session's read has to cover what the session has seen. Where the R answers do not, all owner slots
+are asked, and then every other node that may be reached, for one of them made the missing dots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from sadik_causality import Container, Dot
+from sadik_causality import Container, Context, Dot
 from sadik_machine import FailureReason, NodeId
 from sadik_vnode.adoption import adopt_newer
 from sadik_vnode.desk import Conversation, Desk
@@ -42,10 +45,12 @@ class Answers:
         self.merged: Container[Version] = Container.empty()
         self._empty_stand_ins: list[tuple[NodeId, NodeId]] = []
 
-    def add(self, slot: NodeId, node: NodeId, answer: Container[Version]) -> None:
-        """``node`` answers for owner ``slot``."""
+    def add(self, slot: NodeId | None, node: NodeId, answer: Container[Version]) -> None:
+        """``node`` answers for owner ``slot``, or for none: then it does not count."""
         self.by_node[node] = answer
         self.merged = _with_bodies(self.merged.merge(answer), answer)
+        if slot is None:
+            return
         if node != slot and not answer:
             self._empty_stand_ins.append((slot, node))
         else:
@@ -86,8 +91,9 @@ class Reading(Conversation):
     """
 
     __slots__ = (
-        "_asked", "_bodies", "_candidates", "_deadline", "_done", "_epoch", "_failed", "_finished",
-        "_left", "_retries", "_sloppy", "_want", "answers", "key", "partition",
+        "_asked", "_asked_at", "_at_least", "_bodies", "_candidates", "_deadline", "_done",
+        "_epoch", "_failed", "_finished", "_hedges_early", "_left", "_retries", "_sloppy",
+        "_trace", "_want", "answers", "key", "partition",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +108,8 @@ class Reading(Conversation):
         deadline: int,
         done: Callable[[Reading], None],
         failed: Callable[[Unavailable], None],
+        at_least: Context | None = None,
+        trace: str = "",
     ) -> None:
         super().__init__(desk)
         self.key = key
@@ -112,6 +120,9 @@ class Reading(Conversation):
         self._deadline = deadline
         self._done = done
         self._failed = failed
+        self._at_least = at_least
+        self._trace = trace
+        self._hedges_early = False
         self._finished = False
         self._retries = 0
         self._begin()
@@ -132,10 +143,14 @@ class Reading(Conversation):
             return
         self._candidates = self._in_order(available)
         self.wake("deadline", self._deadline)
-        if len(self._candidates) > r:
-            self.wake("hedge", self.desk.now + self.desk.config.hedge_ns)
         for _ in range(max(r, pr)):
             self._ask_next()
+        if self._candidates:
+            after_ns = self.desk.config.hedge_ns
+            if self.desk.config.hedge_early:
+                after_ns = self.desk.latencies.hedge_after_ns(self._asked_at, after_ns)
+            self._hedges_early = after_ns < self.desk.config.hedge_ns
+            self.wake("hedge", self.desk.now + after_ns)
 
     @property
     def merged(self) -> Container[Version]:
@@ -180,6 +195,9 @@ class Reading(Conversation):
         """A replica's state, or its acknowledgement of a repair, which nobody waits for."""
         if not isinstance(message, ReplicaState) or sender not in self._asked:
             return
+        asked_at = self._asked_at.pop(sender, None)
+        if asked_at is not None:
+            self.desk.latencies.add(sender, self.desk.now - asked_at)
         if message.status == Status.NEWER_EPOCH:
             if adopt_newer(self.desk, self.partition, message.newer) and not self._finished:
                 self._again()
@@ -208,11 +226,17 @@ class Reading(Conversation):
     def due(self, what: str) -> None:
         """The deadline of the request, of the hedge, or of lingering."""
         if what == "hedge":
+            self.desk.counters.hedged_reads += 1
+            if self._hedges_early:
+                self._hedges_early = False
+                self.desk.latencies.hedged()
             self._ask_next()
             if self._candidates:
                 self.wake("hedge", self.desk.now + self.desk.config.hedge_ns)
         elif self._finished:
             self._end()
+        elif self.answers.tally.enough:
+            self._fail_behind()
         else:
             self._fail(Outcome.INDETERMINATE, "not enough replicas answered in time")
 
@@ -226,7 +250,8 @@ class Reading(Conversation):
         self._epoch = register.epoch
         self.answers = Answers(register.owners, *self._want)
         self._candidates = list[tuple[NodeId, NodeId]]()
-        self._asked: dict[NodeId, NodeId] = {}
+        self._asked: dict[NodeId, NodeId | None] = {}
+        self._asked_at: dict[NodeId, int] = {}
         self._left: dict[NodeId, None] = {}
 
     def _again(self) -> None:
@@ -254,14 +279,18 @@ class Reading(Conversation):
         if not self._candidates:
             return
         slot, node = self._candidates.pop(0)
+        self._ask(slot, node)
+
+    def _ask(self, slot: NodeId | None, node: NodeId) -> None:
+        desk, key = self.desk, self.key
         self._asked[node] = slot
         if node == desk.self_id:
-            desk.replica.read(self.key, self._read_here, self._failed_here)
+            desk.replica.read(key, self._read_here, self._failed_here)
             return
         desk.counters.replica_reads += 1
+        self._asked_at[node] = desk.now
         desk.outbox.send(
-            node,
-            ReplicaRead(self.id, self._epoch, self.key.bucket, self.key.key, self._bodies),
+            node, ReplicaRead(self.id, self._epoch, key.bucket, key.key, self._bodies, self._trace)
         )
 
     def _read_here(self, record: Record) -> None:
@@ -301,12 +330,13 @@ class Reading(Conversation):
 
     def _replace(self, node: NodeId) -> None:
         """A fallback takes the place of an owner that turned out to be down."""
-        if not self._sloppy:
+        slot = self._asked[node]
+        if not self._sloppy or slot is None:
             return
         known = {*self._asked, *(candidate for _, candidate in self._candidates)}
         for fallback in self.desk.placement.live_fallbacks(self.partition):
             if fallback not in known:
-                self._candidates.append((self._asked[node], fallback))
+                self._candidates.append((slot, fallback))
                 return
 
     def _check(self) -> None:
@@ -325,6 +355,9 @@ class Reading(Conversation):
             while self._candidates:
                 self._ask_next()
         if answers.tally.enough:
+            if self._is_behind():
+                self._ask_everybody()
+                return
             self._finished = True
             if self._waiting():
                 self.desk.deadlines.drop((self, "hedge"))
@@ -332,6 +365,32 @@ class Reading(Conversation):
             else:
                 self._end()
             self._done(self)
+
+    def _is_behind(self) -> bool:
+        """Whether the session that reads has seen more than what was answered."""
+        at_least = self._at_least
+        return at_least is not None and not self.merged.context.dominates(at_least)
+
+    def _ask_everybody(self) -> None:
+        while self._candidates:
+            self._ask_next()
+        if self._waiting():
+            return
+        # All owner slots have spoken. Whoever made the missing dots is an owner or a fallback.
+        placement = self.desk.placement
+        nodes = (*self.answers.owners, *placement.fallbacks(self.partition))
+        further = [n for n in nodes if n not in self._asked and placement.is_routable(n)]
+        if not further:
+            self._fail_behind()
+            return
+        for node in further:
+            self._ask(None, node)
+
+    def _fail_behind(self) -> None:
+        self._fail(
+            Outcome.INDETERMINATE,
+            "no replica that can be reached is as new as the context of this read; try again",
+        )
 
     def _waiting(self) -> bool:
         return any(n not in self.answers.by_node and n not in self._left for n in self._asked)

@@ -9,6 +9,7 @@
    permits "not applied".
 
 The write's context covers what the client's covered, what a blind write replaced, and the new dot.
+Where the last writer wins it covers also what is older here than the new version.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from attrs import define
 
 from sadik_causality import EMPTY, Container, Context, ContextTooLarge, Dot
-from sadik_machine import Effect, FailureReason, NodeId, Send
+from sadik_machine import MILLISECOND, Effect, FailureReason, NodeId, Send
 from sadik_vnode.adoption import adopt_newer
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.etag import etag_of
@@ -31,8 +32,9 @@ from sadik_vnode.record import Record, Rows
 from sadik_vnode.replica import Change
 from sadik_vnode.requests import Outcome, Refusal, Refused, Result, Unavailable, Written
 from sadik_vnode.version import Version, tombstone, version_of
+from sadik_vnode.view import LWW, counting, timestamp_of
 
-__all__ = ["Intent", "Writing"]
+__all__ = ["Intent", "Writing", "precondition_failed"]
 
 _EPOCH_RETRIES_MAX = 4
 
@@ -42,23 +44,34 @@ class Intent:
     """What to write. ``value`` None is a delete.
 
     ``seen`` is the context that the client showed, or None for a blind write, which replaces what
-    the coordinator holds (``replaces_held``) or adds a sibling.
+    the coordinator holds (``replaces_held``) or adds a sibling. With ``last_wins`` either replaces
+    what the coordinator holds of an earlier timestamp. ``expected`` covers what a condition was
+    judged by: a version beyond it means that it was judged too early.
     """
 
     value: bytes | None
     content_type: str | None
     meta: tuple[tuple[str, str], ...]
     seen: Context | None
-    replaces_held: bool
+    replaces_held: bool = False
+    last_wins: bool = False
+    ttl_s: int | None = None
+    expected: Context | None = None
+
+
+def precondition_failed(*, exists: bool) -> Refused:
+    """The condition of a write does not hold."""
+    what = "it has changed, or never was what it names" if exists else "there is no such object"
+    return Refused(Refusal.PRECONDITION_FAILED, f"the condition of the write does not hold: {what}")
 
 
 class Writing(Conversation):
     """One write at its coordinator; calls ``done`` once."""
 
     __slots__ = (
-        "_answered", "_check", "_deadline", "_delta", "_done", "_dot", "_etag", "_intent",
-        "_is_stored", "_issued", "_noted", "_pending", "_retries", "_sloppy", "_tally", "_tried",
-        "_want",
+        "_answered", "_check", "_deadline", "_delta", "_done", "_dot", "_etag", "_expires_ms",
+        "_intent", "_is_stored", "_issued", "_noted", "_pending", "_retries", "_sloppy",
+        "_tally", "_timestamp", "_trace", "_tried", "_want",
         "epoch", "key", "partition", "slots", "token",
     )  # fmt: skip
 
@@ -72,6 +85,7 @@ class Writing(Conversation):
         sloppy: bool,
         deadline: int,
         done: Callable[[Result], None],
+        trace: str = "",
     ) -> None:
         super().__init__(desk)
         self.key = key
@@ -81,6 +95,9 @@ class Writing(Conversation):
         self._sloppy = sloppy
         self._deadline = deadline
         self._done = done
+        self._trace = trace
+        self._timestamp = 0
+        self._expires_ms: int | None = None
         self._tally = WriteTally(*want)
         self._pending: dict[NodeId, NodeId] = {}
         self._tried: dict[NodeId, None] = {}
@@ -175,8 +192,11 @@ class Writing(Conversation):
             return None
         desk, intent = self.desk, self._intent
         held = before.container
-        replaced = held.live_dots() if intent.seen is None and intent.replaces_held else []
-        seen = (intent.seen or EMPTY).with_dots(replaced)
+        if intent.last_wins:
+            for version in held.versions.values():
+                desk.clock.adopt(desk.now, timestamp_of(version))
+        version = self._version()
+        seen = (intent.seen or EMPTY).with_dots(self._replaced(held))
         if before.lost_tail(seen):
             desk.counters.lost_tails += 1
             before = Record(before.container)
@@ -190,15 +210,26 @@ class Writing(Conversation):
             self._answer(refused)
             self._finish()
             return None
-        version = self._version()
         after = Record(held.write(seen, dot, version), dot[0])
         self._delta = Container({dot: version}, seen.with_dot(dot))
         self._dot = dot
-        self._etag = etag_of(after.container.versions)
+        conflict = LWW if intent.last_wins else ""
+        self._etag = etag_of(counting(after.container.versions, conflict, desk.wall_ns))
         self._watch(after)
         self._issued = True
         desk.hints.written(self._noted, self.key, self._check)
         return Change(after, rows + notes, self._sends())
+
+    def _replaced(self, held: Container[Version]) -> list[Dot]:
+        """The held versions that this write replaces without having been shown them."""
+        intent = self._intent
+        if intent.last_wins:
+            return [
+                dot
+                for dot, version in held.versions.items()
+                if timestamp_of(version) < self._timestamp
+            ]
+        return held.live_dots() if intent.seen is None and intent.replaces_held else []
 
     def _note_rows(self) -> Rows | None:
         """Notes for the slots that nobody else serves; None if one that W needs has no room."""
@@ -220,6 +251,9 @@ class Writing(Conversation):
     def _refusal(self, held: Container[Version], seen: Context, dot: Dot) -> Refused | None:
         """Why this write may not add a version here, or None. Sets the token of the answer."""
         config = self.desk.config
+        expected = self._intent.expected
+        if expected is not None and not expected.covers_all(held.versions):
+            return precondition_failed(exists=True)
         kept = [v for live, v in held.versions.items() if not seen.covers(live)]
         size = sum(v.size for v in kept) + len(self._intent.value or b"")
         value_bytes = self.desk.buckets.get(self.key.bucket).value_bytes or config.value_bytes_max
@@ -246,10 +280,14 @@ class Writing(Conversation):
 
     def _version(self) -> Version:
         intent, desk = self._intent, self.desk
-        timestamp = desk.clock.tick(desk.now)
+        self._timestamp = timestamp = desk.clock.tick(desk.now)
         if intent.value is None:
             return tombstone(timestamp)
-        return version_of(intent.value, timestamp, intent.content_type, intent.meta)
+        if intent.ttl_s is not None:
+            self._expires_ms = desk.wall_ns // MILLISECOND + intent.ttl_s * 1000
+        return version_of(
+            intent.value, timestamp, intent.content_type, intent.meta, self._expires_ms
+        )
 
     def _watch(self, after: Record) -> None:
         if after.container.context.encoded_size() > self.desk.config.context_warn_bytes:
@@ -270,7 +308,9 @@ class Writing(Conversation):
     def _message(self, slot: NodeId) -> ReplicaWrite:
         assert self._delta is not None, "values are kept until the client is answered"
         timestamp = self.desk.clock.tick(self.desk.now)
-        return replica_write(self.id, self.epoch, self.key, slot, self._delta, timestamp)
+        return replica_write(
+            self.id, self.epoch, self.key, slot, self._delta, timestamp, self._trace
+        )
 
     def _stored(self) -> None:
         self._is_stored = True
@@ -346,7 +386,12 @@ class Writing(Conversation):
 
     def _check_tally(self) -> None:
         if not self._answered and self._tally.enough:
-            self._answer(Written(self.token, self._etag, self._tally.value(), self.desk.self_id))
+            self._answer(
+                Written(
+                    self.token, self._etag, self._tally.value(), self.desk.self_id,
+                    self._timestamp, self._expires_ms,
+                )
+            )  # fmt: skip
         if not self._pending:
             self._give_up("the other replicas failed while the write was under way")
 
@@ -371,7 +416,7 @@ class Writing(Conversation):
         self._answered = True
         self._delta = None
         self.desk.request_bytes -= len(self._intent.value or b"")
-        self._intent = Intent(None, None, (), None, replaces_held=False)
+        self._intent = Intent(None, None, (), None)
         self._done(result)
 
     def _finish(self) -> None:
