@@ -7,8 +7,16 @@ import trio
 from real_cluster import RealCluster, eventually
 
 import sadik_client.trio
-from sadik_client import ContextRequiredError, Entry, SadikError, Settings
+from sadik_client import (
+    ContextRequiredError,
+    Entry,
+    PreconditionFailedError,
+    SadikError,
+    Settings,
+    UnavailableError,
+)
 from sadik_client.blocking import Client
+from sadik_client.options import PutOptions
 
 
 def union(entry: Entry) -> bytes:
@@ -57,6 +65,57 @@ def test_siblings_of_three_writers_become_one(shared: RealCluster) -> None:
     for node in shared.nodes:
         with Client(node.url) as client:
             assert client.get("client-carts", "ada").value == b"bread+jam+milk"
+
+
+def test_conditions_times_to_live_and_values_in_answers(shared: RealCluster) -> None:
+    with Client([node.url for node in shared.nodes]) as client:
+        first = client.put("client-cond", "k", "1", if_none_match="*", return_body=True, ttl_s=900)
+        assert first.entry is not None
+        assert (first.entry.text, first.entry.etag) == ("1", first.etag)
+        entry = client.get("client-cond", "k")
+        assert entry.version.ttl_s is not None
+        assert 800 < entry.version.ttl_s <= 900
+        conditions: list[PutOptions] = [{"if_none_match": "*"}, {"if_match": '"other"'}]
+        for condition in conditions:
+            with pytest.raises(PreconditionFailedError) as caught:
+                client.put("client-cond", "k", "2", **condition)
+            assert caught.value.outcome == "not_applied"
+        client.put("client-cond", "k", "2", if_match=entry.etag, context=entry.context)
+        client.put("client-cond", "k", "3", context=entry.context)
+        latest = client.get("client-cond", "k", latest=True)
+        assert (latest.text, latest.hidden_siblings) == ("3", 1)
+        assert len(client.get("client-cond", "k").versions) == 2
+
+
+def test_a_session_never_reads_its_own_past(cluster: RealCluster) -> None:
+    """One node alone has what the session wrote; the others, asked without it, know older."""
+    first, *others = cluster.nodes
+    urls = [node.url for node in cluster.nodes]
+    with Client(urls, settings=Settings(ring=False)) as client:
+        session = client.session()
+        session.put("b", "k", "old", w="all")
+        for node in others:
+            node.kill()
+        session.put("b", "k", "new", w=1)
+        first.kill()
+        for node in others:
+            node.start()
+        for node in others:
+            eventually(30, node.is_ready, f"{node.name} is ready; {cluster.tail(node)}")
+        assert client.get("b", "k").text == "old"
+        with pytest.raises(UnavailableError) as caught:
+            session.get("b", "k", timeout_s=1)
+        assert caught.value.outcome is None
+        first.start()
+
+        def is_new() -> bool:
+            try:
+                assert session.get("b", "k").text == "new"
+            except SadikError:
+                return False
+            return True
+
+        eventually(30, is_new, "the session reads what it wrote")
 
 
 def test_keys_go_straight_to_their_owners(shared: RealCluster) -> None:

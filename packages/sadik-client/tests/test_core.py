@@ -45,13 +45,13 @@ def test_a_get_gives_value_and_everything_about_it() -> None:
         "n1",
         answer(200, b"hello", sadik_context="c", etag='"e"', content_type="text/plain",
                last_modified="then", sadik_node="n1", sadik_meta_Author="Ada Löwe",
-               sadik_replies="needed=2, got=2, primaries=1"),
+               sadik_replies="needed=2, got=2, primaries=1", sadik_ttl="7", sadik_siblings="3"),
     )  # fmt: skip
     entry = world.run(world.core.get("notes", "größe/1"))
     assert entry == Entry(
         "notes", "größe/1".encode(),
-        (Version(b"hello", "text/plain", {"author": "Ada Löwe"}, '"e"', "then"),),
-        "c", '"e"', "n1", {"needed": 2, "got": 2, "primaries": 1},
+        (Version(b"hello", "text/plain", {"author": "Ada Löwe"}, '"e"', "then", 7),),
+        "c", '"e"', "n1", {"needed": 2, "got": 2, "primaries": 1}, False, 2,
     )  # fmt: skip
     assert (entry.value, entry.text, entry.exists) == (b"hello", "hello", True)
     (seen,) = world.seen
@@ -98,7 +98,7 @@ def test_siblings_that_are_none_are_told(body: bytes) -> None:
     ("resolution", "body", "content_type", "meta"),
     [(b"both", b"both", None, None), ("beides", b"beides", "text/plain; charset=utf-8", None),
      (Content(b"x", "a/b", {"n": "1"}), b"x", "a/b", "1"),
-     (Version(b"old", "c/d", {"n": "2"}, '"e"', "then"), b"old", "c/d", "2")],
+     (Version(b"old", "c/d", {"n": "2"}, '"e"', "then", 0), b"old", "c/d", "2")],
 )  # fmt: skip
 def test_a_resolver_makes_siblings_one_with_the_context_of_the_read(
     resolution: Resolution, body: bytes, content_type: str | None, meta: str | None
@@ -123,6 +123,7 @@ def test_a_resolver_makes_siblings_one_with_the_context_of_the_read(
     assert put.headers["sadik-context"] == "both"
     assert put.headers.get("content-type") == content_type
     assert put.headers.get("sadik-meta-n") == meta
+    assert put.headers.get("sadik-ttl") == ("1" if isinstance(resolution, Version) else None)
 
 
 def test_a_resolver_can_delete_and_must_not_forget_to_return() -> None:

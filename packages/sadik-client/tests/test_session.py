@@ -99,6 +99,9 @@ def test_a_session_takes_no_context_from_outside() -> None:
     world = World("n1")
     with pytest.raises(TypeError, match="context"):
         world.run(world.core.session_put(world.core.new_session(), "b", "k", b"v", context="c"))
+    # The latest sibling's context covers that one alone.
+    with pytest.raises(TypeError, match="siblings"):
+        world.run(world.core.session_get(world.core.new_session(), "b", "k", latest=True))
 
 
 @given(

@@ -407,7 +407,8 @@ class Session:
 
     def forget(self, bucket: str, key: bytes | str) -> None:
         """Forget what was seen of a key: as if the session had not used it."""
-        self._memory.forget(bucket, key_bytes(key))
+        with self._client._lock:
+            self._memory.forget(bucket, key_bytes(key))
 
 
 class _SocketLink:

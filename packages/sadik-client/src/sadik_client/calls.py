@@ -99,6 +99,7 @@ def get_call(
     pr: Quorum | None = None,
     sloppy: bool | None = None,
     context: str | None = None,
+    if_match: str | None = None,
     if_none_match: str | None = None,
     latest: bool = False,
     timeout_s: float | None = None,
@@ -113,11 +114,7 @@ def get_call(
         (("r", _quorum(r)), ("pr", _quorum(pr)), ("sloppy", _flag(sloppy)),
          ("resolve", "latest" if latest else None))
     ) if r is not None or pr is not None or sloppy is not None or latest else ""  # fmt: skip
-    fields = b""
-    if context is not None:
-        fields += field_line("Sadik-Context", context)
-    if if_none_match is not None:
-        fields += field_line("If-None-Match", if_none_match)
+    fields = _conditions(context, if_match, if_none_match)
     return Call(
         method, object_path(check_bucket(bucket), raw) + query, fields, None, bucket, raw,
         takes_timeout=True, timeout_s=timeout_s,
@@ -170,7 +167,7 @@ def put_call(
     return Call(
         "PUT",
         object_path(check_bucket(bucket), raw) + query,
-        fields + _write_fields(context, if_match, if_none_match),
+        fields + _conditions(context, if_match, if_none_match),
         value,
         bucket,
         raw,
@@ -208,7 +205,7 @@ def delete_call(
     return Call(
         "DELETE",
         object_path(check_bucket(bucket), raw) + query,
-        _write_fields(context, if_match, None),
+        _conditions(context, if_match, None),
         None,
         bucket,
         raw,
@@ -256,7 +253,7 @@ def _batch_line(operation: BatchOperation) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def _write_fields(context: str | None, if_match: str | None, if_none_match: str | None) -> bytes:
+def _conditions(context: str | None, if_match: str | None, if_none_match: str | None) -> bytes:
     fields = b""
     if context is not None:
         fields += field_line("Sadik-Context", context)

@@ -124,14 +124,14 @@ class ClientCore:
         content = _content_of(resolution)
         call = put_call(
             bucket, key, content.value, context=context, content_type=content.content_type,
-            meta=content.meta, timeout_s=timeout_s,
+            meta=content.meta, ttl_s=content.ttl_s, timeout_s=timeout_s,
         )  # fmt: skip
         response = yield from self._ask(call, 200, 204)
         written = read_written(response, bucket, key)
         assert call.body is not None
         version = Version(
             call.body, content.content_type or "application/octet-stream",
-            dict(content.meta or {}), written.etag, None,
+            dict(content.meta or {}), written.etag, None, content.ttl_s,
         )  # fmt: skip
         return entry._replace(
             versions=(version,), context=written.context, etag=written.etag, node=written.node
@@ -197,6 +197,8 @@ class ClientCore:
         self, memory: SessionMemory, bucket: str, key: bytes | str, **options: Any
     ) -> Steps[Entry]:
         """See the shells."""
+        if "latest" in options:
+            raise TypeError("a session reads all siblings: see sadik_client.session")
         raw = key_bytes(key)
         context = memory.begin(bucket, raw)
         told: str | None = None
@@ -324,8 +326,9 @@ def _content_of(resolution: Resolution) -> Content:
             return Content(resolution, "text/plain; charset=utf-8")
         case Content():
             return resolution
-        case Version(value=value, content_type=content_type, meta=meta):
-            return Content(value, content_type, meta)
+        case Version(value=value, content_type=content_type, meta=meta, ttl_s=ttl_s):
+            # What is left of its time, and not a time to live anew.
+            return Content(value, content_type, meta, None if ttl_s is None else max(ttl_s, 1))
         case _:
             # None most of all: a function that forgot to return must not delete a key.
             raise TypeError(

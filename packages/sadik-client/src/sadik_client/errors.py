@@ -137,7 +137,11 @@ class ContextRequiredError(AnswerError):
 
 
 class UnavailableError(AnswerError):
-    """429, 503 or 507: too few replicas, too much to do, or no room. ``retry_after_s`` if told."""
+    """Too few replicas answered, there is too much to do, or no room: 429, 503 or 507.
+
+    For a read also 500, 502 and 504: no answer that is as new as it must be. ``retry_after_s`` if a
+    node named a time.
+    """
 
     def __init__(self, response: Response) -> None:
         super().__init__(response)
@@ -188,8 +192,8 @@ _BY_STATUS: Mapping[int, type[AnswerError]] = {
 def error_of(response: Response, *, is_read: bool) -> AnswerError:
     """The error that says what this answer says."""
     kind = _BY_STATUS.get(response.status, AnswerError)
-    if not is_read and response.status in (500, 502, 504):
-        kind = IndeterminateError
+    if response.status in (500, 502, 504):
+        kind = UnavailableError if is_read else IndeterminateError
     error = kind(response)
     if not is_read:
         told = response.problem.get("outcome")

@@ -103,7 +103,8 @@ class Nodes:
 
     def candidates(self, now_ns: int, preferred: Sequence[str] = ()) -> list[Node]:
         """All nodes in the order to ask them: the preferred names first, the shunned last."""
-        ordered = [self._by_name[name] for name in preferred if name in self._by_name]
+        found = [self._by_name[name] for name in preferred if name in self._by_name]
+        ordered = list(dict.fromkeys(found))
         if len(ordered) < len(self._nodes):
             ordered += [node for node in self._nodes.values() if node not in ordered]
         if any(node.shunned_until_ns > now_ns for node in ordered):
@@ -111,7 +112,9 @@ class Nodes:
         return ordered
 
     def call(self, node: Node, name: str) -> None:
-        """A node said its name."""
+        """A node said its name; if it had another, that is nobody's now."""
+        if node.name is not None and self._by_name.get(node.name) is node:
+            del self._by_name[node.name]
         node.name = name
         self._by_name[name] = node
 

@@ -40,20 +40,24 @@ class HeadOptions(_ReadOptions, total=False):
 class SessionGetOptions(_ReadOptions, total=False):
     """Of a session's ``get``.
 
-    ``latest``: of siblings only the one written last, by clocks that may be wrong.
-    ``if_none_match``: an etag; the value comes only if it has another.
-    ``resolver``: instead of the client's.
+    ``if_none_match``: an etag; the value comes only if the key has another. ``if_match``: an error
+    if it has another. ``resolver``: instead of the client's.
     """
 
-    latest: bool
+    if_match: str | None
     if_none_match: str | None
     resolver: Resolver | None
 
 
 class GetOptions(SessionGetOptions, total=False):
-    """Of ``get``. ``context``: not older than that, or an error."""
+    """Of ``get``.
+
+    ``context``: not older than that, or an error. ``latest``: of siblings only the one written
+    last, by clocks that may be wrong; the entry's context covers that one alone.
+    """
 
     context: str | None
+    latest: bool
 
 
 class _WriteOptions(TypedDict, total=False):

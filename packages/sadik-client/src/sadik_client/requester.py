@@ -104,8 +104,8 @@ class Requester:
             UnreachableError: nothing was ever sent.
             UnansweredError: something was sent, and no answer came.
             BrokenAnswerError: what answered is no node.
-            UnavailableError, IndeterminateError, AnswerError: the last answer said "not now", and
-                the budget is used up.
+            UnavailableError, IndeterminateError: the last answer said "not now", and the budget is
+                used up.
         """
         settings = self._settings
         now, deadline = yield from self._enter(call.timeout_s)

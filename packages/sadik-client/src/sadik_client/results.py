@@ -52,6 +52,8 @@ class Version(NamedTuple):
     etag: str | None
     last_modified: str | None
     """An HTTP date. Clocks of nodes differ: it orders nothing."""
+    ttl_s: int | None = None
+    """The seconds until it expires, if it does."""
 
     @property
     def text(self) -> str:
@@ -69,6 +71,7 @@ class Content(NamedTuple):
     value: bytes | str
     content_type: str | None = None
     meta: Mapping[str, str] | None = None
+    ttl_s: int | None = None
 
 
 class _Delete(enum.Enum):
@@ -98,6 +101,8 @@ class Entry(NamedTuple):
     """``needed``, ``got`` and ``primaries`` of the read."""
     is_unmodified: bool = False
     """The etag given as ``if_none_match`` still holds; nothing is shown."""
+    hidden_siblings: int = 0
+    """How many more live versions there are, which ``latest`` did not show."""
 
     @property
     def exists(self) -> bool:
@@ -154,6 +159,7 @@ class Head(NamedTuple):
     content_type: str | None
     meta: Mapping[str, str]
     last_modified: str | None
+    ttl_s: int | None
 
     @property
     def is_deleted(self) -> bool:
@@ -240,6 +246,7 @@ def read_entry(response: Response, bucket: str, key: bytes) -> Entry:
         response.header("sadik-node"),
         _counts(response.header("sadik-replies")),
         response.status == 304,
+        max((_number(response, "sadik-siblings") or 1) - 1, 0),
     )
 
 
@@ -254,6 +261,7 @@ def read_head(response: Response) -> Head:
         response.header("content-type") if is_one else None,
         _meta(response.fields) if is_one else {},
         response.header("last-modified") if is_one else None,
+        _number(response, "sadik-ttl") if is_one else None,
     )
 
 
@@ -328,6 +336,7 @@ def _version(response: Response) -> Version:
         _meta(fields),
         response.header("etag"),
         response.header("last-modified"),
+        _number(response, "sadik-ttl"),
     )
 
 
@@ -340,6 +349,7 @@ def _siblings(response: Response) -> tuple[Version, ...]:
                 dict(each.get("meta") or {}),
                 each.get("etag"),
                 each.get("last_modified"),
+                each.get("ttl_seconds"),
             )
             for each in response.json()["siblings"]
         )
@@ -356,6 +366,11 @@ def _meta(fields: Mapping[bytes, bytes]) -> dict[str, str]:
         for name, value in fields.items()
         if name.startswith(_META)
     }
+
+
+def _number(response: Response, name: str) -> int | None:
+    text = response.header(name)
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
 def _counts(text: str | None) -> dict[str, int]:

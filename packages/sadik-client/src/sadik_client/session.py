@@ -9,6 +9,8 @@ from outside.
 - A read that brings a context is answered at least as new as it, or not at all (504).
 - A write that brings one replaces what the session has seen, its own writes included.
 - An answer without a context (the key never was, or was reaped after its delete) changes nothing.
+- A read of the latest sibling alone has a context of that one alone, which would break the chain:
+  there is none in a session.
 - A write that failed changes nothing either: one that was indeterminate may show up later.
 
 Memory is bounded: past the bound the key used longest ago is forgotten, and the promise with it;

@@ -262,6 +262,7 @@ def _version_view(version: Version) -> dict[str, Any]:
         "meta": dict(version.meta),
         "etag": version.etag,
         "last_modified": version.last_modified,
+        **({} if version.ttl_s is None else {"ttl_seconds": version.ttl_s}),
     }
 
 
