@@ -19,7 +19,6 @@ from sadik_node.cli.common import (
     read_key,
     say,
 )
-from sadik_node.client_http import key_path
 
 __all__ = ["explain", "hints", "members", "ring", "status"]
 
@@ -34,7 +33,8 @@ def status(*, session: Session) -> None:
       sadik-node status
       sadik-node status --node http://127.0.0.1:7080 --json
     """
-    found = session.get_json("/v1/status")
+    with session.asking() as client:
+        found = client.status()
     if session.as_json:
         print_json(found)
     else:
@@ -50,7 +50,8 @@ def members(*, session: Session) -> None:
     Example:
       sadik-node members
     """
-    found = session.get_json("/v1/members")
+    with session.asking() as client:
+        found = client.members()
     if session.as_json:
         print_json(found)
         return
@@ -70,7 +71,8 @@ def ring(*, session: Session, partitions: bool) -> None:
       sadik-node ring
       sadik-node ring --partitions
     """
-    found = session.get_json("/v1/ring")
+    with session.asking() as client:
+        found = client.ring()
     if session.as_json:
         print_json(found)
         return
@@ -97,7 +99,8 @@ def hints(*, session: Session) -> None:
     Example:
       sadik-node hints
     """
-    found = session.get_json("/v1/hints")
+    with session.asking() as client:
+        found = client.hints()
     if session.as_json:
         print_json(found)
         return
@@ -120,7 +123,8 @@ def explain(*, session: Session, bucket: str, key: bytes, percent: bool) -> None
       sadik-node explain notes hello
     """
     key = read_key(key, percent=percent)
-    found = session.get_json(key_path(bucket, key, view="explain"))
+    with session.asking() as client:
+        found = client.explain(bucket, key)
     if session.as_json:
         print_json(found)
         return
