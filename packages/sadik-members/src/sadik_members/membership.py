@@ -231,13 +231,16 @@ class Membership:
                 self._stores.failed(now, ticket)
             case _:
                 pass
-        if _is_due(self._next_deadline(), now):
+        deadline = self._next_deadline()
+        is_due = _is_due(deadline, now)
+        if is_due:
             self._wake(now)
+        is_moved = is_due or bool(self._state.changed_members)
         self._say_changes(now)
         effects = self._stores.effects(self._state.turn)
         if self._stores.deadline is not None:
             effects = effects + self._stores.retry(now)
-        self._deadline = self._next_deadline()
+        self._deadline = self._next_deadline() if is_moved else deadline
         return effects
 
     # The beginning and the end of a step.

@@ -301,8 +301,8 @@ class Checks:
             if member is not None and member.state is MemberState.LEFT:
                 raise Violation("no departed node in a list", f"{node.name}: {member.name}")
 
-    def after_step(self, node: SimNode) -> None:
-        """Every table stays within its bound; looked at after every few steps, for it is slow."""
+    def after_steps(self, node: SimNode) -> None:
+        """Every table stays within its bound; looked at only now and then, for it is slow."""
         self._steps += 1
         if self._steps % _SAMPLED_STEPS:
             return

@@ -296,7 +296,7 @@ class SimNode:
             return
         self._is_feeding = True
         boot, soon, world, now = self.boot, self._soon, self.world, self.now()
-        trace, after_step, deadlines = world.trace, world.checks.after_step, self._deadlines
+        trace, deadlines = world.trace, self._deadlines
         try:
             while soon:
                 number, event = soon.popleft()
@@ -310,10 +310,10 @@ class SimNode:
                     self._perform(number, effects)
                     if self.boot != boot:
                         return
-                after_step(self)
         finally:
             self._is_feeding = False
         if self.engine is not None:
+            world.checks.after_steps(self)
             if self._gathered and self._syncing is None:
                 self._flush()
             self._set_wake()
@@ -342,8 +342,7 @@ class SimNode:
 
     def _send(self, machine: int, effect: Send) -> None:
         world, message = self.world, effect.message
-        if machine == _ENGINE:
-            world.checks.sending(self, effect.to, message)
+        world.checks.sending(self, effect.to, message)
         if world.is_encoding:
             message = world.on_wire(message)
         if not world.network.send(self.id, effect.to, message):
