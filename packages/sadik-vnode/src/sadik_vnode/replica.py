@@ -21,7 +21,15 @@ from sadik_vnode.births import Births
 from sadik_vnode.counters import Counters
 from sadik_vnode.keyspace import Key, index_row
 from sadik_vnode.outbox import OnFailed, OnStored, Outbox
-from sadik_vnode.record import ABSENT, DamagedRecord, Record, Rows, open_value
+from sadik_vnode.record import (
+    ABSENT,
+    INLINE_BYTES_MAX,
+    DamagedRecord,
+    Record,
+    Rows,
+    open_value,
+    seal_value,
+)
 from sadik_vnode.version import Version
 
 __all__ = ["Change", "MakeChange", "Replica"]
@@ -69,7 +77,7 @@ class Replica:
         self._states: dict[Key, _KeyState] = {}
         outbox.store_failing = self._drop_pending
         self.on_damaged: Callable[[Key], None] = _ignore
-        """Called with the key of a record that turned out to be damaged."""
+        """Called with the key of a record, or of a large value, that turned out to be damaged."""
         self._recent: dict[bytes, Record] = {}
         self._failures = 0
         self.has_written = False
@@ -137,6 +145,7 @@ class Replica:
                         bodies[dot] = open_value(row)
             except DamagedRecord:
                 self._counters.damaged_records += 1
+                self.on_damaged(key)
                 failed(FailureReason.DAMAGED)
                 return
             done(bodies)
@@ -206,6 +215,26 @@ class Replica:
             return Change(Record(merged, own), extra, then)
 
         self.update(key, make, done, failed)
+
+    def mend(self, key: Key, whole: Container[Version], failed: OnFailed) -> None:
+        """Merge what the owners have into a record that was damaged, and write again all of its
+        large values that ``whole`` has. An empty ``whole`` leaves an absent record in its place.
+        """
+
+        def make(before: Record) -> Change:
+            merged = before.container.merge(whole)
+            rows: Rows = [
+                (key.value_row(dot), seal_value(version.body))
+                for dot, version in whole.versions.items()
+                if dot in before.container.versions
+                and version.body is not None
+                and version.size > INLINE_BYTES_MAX
+            ]
+            if merged is before.container and not before.is_absent:
+                return Change(before, rows, ())
+            return Change(Record(merged, before.own_actor), rows, ())
+
+        self.update(key, make, None, failed)
 
     def next_dot(self, record: Record) -> tuple[Dot, Rows]:
         """A dot that was never made before, for a write on top of ``record``.
