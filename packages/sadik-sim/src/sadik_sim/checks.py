@@ -132,11 +132,15 @@ class Checks:
             del self._notes[place]
         self._forget_unseen(node)
 
+    def lost_record(self, node: SimNode) -> None:
+        """A record on the node's disk was damaged: what it held is gone until it is mended."""
+        self._rolled_back[node.id] = None
+
     def _forget_unseen(self, node: SimNode) -> None:
         """What only its old disk had, and nobody was ever shown, has not been in this world."""
         kept = EMPTY
         for _, value in node.disk.durable.scan(*DATA_RANGE, 1 << 30):
-            kept = kept.join(Record.decode(value).container.context)
+            kept = kept.join(_readable(value).container.context)
         for dot, holders in list(self._held.items()):
             if list(holders) == [node.id] and dot not in self._shown and not kept.covers(dot):
                 del self._held[dot]
@@ -325,7 +329,7 @@ class Checks:
 
     def _note_came(self, node: SimNode, row: bytes) -> None:
         _, key = parse_hint_row(row)
-        record = Record.decode(node.disk.durable.by_key.get(key.record_row))
+        record = _readable(node.disk.durable.by_key.get(key.record_row))
         noted = self._notes.setdefault((node.id, row), {})
         noted.update(dict.fromkeys(record.container.live_dots()))
 
@@ -353,10 +357,7 @@ class Checks:
         """Whether a node had a version on disk, or had it and replaced it."""
         if node.id in self._held.get(dot, ()):
             return True
-        try:
-            record = Record.decode(node.disk.durable.by_key.get(key.record_row))
-        except DamagedRecord:
-            return False
+        record = _readable(node.disk.durable.by_key.get(key.record_row))
         return record.container.context.covers(dot)
 
     def dot_of(self, name: bytes) -> Dot | None:
@@ -382,6 +383,14 @@ class Checks:
     def has_rolled_back(self) -> bool:
         """Whether any disk lost what was synced."""
         return bool(self._rolled_back)
+
+
+def _readable(row: bytes | None) -> Record:
+    """The record of a row; the absent one where it is damaged."""
+    try:
+        return Record.decode(row)
+    except DamagedRecord:
+        return Record.decode(None)
 
 
 def _status_name(status: int) -> str:

@@ -54,7 +54,7 @@ from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_sim.disk import Disk
 from sadik_sim.streams import below, chance
 from sadik_sim.violation import Violation
-from sadik_vnode import SAVED_RANGE, Engine
+from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine
 
 if TYPE_CHECKING:
     from sadik_sim.world import World
@@ -159,9 +159,16 @@ class SimNode:
         self.membership = Membership(
             identity, settings, self._saved(MEMBERSHIP_ROWS), self._random()
         )
-        self.engine = world.make_engine(
-            self.id, self.instance, self._random(), self._saved(SAVED_RANGE)
-        )
+        saved = self._saved(SAVED_RANGE)
+        try:
+            self.engine = world.make_engine(self.id, self.instance, self._random(), saved)
+        except DamagedRecord:
+            # Which actors were used is not known any more: an instance without a past is safe.
+            world.sometimes("births damaged")
+            self._write_meta([(row, None) for row in saved])
+            self._take_instance(self.boot_number)
+            self.start()
+            return
         world.note(
             self,
             f"boot {self.boot_number} of instance {self.instance.hex()} on node {self.id.hex()}",

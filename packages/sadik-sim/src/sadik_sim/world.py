@@ -71,6 +71,8 @@ class World:
         """How often each "sometimes" event happened."""
         self.decided: dict[int, Register] = {}
         """The registers that were decided after the cluster was formed, by partition."""
+        self.damaged: dict[tuple[NodeId, bytes], None] = {}
+        """The rows in which a bit was flipped, by node; they may have been written anew since."""
         self.sealer: ContextSealer | None = None
         """Opens the contexts that nodes give to clients."""
         self.checks = Checks(self)

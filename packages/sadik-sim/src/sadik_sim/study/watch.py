@@ -84,6 +84,9 @@ class Watch(Checks):
     def rolled_back(self, node: SimNode) -> None:
         """Nothing is judged here."""
 
+    def lost_record(self, node: SimNode) -> None:
+        """Nothing is judged here."""
+
     def _is_first(self, node: SimNode, message: ReplicaWrite) -> bool:
         """Whether a version leaves its coordinator at the instant when it is on disk there."""
         now = self.world.events.now
