@@ -1,10 +1,12 @@
 # Everything a developer runs. Each target does its own set-up; PYTHON=python3.12 chooses the
-# interpreter, ARGS="..." is handed on to the program that the target runs.
+# interpreter, ARGS="..." is handed on to the program that the target runs, WORKERS=1 runs unit tests
+# in one process.
 
 BIN := .venv/bin
 ARGS ?=
 PYTHON ?=
 UPGRADE ?=
+WORKERS ?= 2
 PACKAGES := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard packages/*/pyproject.toml)))))
 # mypy takes one package at a time, since test files of two packages may share a name.
 TYPED := $(addprefix types-,$(PACKAGES))
@@ -53,13 +55,20 @@ contracts: setup
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/purity.py
 
+# ARGS may choose none of one part's tests, which pytest reports as exit code 5.
+pytest = $(BIN)/pytest $(1) $(ARGS) || { [ $$? = 5 ] && [ -n "$(strip $(ARGS))" ]; }
+
 .PHONY: test
-test: setup ## all tests but the slow ones, in under ten minutes
-	$(BIN)/pytest -m "not slow" $(ARGS)
+test: test-unit test-system ## all tests but the slow ones, in under ten minutes
 
 .PHONY: test-unit
 test-unit: setup ## the packages' own unit and property tests, in under a minute
-	$(BIN)/pytest -m "not slow" $(ARGS) packages
+	$(call pytest,-m "not slow and not system" -n $(WORKERS) --dist worksteal packages)
+
+# One after another: they start processes of their own and look at the time.
+.PHONY: test-system
+test-system: setup ## tests of whole programs, studies and clusters, but the slow ones
+	$(call pytest,-m "system and not slow")
 
 .PHONY: test-all
 test-all: setup ## all tests

@@ -7,6 +7,7 @@ into a failure, so that CI cannot pass by leaving out what it was meant to test.
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,17 @@ _COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[Health
 settings.register_profile("moderate", _COMMON, max_examples=100)
 settings.register_profile("ci", _COMMON, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "moderate"))
+
+# All that crosses packages is a test of the system, and not only what says so itself.
+_CROSSING = Path(__file__).parent / "tests"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in ``tests/``, before ``-m`` chooses."""
+    for item in items:
+        if item.path.is_relative_to(_CROSSING):
+            item.add_marker(pytest.mark.system)
 
 
 @pytest.fixture(scope="session")

@@ -33,11 +33,17 @@ PURE_PACKAGES = (
     "sadik-hashing",
     "sadik-causality",
     "sadik-members",
+    "sadik-client",
     "sadik-vnode",
 )
 
 # Each with its reason; "pkg.module" stands for everything below it too.
 IMPURE_MODULES = {
+    "sadik_client.async_api": "the operations of the client's async shells",
+    "sadik_client.asyncio": "performs the client's actions on asyncio",
+    "sadik_client.blocking": "performs the client's actions on blocking sockets",
+    "sadik_client.shell": "reads what the client's shells are made with",
+    "sadik_client.trio": "performs the client's actions on trio",
     "sadik_hashing.balance": "a command line over the pure claim solver",
     "sadik_members.messenger": "moves a machine's messages over a comms stream",
 }

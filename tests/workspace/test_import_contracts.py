@@ -20,6 +20,9 @@ PLANTED = [
     ("sadik_metrics", "sadik_comms"),
     ("sadik_members", "sadik_vnode"),
     ("sadik_members", "sadik_comms"),
+    ("sadik_members", "sadik_client"),
+    ("sadik_client", "sadik_members"),
+    ("sadik_client", "sadik_comms"),
     ("sadik_vnode", "sadik_storage"),
     ("sadik_vnode", "sadik_metrics"),
     ("sadik_vnode", "sadik_node"),
@@ -27,6 +30,8 @@ PLANTED = [
     ("sadik_hashing", "threading"),
     ("sadik_causality", "socket"),
     ("sadik_members", "trio"),
+    ("sadik_client", "socket"),
+    ("sadik_client", "trio"),
     ("sadik_vnode", "asyncio"),
     ("sadik_storage", "trio"),
 ]

@@ -15,6 +15,9 @@ LIGHT = {
     "sadik_members": ("trio", "sadik_comms"),
     "sadik_vnode": ("trio", "asyncio", "sadik_comms", "sadik_storage", "sadik_metrics"),
     "sadik_hashing": ("trio", "asyncio"),
+    # Client verbs stand on it: the hash, TLS and data class machinery come when they are needed.
+    "sadik_client": ("trio", "asyncio", "socket", "sadik_hashing", "attrs", "dataclasses"),
+    "sadik_client.blocking": ("trio", "asyncio", "ssl", "sadik_hashing", "urllib", "dataclasses"),
     "sadik_node.cli": ("trio", "asyncio", "httptools", "rich", "prometheus_client", *HEAVY_STORES),
 }
 

@@ -11,6 +11,7 @@ from sadik_comms import (
     Address,
     DialFailed,
     ListenFailed,
+    LocallyClosed,
     MemoryNetwork,
     Stream,
     StreamBroken,
@@ -328,3 +329,75 @@ async def test_an_unknown_host_and_a_foreign_address_are_refused(autojump_clock:
 def test_a_negative_delay_is_refused() -> None:
     with pytest.raises(ValueError, match="delay_ns"):
         MemoryNetwork().delay("a", "b", -1)
+
+
+async def test_a_paused_host_neither_reads_nor_writes_and_goes_on_where_it_was(
+    autojump_clock: MockClock,
+) -> None:
+    network = MemoryNetwork(buffer_bytes=10)
+    async with _pair(network) as (near, far), trio.open_nursery() as nursery:
+        network.pause("b")
+        nursery.start_soon(far.send_all, b"from b")
+        await near.send_all(b"0123456789")
+        assert await _silent(far), "what came is not read"
+        assert await _silent(near), "what its task sends does not leave"
+        with trio.move_on_after(3600) as scope:
+            await near.send_all(b"x")
+        assert scope.cancelled_caught, "the buffer fills"
+        network.resume("b")
+        assert await receive_exactly(near, 6) == b"from b"
+        assert await receive_exactly(far, 10) == b"0123456789"
+
+
+async def test_a_dial_of_a_paused_host_succeeds_and_nobody_serves_it(
+    autojump_clock: MockClock,
+) -> None:
+    network = MemoryNetwork()
+    served: list[Stream] = []
+
+    async def serve(stream: Stream) -> None:
+        served.append(stream)
+        await stream.send_all(b"hello")
+
+    async with (
+        trio.open_nursery() as nursery,
+        await network.transport("b").listen(Address("b", 0)) as listener,
+    ):
+        nursery.start_soon(listener.serve, serve, nursery)
+        network.pause("b")
+        async with await network.transport("a").dial(listener.address) as near:
+            assert await _silent(near)
+            assert not served
+            network.resume("b")
+            assert await receive_exactly(near, 5) == b"hello"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_paused_host_dials_when_it_goes_on(autojump_clock: MockClock) -> None:
+    network = MemoryNetwork()
+    transport = network.transport("a", dial_timeout_ns=2 * 3600_000_000_000)
+    network.pause("a")
+    async with (
+        await network.transport("b").listen(Address("b", 0)) as listener,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def dial() -> None:
+            async with await transport.dial(listener.address):
+                pass
+
+        nursery.start_soon(dial)
+        await trio.sleep(3600)
+        assert nursery.child_tasks
+        network.resume("a")
+
+
+async def test_a_paused_stream_can_be_closed(autojump_clock: MockClock) -> None:
+    network = MemoryNetwork()
+    async with _pair(network) as (near, far):
+        network.pause("b")
+        far.abort()
+        with pytest.raises(StreamBroken):
+            await near.receive_some()
+        with pytest.raises(LocallyClosed):
+            await far.receive_some()

@@ -438,7 +438,7 @@ def test_saved_rows_of_another_make_are_refused_with_both_values_named() -> None
         damaged = {**rows, key: rows[key][:-1]}
         with pytest.raises(SavedStateError, match="damaged"):
             Membership(node.identity, ClusterSettings("test"), damaged, random.Random(1))
-    newer = {**rows, b"Mc": b"\x88\x18\x63" + rows[b"Mc"][2:]}
+    newer = {**rows, b"Mc": b"\x83\x18\x63" + rows[b"Mc"][2:]}
     with pytest.raises(SavedStateError, match="format 99"):
         Membership(node.identity, ClusterSettings("test"), newer, random.Random(1))
 

@@ -187,8 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
             kept = {name: value for name, value in self.headers.items()
                     if name.startswith(("Sadik-Meta-", "Content-Type"))}  # fmt: skip
             token = cluster.write(bucket, key, (body, kept), context)
+            acks = "needed=2, got=2, durable=2, primaries=1, hinted=1"
             self._answer(204, b"", {"Sadik-Context": token, "ETag": '"e"', "Sadik-Node": "n1",
-                                    "Sadik-Acks": "needed=2, got=2, hinted=1"})  # fmt: skip
+                                    "Sadik-Acks": acks})  # fmt: skip
             return
         with cluster.lock:
             held = dict(cluster.versions.get((bucket, key), {}))

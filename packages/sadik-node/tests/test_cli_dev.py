@@ -18,6 +18,8 @@ from click.testing import CliRunner
 import stand_in_node
 from sadik_node.cli.root import cli
 
+pytestmark = pytest.mark.system
+
 STARTED = re.compile(r"(n\d)  pid (\d+)  (http://\S+)")
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -27,6 +28,9 @@ from sadik_node.log import Log
 from sadik_node.node import Node
 from sadik_node.settings import Cluster, Limits, Listen, Settings, Storage
 from sadik_node.settings import Node as NodeSettings
+from sadik_node.testing import open_cluster
+from sadik_node.testing.disk import MemoryDisk
+from sadik_storage import Batch, Store
 from sadik_storage.lmdb import LmdbStore
 from sadik_vnode.keyspace import BIRTHS_ROW
 
@@ -268,6 +272,47 @@ async def test_one_node_is_a_cluster(tmp_path: Path) -> None:
         await here.stop(node)
 
 
+async def test_a_restarted_node_knows_its_cluster_before_it_is_linked() -> None:
+    """Else what peers send it at once, such as hints, is dropped as a stranger's."""
+    disk_works = threading.Event()
+
+    class SlowDisk(MemoryDisk):
+        """Its store stands still where the host commits."""
+
+        def open(self) -> Store:
+            store = super().open()
+            commit = store.commit
+
+            def commit_slowly(batch: Batch) -> None:
+                if threading.current_thread().name == "sadik-commits":
+                    disk_works.wait(20)
+                commit(batch)
+
+            store.commit = commit_slowly  # type: ignore[method-assign]
+            return store
+
+    async with open_cluster(nodes=2) as cluster:
+        member, network = cluster._nodes["n1"], cluster._network
+        await cluster.kill("n1")
+        slow = SlowDisk()
+        slow.put(member._disk.take())
+        member._disk = slow
+        before = len(member.log_text)
+
+        async def is_dialled() -> bool:
+            await trio.sleep(0.001)
+            waiting = any(each._waiting for each in network._listeners.values())
+            return waiting or " link_up " in member.log_text[before:]
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cluster.restart, "n1")
+            await until(is_dialled)
+            disk_works.set()
+        await cluster.wait_until_ready()
+        again = member.log_text[before:]
+        assert 0 < again.index(" cluster_joined ") < again.index(" link_up ")
+
+
 async def _refusal(node: Node) -> NodeError:
     try:
         await node.run()
@@ -341,6 +386,7 @@ def _serve(path: Path, **environment: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.system
 def test_a_process_drains_at_sigterm_and_comes_back_after_a_kill(tmp_path: Path) -> None:
     for end, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 0), (signal.SIGINT, 0)):
         process = _serve(tmp_path / "d", SADIK_LOG__FORMAT="json")
@@ -358,6 +404,7 @@ def test_a_process_drains_at_sigterm_and_comes_back_after_a_kill(tmp_path: Path)
             assert json.loads(rest.splitlines()[-1])["event"] == "stopped"
 
 
+@pytest.mark.system
 def test_a_refusal_is_the_last_line_and_the_exit_code(tmp_path: Path) -> None:
     first = _serve(tmp_path / "d")
     assert first.stderr is not None

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import sadik_vnode
+
+pytestmark = pytest.mark.system
 
 SOUND = "desk.replica.merge(key, incoming, notes, [Send(sender, ack)], None, failed)"
 BROKEN = "desk.outbox.send(sender, ack); desk.replica.merge(key, incoming, notes, [], None, failed)"

@@ -46,6 +46,7 @@ def test_a_campaign_is_the_sum_of_its_seeds() -> None:
     assert campaign.failures == []
 
 
+@pytest.mark.system
 def test_processes_come_to_the_same_sum() -> None:
     with local_executor(2) as executor:
         campaign = run_campaign(range(4), QUICK, executor, jobs=2)

@@ -72,11 +72,25 @@ def test_a_flipped_bit_is_one_bit() -> None:
     one = disk()
     one.begin([(b"ok", b"abc"), (b"zz", b"abc")])
     one.finish([(b"ok", b"abc"), (b"zz", b"abc")])
-    assert one.flip_bit(b"o") == b"ok"
-    changed = one.durable.by_key[b"ok"]
-    assert one.durable.by_key[b"zz"] == b"abc"
-    assert sum((a ^ b).bit_count() for a, b in zip(changed, b"abc", strict=True)) == 1
-    assert one.flip_bit(b"nothing") is None
+    for where in range(24):
+        before = one.durable.by_key[b"ok"]
+        assert one.flip_bit(b"o", where) == b"ok"
+        changed = one.durable.by_key[b"ok"]
+        assert one.view.by_key[b"ok"] == changed
+        assert sum((a ^ b).bit_count() for a, b in zip(changed, before, strict=True)) == 1
+    assert one.durable.by_key == {b"ok": bytes(~byte & 0xFF for byte in b"abc"), b"zz": b"abc"}
+    assert one.flip_bit(b"nothing", 0) is None
+
+
+def test_a_flipped_bit_leaves_what_is_being_written_alone() -> None:
+    one = disk()
+    one.begin([(b"ok", b"old")])
+    one.finish([(b"ok", b"old")])
+    one.begin([(b"ok", b"new")])
+    assert one.flip_bit(b"o", 5) == b"ok"
+    assert one.view.by_key[b"ok"] == b"new"
+    one.finish([(b"ok", b"new")])
+    assert one.durable.by_key[b"ok"] == b"new"
 
 
 def test_a_slow_disk_takes_longer() -> None:

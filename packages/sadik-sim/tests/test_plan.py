@@ -31,7 +31,9 @@ def test_a_seed_draws_one_plan_within_its_options(seed: int) -> None:
         assert fault.kind in KINDS
         assert set(fault.nodes) <= names
         assert 0 <= fault.at_ns < SMALL.seconds * SECOND
-    assert [f.kind for f in plan.faults if f.kind in LOSING_KINDS][1:] == []
+    losing = [fault for fault in plan.faults if fault.kind in LOSING_KINDS]
+    assert len({fault.nodes for fault in losing}) <= 1, "one node a run may lose what it had"
+    assert [fault.kind for fault in losing].count("old_copy") <= 1
     assert all(o.at_ns < SMALL.seconds * SECOND for o in plan.operations)
 
 
@@ -60,7 +62,7 @@ def test_limits_are_fields_of_the_engine_or_of_the_world() -> None:
 def test_faults_are_over_when_their_aftermath_is() -> None:
     plans = [draw_plan(seed, SMALL) for seed in range(20)]
     for plan in plans:
-        losing = [fault for fault in plan.faults if fault.kind in LOSING_KINDS]
+        losing = [fault for fault in plan.faults if fault.kind == "old_copy"]
         assert over_at(plan.faults) >= max((f.at_ns + f.duration_ns for f in losing), default=0)
     assert over_at(()) == 0
     assert spares_notes(())

@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from sadik_sim.study.command import study
 from sadik_sim.study.results import TABLES
 
+pytestmark = pytest.mark.system
+
 TINY = """
 title = "Tiny"
 seconds = 4

@@ -9,6 +9,8 @@ import pytest
 
 from sadik_sim.study import report_of, run_study, study_from_text
 
+pytestmark = pytest.mark.system
+
 TEXT = """
 title = "Tiny"
 seconds = 6

@@ -10,6 +10,8 @@ import pytest
 from sadik_sim.study import SettingReport, Study, report_of, run_study, study_from_text
 from sadik_sim.study.results import as_json
 
+pytestmark = pytest.mark.system
+
 SITES = """
 seconds = {seconds}
 samples = 4000

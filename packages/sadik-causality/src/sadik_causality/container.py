@@ -93,8 +93,10 @@ class Container(Generic[V]):
         Keeps a version that both hold, or that one holds and the other's context lacks; joins the
         contexts. Returns `self`, the same object, if ``other`` adds and replaces nothing.
         """
-        if other is self:
+        if other is self or not other.context:
             return self
+        if not self.context:
+            return other
         mine, theirs = self.versions, other.versions
         covered_here, covered_there = self.context.covers, other.context.covers
         versions = {

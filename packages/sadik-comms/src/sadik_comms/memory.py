@@ -2,8 +2,8 @@
 
 A `MemoryNetwork` is a set of named hosts. `MemoryNetwork.transport` gives one host's transport,
 which listens and dials like any other; the network then cuts, heals, delays and breaks what runs
-between two hosts. Time is trio's, so that with its autojump clock a test of minutes takes
-milliseconds; nothing runs in the background and nothing is random.
+between two hosts, or pauses one. Time is trio's, so that with its autojump clock a test of minutes
+takes milliseconds; nothing runs in the background and nothing is random.
 
 Limits of the likeness: bytes sent and not yet received are bounded (one number for what TCP keeps
 in two buffers and the wire), but acknowledgements are not modelled, so a cut of one direction does
@@ -24,7 +24,7 @@ from sadik_comms.errors import (
     DialFailed,
     ListenFailed,
 )
-from sadik_comms.memory_stream import Link, MemoryStream, Pipe
+from sadik_comms.memory_stream import Host, Link, MemoryStream, Pipe
 from sadik_comms.transport import (
     Handler,
     Listener,
@@ -40,10 +40,11 @@ _LAST_PORT = 65535
 class MemoryListener(Listener):
     """A port of a host; made by `MemoryTransport.listen`."""
 
-    __slots__ = ("_address", "_closed", "_lot", "_network", "_waiting")
+    __slots__ = ("_address", "_closed", "_host", "_lot", "_network", "_waiting")
 
-    def __init__(self, network: MemoryNetwork, address: Address) -> None:
+    def __init__(self, network: MemoryNetwork, host: Host, address: Address) -> None:
         self._network = network
+        self._host = host
         self._address = address
         self._closed = False
         self._lot = trio.lowlevel.ParkingLot()
@@ -61,12 +62,16 @@ class MemoryListener(Listener):
     def arrive(self, stream: MemoryStream) -> None:
         """Take a stream that was dialled; it waits to be served."""
         self._waiting.append(stream)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the task that serves look again."""
         self._lot.unpark_all()
 
     async def serve(self, handler: Handler, nursery: trio.Nursery) -> None:
         while True:
             await trio.lowlevel.checkpoint()
-            while self._waiting:
+            while self._waiting and not self._host.paused:
                 nursery.start_soon(run_handler, handler, self._waiting.popleft())
                 self._network.wake_diallers()
             if self._closed:
@@ -122,7 +127,7 @@ class MemoryNetwork:
 
     buffer_bytes: int = attrs.field(default=65536, validator=attrs.validators.ge(1))
     backlog: int = attrs.field(default=128, validator=attrs.validators.ge(1))
-    _hosts: dict[str, None] = attrs.field(init=False, factory=dict)
+    _hosts: dict[str, Host] = attrs.field(init=False, factory=dict)
     _links: dict[tuple[str, str], Link] = attrs.field(init=False, factory=dict)
     _listeners: dict[Address, MemoryListener] = attrs.field(init=False, factory=dict)
     _streams: dict[MemoryStream, frozenset[str]] = attrs.field(init=False, factory=dict)
@@ -137,7 +142,7 @@ class MemoryNetwork:
         ``host`` is a name as in `Address`; the host listens at addresses of that name only.
         """
         name = _name(host)
-        self._hosts[name] = None
+        self._hosts.setdefault(name, Host())
         return MemoryTransport(self, name, dial_timeout_ns)
 
     def cut(self, a: str, b: str, *, one_way: bool = False) -> None:
@@ -173,6 +178,25 @@ class MemoryNetwork:
             stream.break_now()
         return len(ends)
 
+    def pause(self, host: str) -> None:
+        """Let the tasks of a host wait in all that they do here, as when its process is stopped.
+
+        Its streams stay up, fall silent and fill; dials of it succeed while its backlog has room.
+        Only what waits is held: closing, and the timeouts that its tasks set themselves, are not.
+        """
+        self._hosts[_name(host)].paused = True
+
+    def resume(self, host: str) -> None:
+        """Undo `pause`: it reads what came meanwhile."""
+        name = _name(host)
+        self._hosts[name].paused = False
+        for stream in self._between(name, None):
+            stream.wake()
+        for address, listener in self._listeners.items():
+            if address.host == name:
+                listener.wake()
+        self.wake_diallers()
+
     def _between(self, a: str, b: str | None) -> list[MemoryStream]:
         first = _name(a)
         if b is None:
@@ -206,7 +230,9 @@ class MemoryNetwork:
             address = self._free(address.host)
         if address in self._listeners:
             raise AddressInUse(address, "somebody listens there: choose another port")
-        listener = self._listeners[address] = MemoryListener(self, address)
+        listener = self._listeners[address] = MemoryListener(
+            self, self._hosts[address.host], address
+        )
         return listener
 
     def _free(self, host: str) -> Address:
@@ -221,12 +247,13 @@ class MemoryNetwork:
 
     async def connect(self, dialler: str, address: Address) -> MemoryStream:
         """Dial for `MemoryTransport.dial`, without a timeout."""
+        here = self._hosts[dialler]
         there, back = self.link(dialler, address.host), self.link(address.host, dialler)
         await trio.lowlevel.checkpoint()
         if address.host not in self._hosts:
             raise DialFailed(address, "the name does not resolve: no host of this network has it")
         while True:
-            await self._uncut(there, back)
+            await self._uncut(here, there, back)
             await trio.sleep(there.delay_s)
             if there.cut:
                 continue
@@ -234,12 +261,12 @@ class MemoryNetwork:
             if listener is not None and not listener.is_full:
                 break
             if listener is None:
-                await self._answer(back)
+                await self._answer(here, back)
                 raise DialFailed(address, "refused: nobody listens there")
             await self._diallers.park()
         near = self._open_stream(dialler, address, listener)
         try:
-            await self._answer(back)
+            await self._answer(here, back)
         except trio.Cancelled:
             near.abort()
             raise
@@ -252,8 +279,10 @@ class MemoryNetwork:
         there = Pipe(self.link(dialler, address.host))
         back = Pipe(self.link(address.host, dialler))
         source = str(self._free(dialler))
-        near = MemoryStream(str(address), back, there, self.buffer_bytes, self._forget)
-        far = MemoryStream(source, there, back, self.buffer_bytes, self._forget)
+        near_host, far_host = self._hosts[dialler], self._hosts[address.host]
+        size, forget = self.buffer_bytes, self._forget
+        near = MemoryStream(str(address), near_host, back, there, size, forget)
+        far = MemoryStream(source, far_host, there, back, size, forget)
         near.join(far)
         self._streams[near] = self._streams[far] = frozenset((dialler, address.host))
         listener.arrive(far)
@@ -262,14 +291,14 @@ class MemoryNetwork:
     def _forget(self, stream: MemoryStream) -> None:
         self._streams.pop(stream, None)
 
-    async def _answer(self, back: Link) -> None:
-        """Wait for the listening side's answer to come back."""
+    async def _answer(self, here: Host, back: Link) -> None:
+        """Wait for the listening side's answer to come back to ``here``."""
         await trio.sleep(back.delay_s)
-        await self._uncut(back)
+        await self._uncut(here, back)
 
-    async def _uncut(self, *links: Link) -> None:
-        """Wait until none of ``links`` is cut."""
-        while any(link.cut for link in links):
+    async def _uncut(self, here: Host, *links: Link) -> None:
+        """Wait until none of ``links`` is cut, and the dialler ``here`` is not paused."""
+        while here.paused or any(link.cut for link in links):
             await self._diallers.park()
 
 

@@ -44,6 +44,14 @@ class Link:
 
 
 @attrs.define(eq=False)
+class Host:
+    """One named host of a network."""
+
+    paused: bool = False
+    """Its tasks neither read nor write nor take streams, as those of a stopped process."""
+
+
+@attrs.define(eq=False)
 class Pipe:
     """One direction of a stream: what was sent, what has arrived, and what arrived last."""
 
@@ -100,6 +108,7 @@ class MemoryStream(Stream):
         "_buffer_bytes",
         "_closed",
         "_ended",
+        "_host",
         "_incoming",
         "_lot",
         "_on_close",
@@ -114,12 +123,14 @@ class MemoryStream(Stream):
     def __init__(
         self,
         peer: str,
+        host: Host,
         incoming: Pipe,
         outgoing: Pipe,
         buffer_bytes: int,
         on_close: Callable[[MemoryStream], None],
     ) -> None:
         self._peer = peer
+        self._host = host
         self._incoming = incoming
         self._outgoing = outgoing
         self._buffer_bytes = buffer_bytes
@@ -150,6 +161,7 @@ class MemoryStream(Stream):
         try:
             await trio.lowlevel.checkpoint()
             while True:
+                await self._while_paused()
                 self._check_open()
                 incoming = self._incoming
                 if incoming.arrived:
@@ -171,6 +183,7 @@ class MemoryStream(Stream):
             with memoryview(data) as whole, whole.cast("B") as view:
                 sent = 0
                 while True:
+                    await self._while_paused()
                     self._check_sendable()
                     room = self._buffer_bytes - self._outgoing.held_bytes
                     if sent < len(view) and room > 0:
@@ -187,6 +200,7 @@ class MemoryStream(Stream):
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
         await trio.lowlevel.checkpoint()
+        await self._while_paused()
         self._check_open()
         if not self._ended:
             self._ended = True
@@ -239,6 +253,10 @@ class MemoryStream(Stream):
             raise LocallyClosed(f"the sending half of the stream to {self._peer} is closed")
         if self._incoming.state is Mark.CLOSE:
             raise StreamBroken(f"the stream to {self._peer} broke: the peer has closed")
+
+    async def _while_paused(self) -> None:
+        while self._host.paused and not self._closed:
+            await self._lot.park()
 
     async def _wait(self) -> None:
         """Sleep until something changed, or the next thing from the peer is due."""

@@ -60,8 +60,10 @@ class Deadlines(Generic[K]):
 
     def due(self, now: int) -> list[K]:
         """Take out all keys whose instant is at or before ``now``, earliest first."""
-        keys = []
         heap = self._heap
+        if not heap or heap[0][0] > now:
+            return []
+        keys = []
         while heap and heap[0][0] <= now:
             at, count, key = heapq.heappop(heap)
             if self._at.get(key) == (at, count):
@@ -71,6 +73,7 @@ class Deadlines(Generic[K]):
         return keys
 
     def _shrink(self) -> None:
-        if len(self._heap) > max(_REBUILD_BEYOND, 2 * len(self._at)):
+        size = len(self._heap)
+        if size > _REBUILD_BEYOND and size > 2 * len(self._at):
             self._heap = [(at, count, key) for key, (at, count) in self._at.items()]
             heapq.heapify(self._heap)

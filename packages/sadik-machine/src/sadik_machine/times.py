@@ -25,5 +25,8 @@ def to_seconds(nanoseconds: int) -> float:
 
 def earliest(*deadlines: int | None) -> int | None:
     """The first of several optional instants, or None where none is set."""
-    present = [deadline for deadline in deadlines if deadline is not None]
-    return min(present) if present else None
+    first: int | None = None
+    for deadline in deadlines:
+        if deadline is not None and (first is None or deadline < first):
+            first = deadline
+    return first

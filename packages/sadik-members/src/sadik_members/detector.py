@@ -20,7 +20,7 @@ a word for people and for hints: it moves no data and removes nobody.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from attrs import define, field
 
@@ -28,7 +28,7 @@ from sadik_machine import MILLISECOND, SECOND, Deadlines, LinkState, NodeId
 from sadik_members.messages import Ack, AckFor, Ping, PingFor
 from sadik_members.news import LivenessChanged
 from sadik_members.turn import Turn
-from sadik_members.view import Liveness
+from sadik_members.view import Liveness, Member
 
 __all__ = ["Detector"]
 
@@ -212,8 +212,8 @@ class Detector:
             peer.probe_until = max(peer.probe_until, doubled)
             self._deadlines.set(("probe", NodeId(message.target)), peer.probe_until)
 
-    def wake(self, now: int, incarnations: dict[NodeId, int]) -> None:
-        """Do what is due. ``incarnations`` are the members' present ones."""
+    def wake(self, now: int, members: Mapping[NodeId, Member]) -> None:
+        """Do what is due. ``members`` are all that there are now."""
         first = self.deadline
         late = first is not None and now - first > LATE_NS
         for kind, node in self._deadlines.due(now):
@@ -223,13 +223,13 @@ class Detector:
                     peer.probe_until = now + GRACE_NS
                 self._deadlines.set((kind, node), now + GRACE_NS)
             else:
-                self._due(now, kind, node, peer, incarnations)
+                self._due(now, kind, node, peer, members)
         if self._tick_at is not None and now >= self._tick_at:
             self._tick_at = now + TICK_NS
-            self._tick(now, incarnations)
+            self._tick(now, members)
 
     def _due(
-        self, now: int, kind: str, node: NodeId, peer: _Peer, incarnations: dict[NodeId, int]
+        self, now: int, kind: str, node: NodeId, peer: _Peer, members: Mapping[NodeId, Member]
     ) -> None:
         match kind:
             case "unknown":
@@ -242,24 +242,24 @@ class Detector:
                 self._deadlines.drop(("indirect", node))
                 peer.probed_at = None
                 self._suspect(now, node, peer)
-                self._ask_others(node, incarnations.get(node))
+                self._ask_others(node, _incarnation(members, node))
             case "down":
                 self._change(node, peer, Liveness.DOWN)
             case _:
                 peer.timeout_ns = TIMEOUT_NS
 
-    def _tick(self, now: int, incarnations: dict[NodeId, int]) -> None:
+    def _tick(self, now: int, members: Mapping[NodeId, Member]) -> None:
         """Probe the next share of the peers, so that a round takes `TICKS_PER_ROUND` ticks."""
         share = -(-len(self._round) // TICKS_PER_ROUND)
         # One order for all rounds: drawn anew for each, as in SWIM, a peer might wait for two.
         chosen, rest = self._round[:share], self._round[share:]
         self._round = rest + chosen
         for node in chosen:
-            self._probe(now, node, self._peers[node], incarnations)
+            self._probe(now, node, self._peers[node], members)
 
-    def _probe(self, now: int, node: NodeId, peer: _Peer, incarnations: dict[NodeId, int]) -> None:
+    def _probe(self, now: int, node: NodeId, peer: _Peer, members: Mapping[NodeId, Member]) -> None:
         if peer.liveness is Liveness.SUSPECT:
-            self._ask_others(node, incarnations.get(node))
+            self._ask_others(node, _incarnation(members, node))
         if not peer.linked or peer.probed_at is not None:
             return
         if peer.heard_at is not None and now - peer.heard_at < RECENT_NS:
@@ -307,3 +307,8 @@ class Detector:
         if peer.liveness is not liveness:
             peer.liveness = liveness
             self.turn.announce_now(LivenessChanged(node, liveness))
+
+
+def _incarnation(members: Mapping[NodeId, Member], node: NodeId) -> int | None:
+    member = members.get(node)
+    return None if member is None else member.incarnation

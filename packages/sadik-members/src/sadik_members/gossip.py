@@ -142,7 +142,7 @@ class Gossip:
         """Merge what came, and send what is wanted."""
         self.merge(message.members, message.registers, message.documents)
         state = self.state
-        members = [state.table.get(node) for node in message.want_members]
+        members = [state.table.get(NodeId(node)) for node in message.want_members]
         deltas = self._deltas(
             [member for member in members if member is not None],
             list(dict.fromkeys(message.want_registers)),

@@ -200,15 +200,14 @@ class Membership:
         return self._deadline
 
     def _next_deadline(self) -> int | None:
+        first = earliest(self._detector.deadline, self._stores.deadline)
         if self._state.is_left:
-            return earliest(self._detector.deadline, self._stores.deadline)
-        return earliest(
-            self._detector.deadline,
-            self._gossip.deadline,
-            self._joiner.deadline,
-            self._planner.deadline,
-            self._stores.deadline,
-        )
+            return first
+        for part in (self._gossip, self._joiner, self._planner):
+            deadline = part.deadline
+            if deadline is not None and (first is None or deadline < first):
+                first = deadline
+        return first
 
     def step(self, now: int, event: Input) -> list[Effect]:
         """Take one input; see `sadik_machine.Machine`."""
@@ -233,11 +232,15 @@ class Membership:
             case _:
                 pass
         deadline = self._next_deadline()
-        if deadline is not None and deadline <= now:
+        is_due = _is_due(deadline, now)
+        if is_due:
             self._wake(now)
+        is_moved = is_due or bool(self._state.changed_members)
         self._say_changes(now)
-        effects = self._stores.effects(self._state.turn) + self._stores.retry(now)
-        self._deadline = self._next_deadline()
+        effects = self._stores.effects(self._state.turn)
+        if self._stores.deadline is not None:
+            effects = effects + self._stores.retry(now)
+        self._deadline = self._next_deadline() if is_moved else deadline
         return effects
 
     # The beginning and the end of a step.
@@ -303,17 +306,18 @@ class Membership:
             news.append(Announce(DocumentsChanged(documents)))
         may_differ = bool(state.changed_members) or state.cluster is None or self._targets is None
         targets = self._dial_targets() if may_differ else self._targets
-        if targets is not None and targets != self._targets:
+        if targets is not None and targets is not self._targets and targets != self._targets:
             self._targets = targets
             news.append(Announce(targets))
         readiness = self._judge_readiness()
-        if readiness != self._readiness:
+        if readiness is not self._readiness and readiness != self._readiness:
             self._readiness = readiness
             news.append(Announce(readiness))
         if state.to_push and not state.is_left:
             self._gossip.push(self._linked_members())
         # News first: whoever reacts to a message must find this node knowing what it said.
-        state.turn.when_stored[:0] = news
+        if news:
+            state.turn.when_stored[:0] = news
 
     def _dial_targets(self) -> DialTargets:
         state = self._state
@@ -349,14 +353,16 @@ class Membership:
 
     def _wake(self, now: int) -> None:
         detector, state = self._detector, self._state
-        detector.wake(now, {node: member.incarnation for node, member in state.members.items()})
-        linked = detector.linked
+        detector.wake(now, state.members)
         if state.cluster is None:
-            self._joiner.wake(now, linked)
+            self._joiner.wake(now, detector.linked)
         elif not state.is_left:
-            self._gossip.wake(now, [n for n in linked if not self._has_left(n)])
-            reachable = [n for n in linked if detector.liveness(n) is Liveness.UP]
-            self._planner.wake(now, linked, reachable)
+            if _is_due(self._gossip.deadline, now):
+                self._gossip.wake(now, [n for n in detector.linked if not self._has_left(n)])
+            if _is_due(self._planner.deadline, now):
+                linked = detector.linked
+                reachable = [n for n in linked if detector.liveness(n) is Liveness.UP]
+                self._planner.wake(now, linked, reachable)
 
     # Inputs.
 
@@ -427,13 +433,14 @@ class Membership:
     def _receive(self, now: int, sender: NodeId, message: object) -> None:
         state = self._state
         self._detector.heard(now, sender)
+        # Tuples of classes: told apart in a third of the time that their unions take.
         if self._has_left(sender):
             state.count("removed")
-        elif isinstance(message, JoinRequest | JoinRedirect | JoinRefusal | JoinAccepted):
+        elif isinstance(message, (JoinRequest, JoinRedirect, JoinRefusal, JoinAccepted)):
             self._receive_joining(now, sender, message)
         elif state.cluster is None or state.is_left:
             state.count("not_a_member")
-        elif isinstance(message, Summary | Digest | Delta):
+        elif isinstance(message, (Summary, Digest, Delta)):
             self._receive_gossip(sender, message)
         elif isinstance(message, Ping):
             self._receive_ping(now, sender, message)
@@ -535,6 +542,10 @@ class Membership:
 
     def _linked_members(self) -> list[NodeId]:
         return [n for n in self._detector.linked if self._state.table.is_present(n)]
+
+
+def _is_due(deadline: int | None, now: int) -> bool:
+    return deadline is not None and deadline <= now
 
 
 def _check_settings(identity: Identity, settings: ClusterSettings, saved: SavedState) -> None:

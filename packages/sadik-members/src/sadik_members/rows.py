@@ -1,12 +1,17 @@
 """What membership keeps on disk: rows under the prefix ``M``.
 
 ``Mc`` the cluster, ``Mm`` + node id a member, ``Mr`` + partition (two bytes) a register, ``Md`` +
-name a document. Each value is a plain array that begins with the number of its format.
+name a document. Each value is a plain array: the number of its format, 8 bytes of BLAKE2b over the
+content, and the content, encoded by itself. A row that does not match its sum keeps the node from
+starting: a member, an epoch or a key that is one bit off would pass for another. (Rows of format 1
+have their content in place of the sum, and are read too.)
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 from attrs import frozen
 
@@ -39,7 +44,9 @@ __all__ = [
 MEMBERSHIP_ROWS = (b"M", b"N")
 """The membership machine's rows: from the first key up to, not including, the second."""
 
-FORMAT = 1
+FORMAT = 2
+_UNSEALED_FORMAT = 1
+_SUM_BYTES = 8
 CLUSTER_ID_BYTES = 16
 CLUSTER_KEY_BYTES = 32
 
@@ -74,7 +81,6 @@ class SavedState:
 def cluster_row(cluster: Cluster) -> Row:
     """The row of the cluster itself."""
     values = (
-        FORMAT,
         cluster.id,
         cluster.key,
         cluster.name,
@@ -83,24 +89,24 @@ def cluster_row(cluster: Cluster) -> Row:
         cluster.founder,
         cluster.had_others,
     )
-    return _CLUSTER, encode_plain(values)
+    return _CLUSTER, _sealed(values)
 
 
 def member_row(member: Member) -> Row:
     """The row of a member."""
-    return _MEMBER + member.id, encode_plain((FORMAT, member_to_plain(member)))
+    return _MEMBER + member.id, _sealed((member_to_plain(member),))
 
 
 def register_row(partition: int, register: Register) -> Row:
     """The row of a partition's register."""
     key = _REGISTER + partition.to_bytes(2, "big")
-    return key, encode_plain((FORMAT, register_to_plain(partition, register)))
+    return key, _sealed((register_to_plain(partition, register),))
 
 
 def document_row(document: Document) -> Row:
     """The row of a document."""
     key = _DOCUMENT + document.name.encode()
-    return key, encode_plain((FORMAT, document_to_plain(document)))
+    return key, _sealed((document_to_plain(document),))
 
 
 def load_rows(rows: Mapping[bytes, bytes]) -> SavedState | None:
@@ -134,18 +140,39 @@ def load_rows(rows: Mapping[bytes, bytes]) -> SavedState | None:
     return SavedState(cluster, members, registers, documents)
 
 
+def _sealed(content: tuple[object, ...]) -> bytes:
+    """The value of a row."""
+    encoded = encode_plain(content)
+    return encode_plain((FORMAT, _sum(encoded), encoded))
+
+
+def _sum(encoded: bytes) -> bytes:
+    return hashlib.blake2b(encoded, digest_size=_SUM_BYTES).digest()
+
+
 def _values(key: bytes, value: bytes) -> tuple[object, ...]:
+    """The content of a row."""
+    values = _plain(key, value)
+    format_ = values[0] if type(values) is tuple and values else None
+    if type(format_) is int and format_ > FORMAT:
+        raise SavedStateError(
+            f"the membership row {key!r} has format {format_}; this version reads up to {FORMAT}"
+        )
+    match values:
+        case (int(), *content) if format_ == _UNSEALED_FORMAT:
+            return tuple(content)
+        case (int(), bytes(sum_), bytes(encoded)) if format_ == FORMAT and sum_ == _sum(encoded):
+            content = _plain(key, encoded)
+            if type(content) is tuple:
+                return content
+    raise SavedStateError(f"the membership row {key!r} is damaged")
+
+
+def _plain(key: bytes, data: bytes) -> Any:
     try:
-        values = decode_plain(value)
+        return decode_plain(data)
     except PlainError as error:
         raise SavedStateError(f"the membership row {key!r} is damaged: {error}") from error
-    if type(values) is not tuple or not values or type(values[0]) is not int:
-        raise SavedStateError(f"the membership row {key!r} is damaged")
-    if values[0] > FORMAT:
-        raise SavedStateError(
-            f"the membership row {key!r} has format {values[0]}; this version reads up to {FORMAT}"
-        )
-    return values[1:]
 
 
 def _cluster(values: tuple[object, ...]) -> Cluster:

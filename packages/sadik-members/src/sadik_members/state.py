@@ -45,6 +45,8 @@ class State:
         self.documents = DocumentTable()
         self.counters: dict[str, int] = {}
         self.turn = Turn()
+        self.is_left = False
+        """Whether this node has left, or was removed."""
         self._clear_changes()
 
     def _clear_changes(self) -> None:
@@ -54,9 +56,11 @@ class State:
         self.to_push = False
 
     def begin(self) -> None:
-        """A new step begins."""
-        self.turn = Turn()
-        self._clear_changes()
+        """A new step begins. What the last one left empty serves again: most change nothing."""
+        if not self.turn.is_empty:
+            self.turn = Turn()
+        if self.changed_members or self.changed_registers or self.changed_documents or self.to_push:
+            self._clear_changes()
 
     def count(self, reason: str, by: int = 1) -> None:
         """Count something that an operator may want to know of."""
@@ -83,12 +87,6 @@ class State:
         )
 
     @property
-    def is_left(self) -> bool:
-        """Whether this node has left, or was removed."""
-        own = self.own()
-        return own is not None and own.state is MemberState.LEFT
-
-    @property
     def others(self) -> list[Member]:
         """The other members that have not left."""
         return [member for member in self.table.present if member.id != self.me]
@@ -97,6 +95,8 @@ class State:
         """Take what is on disk, without writing it again."""
         self.cluster = saved.cluster
         self.table = MemberTable(saved.members)
+        own = self.own()
+        self.is_left = own is not None and own.state is MemberState.LEFT
         self.registers = RegisterTable(saved.cluster.partitions, saved.cluster.replicas)
         for partition, register in saved.registers:
             self.registers.merge(partition, register)
@@ -116,6 +116,8 @@ class State:
         entry = self.table.members[member.id]
         self.turn.store(member_row(entry))
         self.changed_members[member.id] = None
+        if member.id == self.me:
+            self.is_left = entry.state is MemberState.LEFT
         if member.id != self.me and self.cluster is not None and not self.cluster.had_others:
             self.set_cluster(evolve(self.cluster, had_others=True))
         return True

@@ -107,18 +107,18 @@ class MemberTable:
         """All entries. The mapping is not changed later: a merge makes a new one."""
         return self._members
 
-    def get(self, node: bytes) -> Member | None:
+    def get(self, node: NodeId) -> Member | None:
         """The entry of ``node``, or None."""
-        return self._members.get(NodeId(node))
+        return self._members.get(node)
 
     @property
     def present(self) -> list[Member]:
         """The members that have not left, in ascending order of id."""
         return [m for m in self._members.values() if m.state is not MemberState.LEFT]
 
-    def is_present(self, node: bytes) -> bool:
+    def is_present(self, node: NodeId) -> bool:
         """Whether ``node`` is a member that has not left."""
-        member = self._members.get(NodeId(node))
+        member = self._members.get(node)
         return member is not None and member.state is not MemberState.LEFT
 
     def holder_of(self, name: str) -> Member | None:

@@ -27,6 +27,11 @@ class Turn:
     at_once: list[Effect] = field(factory=list)
     when_stored: list[Effect] = field(factory=list)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the step wants nothing."""
+        return not (self.at_once or self.when_stored or self.rows)
+
     def store(self, row: tuple[bytes, bytes]) -> None:
         """Write a row."""
         self.rows[row[0]] = row[1]
@@ -80,6 +85,8 @@ class StoreQueue:
 
     def effects(self, turn: Turn) -> list[Effect]:
         """The effects of a step."""
+        if turn.is_empty:
+            return []
         if self._failed:
             if turn.rows or turn.when_stored:
                 self._failed[self._ticket()] = _Pending(turn.rows, _news(turn.when_stored))

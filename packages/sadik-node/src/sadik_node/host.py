@@ -117,6 +117,7 @@ class Host:
         self._broken: BaseException | None = None
         self._idle: trio.Event | None = None
         self._is_quiet: Callable[[], bool] = lambda: True
+        self._paused: trio.Event | None = None
         self._wall_at = 0
         self._wall_offset: int | None = None
         self.steps = 0
@@ -224,6 +225,9 @@ class Host:
         self._task = trio.lowlevel.current_task()
         due: int | None = None
         while True:
+            if self._paused is not None:
+                await self._paused.wait()
+                due = None
             self._turn(due)
             if self._broken is not None:
                 raise StoreBrokenError(str(self._broken)) from self._broken
@@ -235,6 +239,17 @@ class Host:
                 self._idle.set()
             due = self._next_due()
             await self._sleep(due - self._clock.now())
+
+    def pause(self) -> None:
+        """Take nothing and do nothing until `resume`, as in a process that is stopped."""
+        if self._paused is None:
+            self._paused = trio.Event()
+
+    def resume(self) -> None:
+        """Go on, late for all that was due meanwhile."""
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.set()
 
     async def settle(self, is_quiet: Callable[[], bool] = lambda: True) -> None:
         """Wait until the inbox is empty, all that was written is on disk, and ``is_quiet()``."""

@@ -84,7 +84,8 @@ class Node:
     """One node. `run` it in a task; `stop` ends it in good order.
 
     ``transport``, ``clock``, ``log`` and ``source`` are the real ones unless a test brings its own;
-    ``source`` must be the system's entropy outside of tests.
+    ``source`` must be the system's entropy outside of tests. ``store_opener`` is given the settings
+    and the store's directory, and stands in for `open_store`.
     """
 
     def __init__(
@@ -95,12 +96,14 @@ class Node:
         clock: Clock | None = None,
         log: Log | None = None,
         source: random.Random | None = None,
+        store_opener: Callable[[Settings, Path], Store] | None = None,
     ) -> None:
         self.settings = settings
         self.log = log or Log(settings.node.name, settings.log.format)
         self._transport = transport or TcpTransport()
         self._clock = clock or SystemClock()
         self._source = source or random.SystemRandom()
+        self._open_store = store_opener or open_store
         self._ports = _Ports(settings.listen.http.port, settings.listen.peer.port)
         self._stop = trio.Event()
         self._is_ready_logged = False
@@ -121,6 +124,23 @@ class Node:
         """Drain and end: `run` returns."""
         self._stop.set()
 
+    def pause(self) -> None:
+        """Stand still, as a stopped process does, until `resume`; for tests.
+
+        Clients' connections are taken by the kernel and get no answer, nothing that came is looked
+        at, no time passes for the machines. What peers' streams do meanwhile is the transport's
+        business.
+        """
+        if self.life is not None:
+            self.life.host.pause()
+            self.life.server.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if self.life is not None:
+            self.life.host.resume()
+            self.life.server.resume()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop`. ``task_status`` is told when both ports are listened at.
 
@@ -136,7 +156,7 @@ class Node:
             source=self._source,
         )
         try:
-            store = open_store(settings, directory.store_path)
+            store = self._open_store(settings, directory.store_path)
             try:
                 is_started = False
 
@@ -345,13 +365,16 @@ class _Life:
         self, listener: Listener, stop: trio.Event, started: Callable[[], object]
     ) -> NewInstanceNeeded | None:
         """Run until the node stops or a new life is needed."""
+        self._log_start()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.server.run)
-                await nursery.start(self.messenger.run, listener)
                 nursery.start_soon(self.host.run)
+                # Peers may send as soon as there is a link, and what they send to a node that has
+                # not said yet which cluster it is of would be dropped as a stranger's.
+                await self.host.settle()
+                await nursery.start(self.messenger.run, listener)
                 nursery.start_soon(self.space.run)
-                self._log_start()
                 started()
                 nursery.start_soon(self._end_when, stop, nursery.cancel_scope)
         finally:

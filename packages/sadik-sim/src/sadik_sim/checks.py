@@ -49,6 +49,8 @@ class Checks:
     def __init__(self, world: World) -> None:
         self._world = world
         self._values: dict[Dot, tuple[bytes, int]] = {}
+        self._made: Context | None = None
+        """A context of all of them, made when it is wanted."""
         self._held: dict[Dot, dict[NodeId, None]] = {}
         self._names: dict[bytes, Dot] = {}
         self._etags: dict[str, Dot] = {}
@@ -99,6 +101,7 @@ class Checks:
             named = (head, size)
             if dot not in values:
                 values[dot] = named
+                self._made = None
                 held[dot] = {node.id: None}
                 self._etags[etag_of((dot,))] = dot
                 if body:
@@ -129,15 +132,20 @@ class Checks:
             del self._notes[place]
         self._forget_unseen(node)
 
+    def lost_record(self, node: SimNode) -> None:
+        """A record on the node's disk was damaged: what it held is gone until it is mended."""
+        self._rolled_back[node.id] = None
+
     def _forget_unseen(self, node: SimNode) -> None:
         """What only its old disk had, and nobody was ever shown, has not been in this world."""
         kept = EMPTY
         for _, value in node.disk.durable.scan(*DATA_RANGE, 1 << 30):
-            kept = kept.join(Record.decode(value).container.context)
+            kept = kept.join(_readable(value).container.context)
         for dot, holders in list(self._held.items()):
             if list(holders) == [node.id] and dot not in self._shown and not kept.covers(dot):
                 del self._held[dot]
                 del self._values[dot]
+                self._made = None
                 self._etags.pop(etag_of((dot,)))
                 for name in [name for name, named in self._names.items() if named == dot]:
                     del self._names[name]
@@ -146,7 +154,7 @@ class Checks:
         """A message arrives; remember what a replica is asked to keep."""
         if type(message) is ReplicaWrite:
             dots = [(actor, counter) for actor, counter, *_ in message.versions]
-            asked = (Key(message.bucket, message.key), dots)
+            asked = (Key.of(message.bucket, message.key), dots)
             self._shown.update(dict.fromkeys(dots))
             place = (node.id, sender, message.request, message.slot)
             self._asked.setdefault(place, []).append(asked)
@@ -297,8 +305,8 @@ class Checks:
             if member is not None and member.state is MemberState.LEFT:
                 raise Violation("no departed node in a list", f"{node.name}: {member.name}")
 
-    def after_step(self, node: SimNode) -> None:
-        """Every table stays within its bound; looked at after every few steps, for it is slow."""
+    def after_steps(self, node: SimNode) -> None:
+        """Every table stays within its bound; looked at only now and then, for it is slow."""
         self._steps += 1
         if self._steps % _SAMPLED_STEPS:
             return
@@ -321,7 +329,7 @@ class Checks:
 
     def _note_came(self, node: SimNode, row: bytes) -> None:
         _, key = parse_hint_row(row)
-        record = Record.decode(node.disk.durable.by_key.get(key.record_row))
+        record = _readable(node.disk.durable.by_key.get(key.record_row))
         noted = self._notes.setdefault((node.id, row), {})
         noted.update(dict.fromkeys(record.container.live_dots()))
 
@@ -349,10 +357,7 @@ class Checks:
         """Whether a node had a version on disk, or had it and replaced it."""
         if node.id in self._held.get(dot, ()):
             return True
-        try:
-            record = Record.decode(node.disk.durable.by_key.get(key.record_row))
-        except DamagedRecord:
-            return False
+        record = _readable(node.disk.durable.by_key.get(key.record_row))
         return record.container.context.covers(dot)
 
     def dot_of(self, name: bytes) -> Dot | None:
@@ -370,12 +375,22 @@ class Checks:
 
     def never_made(self, context: Context) -> Context:
         """What ``context`` covers of dots that were never on any disk."""
-        return context.missing_from(Context.from_dots(self._values))
+        if self._made is None:
+            self._made = Context.from_dots(self._values)
+        return context.missing_from(self._made)
 
     @property
     def has_rolled_back(self) -> bool:
         """Whether any disk lost what was synced."""
         return bool(self._rolled_back)
+
+
+def _readable(row: bytes | None) -> Record:
+    """The record of a row; the absent one where it is damaged."""
+    try:
+        return Record.decode(row)
+    except DamagedRecord:
+        return Record.decode(None)
 
 
 def _status_name(status: int) -> str:

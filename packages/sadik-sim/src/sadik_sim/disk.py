@@ -1,9 +1,11 @@
 """Simulated disks: ordered rows that are durable only once they were synced.
 
 A disk has two pictures of its rows: what is durable, and the view that loads see, which has the
-batches under way on top. Batches are atomic, as every backend's are: a crash in the middle of a
-sync leaves the whole batch or nothing of it, and nobody was told which. Faults are drawn from the
-disk's own stream; a copy can be kept and put back later, as an operator with an old backup does.
+batches under way on top. Batches are atomic, as every backend's are (its log or its second root
+page makes a torn one as good as none): a crash in the middle of a sync leaves the whole batch or
+nothing of it, and nobody was told which. What bits rot afterwards is another matter. Faults are
+drawn from the disk's own stream; a copy can be kept and put back later, as an operator with an old
+backup does.
 """
 
 from __future__ import annotations
@@ -141,16 +143,21 @@ class Disk:
             duration += faults.slow_ns
         return duration
 
-    def flip_bit(self, prefix: bytes) -> bytes | None:
-        """Flip one bit in a random durable row that starts with ``prefix``; the row's key."""
-        rows = self.durable.scan(prefix, prefix + b"\xff", 1 << 30)
+    def flip_bit(self, prefix: bytes, where: int) -> bytes | None:
+        """Flip one bit in one of the durable rows that start with ``prefix``; the row's key.
+
+        ``where`` is any number from 0; it says which row and which bit of it. None where no such
+        row has a value. A batch under way that writes the row anew is not touched.
+        """
+        rows = [row for row in self.durable.scan(prefix, prefix + b"\xff", 1 << 30) if row[1]]
         if not rows:
             return None
-        key, value = rows[self.source.randrange(len(rows))]
-        if not value:
-            return None
+        where, row = divmod(where, len(rows))
+        key, value = rows[row]
         damaged = bytearray(value)
-        damaged[self.source.randrange(len(value))] ^= 1 << self.source.randrange(8)
-        self.durable.apply([(key, bytes(damaged))])
-        self.view.apply([(key, bytes(damaged))])
+        bit = where % (8 * len(value))
+        damaged[bit // 8] ^= 1 << bit % 8
+        for picture in (self.durable, self.view):
+            if picture.by_key.get(key) == value:
+                picture.apply([(key, bytes(damaged))])
         return key

@@ -8,13 +8,19 @@ from sadik_sim.violation import Violation
 from sadik_sim.workload import BUCKET, key_of
 from sadik_sim.world import World
 from sadik_vnode.keyspace import HINTS_RANGE, Key, parse_hint_row
-from sadik_vnode.record import DamagedRecord, Record
+from sadik_vnode.record import DamagedRecord, Record, open_value
+from sadik_vnode.requests import Get
 
-__all__ = ["calm_down", "compare_nodes", "compare_replicas"]
+__all__ = ["calm_down", "compare_nodes", "compare_replicas", "mend_damage"]
 
 _SETTLE_NS = 2 * SECOND
 _CALM_NS = 120 * SECOND
 _LOOK_NS = 50 * MILLISECOND
+_MENDING_TRIES = 5
+_NAME_AT = 5
+"""Where the name begins in the key of a record's row, and of a large value's: behind the token."""
+_DOT_BYTES = 21
+"""What ends the key of a large value's row: a zero byte, an actor, a counter."""
 
 
 def calm_down(world: World, over_at: int) -> None:
@@ -49,6 +55,48 @@ def calm_down(world: World, over_at: int) -> None:
                 f"{world.name_of(slot)} for one",
                 key.key,
             )
+
+
+def mend_damage(world: World) -> None:
+    """A read of what was damaged on an owner notices it, and has it made whole again."""
+    for node_id, row in world.damaged:
+        node = world.nodes[node_id]
+        key = _key_of_row(row)
+        if key is None or node_id not in world.owners(key):
+            continue
+        tries = 0
+        while not _is_sound(node.disk.durable.by_key, row, key):
+            if tries == _MENDING_TRIES:
+                raise Violation("damage is mended", f"{node.name} keeps {row!r} damaged", key.key)
+            tries += 1
+            world.answer(node, Get(key.bucket, key.key, _SETTLE_NS, r=1))
+            world.run(_SETTLE_NS)
+        if tries:
+            world.sometimes("damaged row mended")
+
+
+def _key_of_row(row: bytes) -> Key | None:
+    """The key of a record, or of a large value; None for other rows."""
+    if row.startswith(b"O"):
+        return Key.of_name(row[_NAME_AT:])
+    if row.startswith(b"V"):
+        return Key.of_name(row[_NAME_AT:-_DOT_BYTES])
+    return None
+
+
+def _is_sound(rows: dict[bytes, bytes], row: bytes, key: Key) -> bool:
+    """Whether a row is what was written, or nobody asks for it any more.
+
+    What replaced a large value while its record was damaged did not know that its row is there.
+    """
+    try:
+        record = Record.decode(rows.get(key.record_row))
+        live = [key.value_row(dot) for dot, _ in record.bodies_outside()]
+        if row in live:
+            open_value(rows.get(row))
+    except DamagedRecord:
+        return False
+    return True
 
 
 def _is_calm(world: World) -> bool:

@@ -4,8 +4,9 @@ Each seed draws which kinds of fault its world has at all, then a schedule of th
 plain list that can be shortened, written to a file and run again; applying a fault to a world where
 it makes no sense (a crash of a node that is down) does nothing.
 
-Some faults lose data that was synced: an old copy put back. Their budget is one node a run, so that
-at least one good copy of what W=2 acknowledged remains; a workload beside them asks for no less.
+Some faults lose data that was synced: an old copy put back, flipped bits. Their budget is one node
+a run, so that at least one good copy of what W=2 acknowledged remains; a workload beside them asks
+for no less.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from sadik_machine import MILLISECOND, SECOND, NodeId
 from sadik_members import NewerRegister, Register
@@ -36,12 +37,18 @@ __all__ = [
 
 KINDS = (
     "crash", "stop", "power", "pause", "cut", "split", "clog", "break", "clock", "drift",
-    "full", "slow", "broken", "old_copy", "register",
+    "full", "slow", "broken", "old_copy", "register", "flip",
 )  # fmt: skip
 
 T = TypeVar("T")
 
-LOSING_KINDS = ("old_copy",)
+LOSING_KINDS = ("old_copy", "flip")
+
+_FLIPS_MAX = 4
+_FLIPPED = (b"O", b"O", b"O", b"O", b"V", b"B")
+"""The rows whose bits rot, by the first byte of their keys. Those of membership keep a node from
+starting, and nothing can take its place yet; notes and the keys of a bucket have no values."""
+_SPREAD = 2_654_435_761
 
 _YEAR_NS = 365 * 86_400 * SECOND
 _NEVER_NOTED_KINDS = ("crash", "stop", "power", "broken", "full", "drift", *LOSING_KINDS)
@@ -54,7 +61,7 @@ class Fault:
     ``nodes`` names who is concerned: one node, the two ends of a direction, or one side of a split.
     ``strength`` is what the kind makes of it: nanoseconds of a clog or a clock jump, thousandths of
     a disk's chance, parts per million of a drift, the partition of a new register; of an old copy,
-    1 if it was made of a node that had stopped cleanly.
+    1 if it was made of a node that had stopped cleanly; of flipped bits, which and how many.
     """
 
     at_ns: int
@@ -87,11 +94,15 @@ def draw_faults(
         return []
     present = [kind for kind in kinds if source.randrange(2)] or [source.choice(kinds)]
     faults: list[Fault] = []
+    victim: tuple[str, ...] = ()
     at = source.randrange(every_ns)
     while at < length_ns:
-        kind = source.choice(present)
-        if kind not in LOSING_KINDS or all(fault.kind != kind for fault in faults):
-            faults.append(_draw(source, kind, at, names))
+        fault = _draw(source, source.choice(present), at, names)
+        if fault.kind in LOSING_KINDS:
+            victim = victim or fault.nodes
+            fault = evolve(fault, nodes=victim)
+        if fault.kind != "old_copy" or all(other.kind != "old_copy" for other in faults):
+            faults.append(fault)
         at += 1 + source.randrange(2 * every_ns)
     return faults
 
@@ -129,6 +140,8 @@ def _draw(source: random.Random, kind: str, at_ns: int, names: Sequence[str]) ->
             strength = source.randrange(2)
         case "register":
             strength = source.randrange(1 << 16)
+        case "flip":
+            strength = source.randrange(1 << 32)
         case _:
             pass
     return Fault(at_ns, kind, one, duration_ns, strength)
@@ -140,7 +153,7 @@ def over_at(faults: Sequence[Fault]) -> int:
     Every other fault can be ended before its time, and does no harm when that comes.
     """
     aftermath_ns = 2 * SECOND  # its node is started a second later
-    ends = [f.at_ns + f.duration_ns + aftermath_ns for f in faults if f.kind in LOSING_KINDS]
+    ends = [f.at_ns + f.duration_ns + aftermath_ns for f in faults if f.kind == "old_copy"]
     return max(ends, default=0)
 
 
@@ -267,6 +280,20 @@ def _old_copy(world: World, nodes: list[SimNode], fault: Fault) -> None:
     _later(world, fault, put_back)
 
 
+def _flip(world: World, nodes: list[SimNode], fault: Fault) -> None:
+    """A few bits of values rot: of records mostly, of a large value, of the births."""
+    for number in range(1 + fault.strength % _FLIPS_MAX):
+        where = (fault.strength + number) * _SPREAD % (1 << 32)
+        prefix = _FLIPPED[where % len(_FLIPPED)]
+        row = nodes[0].disk.flip_bit(prefix, where // len(_FLIPPED))
+        if row is not None:
+            world.sometimes("bit flipped")
+            world.note(nodes[0], f"a bit flips in {row!r}")
+            world.damaged[nodes[0].id, row] = None
+            if prefix == b"O":
+                world.checks.lost_record(nodes[0])
+
+
 def _register(world: World, nodes: list[SimNode], fault: Fault) -> None:
     """The owners decide to rank themselves anew; one node is the first to hear of it.
 
@@ -300,4 +327,5 @@ _APPLY = {
     "broken": _disk,
     "old_copy": _old_copy,
     "register": _register,
+    "flip": _flip,
 }

@@ -37,7 +37,8 @@ class Delay:
 
     def draw(self, source: random.Random) -> int:
         """One delay."""
-        return self.table[below(source, len(self.table))]
+        table = self.table
+        return table[source.getrandbits(48) * len(table) >> 48]
 
 
 @define(slots=True)
@@ -51,15 +52,18 @@ class NetworkFaults:
     """The session breaks instead of carrying the message."""
 
 
-@define(slots=True)
-class _Session:
-    """Streams between two nodes, from their coming up to their end."""
+@define(slots=True, eq=False)
+class _Stream:
+    """One direction of a session: what was sent, and what has arrived."""
 
-    number: int
+    sender: NodeId
+    receiver: NodeId
     is_open: bool = True
-    sequence: dict[NodeId, int] = Factory(dict)
-    filters: dict[NodeId, SequenceFilter] = Factory(dict)
-    arrived: dict[NodeId, int] = Factory(dict)
+    sent: int = 0
+    """The number of the last message."""
+    filter: SequenceFilter = Factory(SequenceFilter)
+    arrives: int = 0
+    """When the last one arrives of those that keep their order."""
 
 
 class Network:
@@ -92,10 +96,10 @@ class Network:
         self.clogged_ns: dict[tuple[NodeId, NodeId], int] = {}
         """Extra delay of a direction, while it is clogged."""
         self._cut: dict[tuple[NodeId, NodeId], None] = {}
-        self._held: dict[tuple[NodeId, NodeId], list[tuple[_Session, int, object]]] = {}
-        self._sessions: dict[tuple[NodeId, NodeId], _Session] = {}
+        self._held: dict[tuple[NodeId, NodeId], list[tuple[_Stream, int, object]]] = {}
+        self._streams: dict[tuple[NodeId, NodeId], _Stream] = {}
+        """By sender and receiver; the two of a session are made and end together."""
         self._dialling: dict[tuple[NodeId, NodeId], None] = {}
-        self._count = 0
         self.sent = 0
         """Messages handed to the network."""
 
@@ -104,8 +108,7 @@ class Network:
     def want(self, one: NodeId, other: NodeId) -> None:
         """``one`` keeps dialling ``other`` until there is a session."""
         pair = _pair(one, other)
-        session = self._sessions.get(pair)
-        if one == other or pair in self._dialling or (session is not None and session.is_open):
+        if one == other or pair in self._dialling or self.has_session(one, other):
             return
         self._dialling[pair] = None
         self._events.after(self._delay(one, other), lambda: self._dial(one, other))
@@ -121,22 +124,22 @@ class Network:
             backoff_ns = self._source.randrange(50 * MILLISECOND, SECOND)
             self._events.after(backoff_ns, lambda: self._dial(one, other))
             return
-        self._count += 1
-        self._sessions[pair] = _Session(self._count)
+        for ends in ((one, other), (other, one)):
+            self._streams[ends] = _Stream(*ends)
         self._linked(one, other, True)
         self._linked(other, one, True)
 
     def has_session(self, one: NodeId, other: NodeId) -> bool:
         """Whether streams between two nodes are up."""
-        session = self._sessions.get(_pair(one, other))
-        return session is not None and session.is_open
+        stream = self._streams.get((one, other))
+        return stream is not None and stream.is_open
 
     def end_session(self, one: NodeId, other: NodeId, *, notice: tuple[NodeId, ...]) -> None:
         """The streams of a pair break; those in ``notice`` learn of it after a while."""
-        session = self._sessions.get(_pair(one, other))
-        if session is None or not session.is_open:
+        if not self.has_session(one, other):
             return
-        session.is_open = False
+        for ends in ((one, other), (other, one)):
+            self._streams[ends].is_open = False
         for node in notice:
             peer = other if node == one else one
             delay_ns = self._delay(peer, node)
@@ -151,8 +154,8 @@ class Network:
 
     def send(self, sender: NodeId, receiver: NodeId, message: object) -> bool:
         """Hand a message to the streams; False where it was provably never written."""
-        session = self._sessions.get(_pair(sender, receiver))
-        if session is None or not session.is_open:
+        stream = self._streams.get((sender, receiver))
+        if stream is None or not stream.is_open:
             return False
         self.sent += 1
         faults, source = self.faults, self._source
@@ -161,33 +164,28 @@ class Network:
             return True
         if faults.loss and chance(source, faults.loss):
             return True
-        number = session.sequence.get(receiver, 0) + 1
-        session.sequence[receiver] = number
-        arrive = partial(self._arrive, session, number, sender, receiver, message)
+        stream.sent += 1
+        arrive = partial(self._arrive, stream, stream.sent, message)
         arrives = self._events.now + self._delay(sender, receiver)
         if not (faults.reordering and chance(source, faults.reordering)):
-            arrives = max(arrives, session.arrived.get(receiver, 0) + 1)
-            session.arrived[receiver] = arrives
+            arrives = max(arrives, stream.arrives + 1)
+            stream.arrives = arrives
         self._events.at(arrives, arrive)
         if faults.duplication and chance(source, faults.duplication):
             late_ns = self._delay(sender, receiver) * below(source, 32)
             self._events.at(arrives + 1 + late_ns, arrive)
         return True
 
-    def _arrive(
-        self, session: _Session, number: int, sender: NodeId, receiver: NodeId, message: object
-    ) -> None:
-        if not session.is_open:
+    def _arrive(self, stream: _Stream, number: int, message: object) -> None:
+        if not stream.is_open:
             return
-        direction = (sender, receiver)
-        if direction in self._cut:
-            self._held.setdefault(direction, []).append((session, number, message))
-            return
-        filter_ = session.filters.get(receiver)
-        if filter_ is None:
-            filter_ = session.filters[receiver] = SequenceFilter()
-        if filter_.accept(number):
-            self._deliver(sender, receiver, message)
+        if self._cut:
+            direction = (stream.sender, stream.receiver)
+            if direction in self._cut:
+                self._held.setdefault(direction, []).append((stream, number, message))
+                return
+        if stream.filter.accept(number):
+            self._deliver(stream.sender, stream.receiver, message)
 
     # Cuts
 
@@ -199,10 +197,7 @@ class Network:
         """It passes again, and what waited in a stream that still stands arrives, late."""
         self._cut.pop((sender, receiver), None)
         for held in self._held.pop((sender, receiver), []):
-            self._events.after(
-                self._delay(sender, receiver),
-                partial(self._arrive, held[0], held[1], sender, receiver, held[2]),
-            )
+            self._events.after(self._delay(sender, receiver), partial(self._arrive, *held))
 
     def heal_all(self) -> None:
         """Every link works again, at its usual speed."""

@@ -42,6 +42,7 @@ from sadik_machine import (
 )
 from sadik_members import (
     MEMBERSHIP_ROWS,
+    BootsMet,
     ClusterSettings,
     DialTargets,
     Identity,
@@ -53,7 +54,7 @@ from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_sim.disk import Disk
 from sadik_sim.streams import below, chance
 from sadik_sim.violation import Violation
-from sadik_vnode import SAVED_RANGE, Engine
+from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine
 
 if TYPE_CHECKING:
     from sadik_sim.world import World
@@ -91,6 +92,8 @@ class SimNode:
         self.targets = DialTargets({}, ())
         self.boot_number = 0
         self.boot_nonce = 0
+        self.met = BootsMet()
+        """The starts of others that this life has seen in handshakes."""
         self.instance = b""
         self.requests: dict[RequestId, Callable[[object], None]] = {}
         self._cancelled: dict[RequestId, None] = {}
@@ -144,6 +147,7 @@ class SimNode:
         self.instance = rows[_INSTANCE_ROW]
         self.boot_number = int.from_bytes(rows.get(_BOOT_ROW, b""), "big") + 1
         self.boot_nonce = world.streams.boots.getrandbits(63)
+        self.met = BootsMet()
         self._write_meta([(_BOOT_ROW, self.boot_number.to_bytes(8, "big")), (_CLEAN_ROW, None)])
         identity = Identity(
             self.id, self.name, f"{self.name}:1", f"{self.name}:2", self.site, 1.0,
@@ -155,9 +159,16 @@ class SimNode:
         self.membership = Membership(
             identity, settings, self._saved(MEMBERSHIP_ROWS), self._random()
         )
-        self.engine = world.make_engine(
-            self.id, self.instance, self._random(), self._saved(SAVED_RANGE)
-        )
+        saved = self._saved(SAVED_RANGE)
+        try:
+            self.engine = world.make_engine(self.id, self.instance, self._random(), saved)
+        except DamagedRecord:
+            # Which actors were used is not known any more: an instance without a past is safe.
+            world.sometimes("births damaged")
+            self._write_meta([(row, None) for row in saved])
+            self._take_instance(self.boot_number)
+            self.start()
+            return
         world.note(
             self,
             f"boot {self.boot_number} of instance {self.instance.hex()} on node {self.id.hex()}",
@@ -296,7 +307,7 @@ class SimNode:
             return
         self._is_feeding = True
         boot, soon, world, now = self.boot, self._soon, self.world, self.now()
-        trace, after_step, deadlines = world.trace, world.checks.after_step, self._deadlines
+        trace, deadlines = world.trace, self._deadlines
         try:
             while soon:
                 number, event = soon.popleft()
@@ -310,10 +321,10 @@ class SimNode:
                     self._perform(number, effects)
                     if self.boot != boot:
                         return
-                after_step(self)
         finally:
             self._is_feeding = False
         if self.engine is not None:
+            world.checks.after_steps(self)
             if self._gathered and self._syncing is None:
                 self._flush()
             self._set_wake()

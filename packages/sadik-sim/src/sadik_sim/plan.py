@@ -35,7 +35,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "quiet": (),
     "crashes": ("crash", "stop", "power", "drift"),
     "network": ("cut", "split", "clog", "break", "pause"),
-    "disks": ("full", "slow", "broken", "crash", "old_copy"),
+    "disks": ("full", "slow", "broken", "crash", "old_copy", "flip"),
     "clocks": ("clock", "drift"),
     "epochs": ("register", "cut", "crash"),
 }

@@ -55,6 +55,8 @@ class Promises:
     def __init__(self, world: World) -> None:
         self._world = world
         self._keys: dict[bytes, _Promised] = {}
+        self._opened: dict[str, tuple[Key, Context]] = {}
+        """Contexts by token: each comes with an answer, and again with what follows from it."""
 
     def wrote(
         self, key: Key, name: bytes, token: str | None, options: dict[str, Any], result: Written
@@ -175,5 +177,9 @@ class Promises:
 
     def opened(self, key: Key, token: str) -> Context:
         """The context in a token."""
-        assert self._world.sealer is not None, "a node that answers is a member of the cluster"
-        return self._world.sealer.open(key.bucket, key.key, token)
+        known = self._opened.get(token)
+        if known is None or known[0] != key:
+            assert self._world.sealer is not None, "a node that answers is a member of the cluster"
+            context = self._world.sealer.open(key.bucket, key.key, token)
+            known = self._opened[token] = (key, context)
+        return known[1]

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from sadik_machine import MILLISECOND, SECOND, Trace
 from sadik_sim.checks import value_id
-from sadik_sim.ending import calm_down, compare_nodes, compare_replicas
+from sadik_sim.ending import calm_down, compare_nodes, compare_replicas, mend_damage
 from sadik_sim.faults import apply_fault, over_at, spares_notes
 from sadik_sim.history import Verdict, judge
 from sadik_sim.last_writer import LAST_BUCKET
@@ -123,6 +123,7 @@ def _execute(
         began = world.events.now
         _let_loose(world, clients, plan)
         calm_down(world, began + over_at(plan.faults))
+        mend_damage(world)
         _converge(world, plan)
         _judge(world, clients, plan.options.keys)
         clients.judge_sessions()

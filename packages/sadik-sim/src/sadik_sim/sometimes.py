@@ -7,6 +7,10 @@ from collections.abc import Mapping
 __all__ = ["SOMETIMES", "never_happened"]
 
 SOMETIMES: dict[str, str] = {
+    "births damaged": "which actors were used is not known any more",
+    "bit flipped": "what was synced is not what is read",
+    "damaged row mended": "the other owners make a row whole again",
+    "engine: damaged records": "a checksum does not match",
     "Body never written": "a replica could not send a large value back",
     "ForwardWrite never written": "a forwarded write is tried elsewhere",
     "ReplicaRead never written": "a read asks another replica",
@@ -47,8 +51,8 @@ SOMETIMES: dict[str, str] = {
 """Names of "sometimes" events, with what each is there to exercise."""
 
 UNREACHABLE: dict[str, str] = {
+    "replica answered FAILED": "a write to a damaged record goes on from nothing, and is mended",
     "engine: duplicate forwards": "the messenger takes duplicates out before the engine sees them",
-    "replica answered FAILED": "no simulated fault damages a record: nothing repairs one yet",
     "replica answered NOT_READY": "a node without a ring is no member, and members ask members",
 }
 """Those that cannot happen as the code is now, and why; the list says when that changes."""

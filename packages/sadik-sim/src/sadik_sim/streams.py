@@ -36,4 +36,4 @@ def below(source: random.Random, bound: int) -> int:
 
 def chance(source: random.Random, per_mille: int) -> bool:
     """Whether an event of this probability, in thousandths, happens now."""
-    return per_mille > 0 and below(source, 1000) < per_mille
+    return per_mille > 0 and source.getrandbits(48) * 1000 >> 48 < per_mille

@@ -18,6 +18,7 @@ INVARIANTS = {
     "a request is answered once": "11: a request has one answer",
     "a request makes one dot": "3: one request, at most one dot, however it was forwarded",
     "an acknowledged write is never lost": "1: an acknowledged write lives, or what saw it does",
+    "damage is mended": "2: what a flipped bit damaged is made whole again from the other owners",
     "every request ends by its deadline": "11: every request is answered by its deadline",
     "every table has a bound": "10: queues and tables stay within their bounds",
     "everybody answers when faults stop": "2: after healing all owners can be read",

@@ -292,7 +292,7 @@ class Clients:
 
         def done(result: Any) -> None:
             if isinstance(result, Found | Missing):
-                self._promises.read(Key(BUCKET, key), options, due, result)
+                self._promises.read(Key.of(BUCKET, key), options, due, result)
             if isinstance(result, Found):
                 shown = tuple(value_id(version.value) for version in result.versions)
                 self.check_shown(key, shown)
@@ -312,7 +312,7 @@ class Clients:
 
         def then(result: Any) -> None:
             if token is not None:
-                self._promises.in_session(Key(BUCKET, key), token, result)
+                self._promises.in_session(Key.of(BUCKET, key), token, result)
 
         self._get(client, node, key, {**options, "at_least": token}, then)
 
@@ -325,7 +325,7 @@ class Clients:
             for index, (key, (token, _)) in enumerate(client.contexts.items()):
                 node = world.running[(client.number + index) % len(world.running)]
                 result = world.answer(node, Get(BUCKET, key, TIMEOUT_NS, r=1, at_least=token))
-                self._promises.in_session(Key(BUCKET, key), token, result)
+                self._promises.in_session(Key.of(BUCKET, key), token, result)
                 if isinstance(result, Unavailable):
                     raise Violation(
                         "sessions never go backwards",
@@ -388,7 +388,7 @@ class Clients:
                         key,
                         self.world.checks.dots_of([name]),
                     )
-                self._promises.wrote(Key(BUCKET, key), name, context, options, result)
+                self._promises.wrote(Key.of(BUCKET, key), name, context, options, result)
             self._wrote(client, write, result)
 
         self._ask(client, node, "put", request, done)

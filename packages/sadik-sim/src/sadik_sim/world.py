@@ -71,6 +71,8 @@ class World:
         """How often each "sometimes" event happened."""
         self.decided: dict[int, Register] = {}
         """The registers that were decided after the cluster was formed, by partition."""
+        self.damaged: dict[tuple[NodeId, bytes], None] = {}
+        """The rows in which a bit was flipped, by node; they may have been written anew since."""
         self.sealer: ContextSealer | None = None
         """Opens the contexts that nodes give to clients."""
         self.checks = Checks(self)
@@ -111,6 +113,8 @@ class World:
     def _is_settled(node: SimNode, expected: int) -> bool:
         membership = node.membership
         if membership is None or not node.is_ready or membership.ring is None:
+            return False
+        if len(membership.members) < expected:
             return False
         states = [member.state for member in membership.members.values()]
         named = {owner: None for r in membership.ring.registers for owner in r.owners}
@@ -211,17 +215,27 @@ class World:
 
     def _admit(self, one: NodeId, other: NodeId) -> bool:
         """What a handshake decides, as `sadik_members.admission` does: both sides judge."""
-        return self._judge(one, other) and self._judge(other, one)
+        if not (self._judge(one, other) and self._judge(other, one)):
+            return False
+        for judge_id, shown_id in ((one, other), (other, one)):
+            shown = self.nodes[shown_id]
+            self.nodes[judge_id].met.meet(shown_id, shown.boot_number, shown.boot_nonce)
+        return True
 
     def _judge(self, judge_id: NodeId, shown_id: NodeId) -> bool:
         judge, shown = self.nodes[judge_id], self.nodes[shown_id]
         assert judge.membership is not None
         known = judge.membership.members.get(shown_id)
-        if known is None or not is_stale_boot(known, shown.boot_number, shown.boot_nonce):
+        if known is None:
+            return True
+        newer = judge.met.newer_than(shown_id, shown.boot_number, shown.boot_nonce)
+        if newer is None and is_stale_boot(known, shown.boot_number, shown.boot_nonce):
+            newer = known.boot_number
+        if newer is None:
             return True
         refused = HandshakeRefused(
             f"{judge.name}:1", RefusalReason.STALE_BOOT, "", True, b"", "sim",
-            by_peer=True, boot_number=known.boot_number,
+            by_peer=True, boot_number=newer,
         )  # fmt: skip
         boot = shown.boot
 

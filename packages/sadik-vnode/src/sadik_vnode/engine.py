@@ -141,7 +141,7 @@ class Engine:
         self._desk = Desk(node_id, config, births, source)
         self._desk.hints = HintNotes(self._desk)
         self._desk.repairs = Repairs(self._desk)
-        self._desk.replica.on_damaged = self._desk.repairs.soon
+        self._desk.replica.on_damaged = self._desk.repairs.damaged
         self._serving = Serving(self._desk)
         self._started = False
         self._is_draining = False
@@ -358,7 +358,7 @@ class Engine:
             and self._refusal_of_write() is None
             # Believed down by the sender and up here, an owner coordinates, not a fallback.
             and desk.self_id
-            in route(desk, Key(message.bucket, message.key), blind=True, sloppy=message.sloppy)
+            in route(desk, Key.of(message.bucket, message.key), blind=True, sloppy=message.sloppy)
         )
 
     # Requests

@@ -15,8 +15,9 @@ __all__ = ["etag_of"]
 
 def etag_of(dots: Iterable[Dot]) -> str:
     """32 hexadecimal digits, without quotes, for a set of dots in any order."""
-    data = b"".join(
+    parts = [
         len(actor).to_bytes(1, "big") + actor + counter.to_bytes(8, "big")
         for actor, counter in sorted(dots)
-    )
+    ]
+    data = b"".join(parts)
     return BLAKE3.digest(data, 16).hex()

@@ -259,7 +259,8 @@ class Delivery(Conversation):
     """
 
     __slots__ = (
-        "_began", "_cursor", "_loading", "_node", "_noted", "_renoted", "_stopped", "_travelling",
+        "_began", "_cursor", "_is_unread", "_loading", "_node", "_noted", "_renoted", "_stopped",
+        "_travelling",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, node: NodeId) -> None:
@@ -269,6 +270,7 @@ class Delivery(Conversation):
         self._travelling: dict[RequestId, _Travelling] = {}
         self._renoted: dict[Key, None] = {}
         self._noted = False
+        self._is_unread = False
         self._loading = 0
         self._began = 0
         self._stopped = False
@@ -343,6 +345,8 @@ class Delivery(Conversation):
         if not rows:
             if self._cursor == first and not self._noted:
                 self._end(empty=True)
+            elif self._is_unread:
+                self.try_later()
             else:
                 self._cursor = first
                 self.start()
@@ -365,6 +369,7 @@ class Delivery(Conversation):
 
         def failed(_reason: FailureReason) -> None:
             # A damaged record is counted where it was found; its note waits for a repair.
+            self._is_unread = True
             self._loaded_one()
 
         self.desk.replica.read_whole(key, whole, failed)

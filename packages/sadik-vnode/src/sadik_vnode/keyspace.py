@@ -20,6 +20,9 @@ longest key has 1 + 4 + 64 + 1 + 400 + 1 + 12 + 8 = 491 bytes, within LMDB's 511
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
 from sadik_causality import Dot
 from sadik_hashing import token_of
 from sadik_machine import NODE_ID_BYTES, NodeId
@@ -55,6 +58,9 @@ KEY_BYTES_MAX = 400
 
 _TOKEN_PREFIX_BYTES = 4
 
+# A request meets its key several times on a node, and hot keys are met all the time.
+_RECENT_KEYS: Final = 1024
+
 
 def is_name(bucket: str, key: bytes) -> bool:
     """Whether an object can be called so: what front ends check, a peer may not have."""
@@ -81,13 +87,18 @@ class Key:
         self.name = bucket.encode() + b"\0" + key
         self.record_row = b"O" + (self.token >> 32).to_bytes(_TOKEN_PREFIX_BYTES, "big") + self.name
 
-    @classmethod
-    def of_name(cls, name: bytes) -> Key:
+    @staticmethod
+    def of(bucket: str, key: bytes) -> Key:
+        """The key of an object, the same one as long as it is often asked for."""
+        return _key(bucket, key)
+
+    @staticmethod
+    def of_name(name: bytes) -> Key:
         """The key of ``bucket 0 key``; ValueError where there is no zero byte."""
         bucket, zero, key = name.partition(b"\0")
         if not zero:
             raise ValueError("a name is a bucket, a zero byte and a key")
-        return cls(bucket.decode(), key)
+        return _key(bucket.decode(), key)
 
     def value_row(self, dot: Dot) -> bytes:
         """The row of one large version's value."""
@@ -102,6 +113,9 @@ class Key:
 
     def __repr__(self) -> str:
         return f"Key({self.bucket!r}, {self.key!r})"
+
+
+_key = lru_cache(_RECENT_KEYS)(Key)
 
 
 def hint_row(slot: NodeId, key: Key) -> bytes:

@@ -21,12 +21,20 @@ from sadik_vnode.births import Births
 from sadik_vnode.counters import Counters
 from sadik_vnode.keyspace import Key, index_row
 from sadik_vnode.outbox import OnFailed, OnStored, Outbox
-from sadik_vnode.record import ABSENT, DamagedRecord, Record, Rows, open_value
+from sadik_vnode.record import (
+    ABSENT,
+    INLINE_BYTES_MAX,
+    DamagedRecord,
+    Record,
+    Rows,
+    open_value,
+    seal_value,
+)
 from sadik_vnode.version import Version
 
 __all__ = ["Change", "MakeChange", "Replica"]
 
-# Rows decoded lately, by their very bytes: hot keys are decoded once, and nothing can be stale.
+# Rows decoded or made lately, by their very bytes: hot keys are decoded once, nothing can be stale.
 _RECENT_ROWS_MAX: Final = 512
 _RECENT_BYTES_MAX: Final = 4096
 
@@ -69,7 +77,7 @@ class Replica:
         self._states: dict[Key, _KeyState] = {}
         outbox.store_failing = self._drop_pending
         self.on_damaged: Callable[[Key], None] = _ignore
-        """Called with the key of a record that turned out to be damaged."""
+        """Called with the key of a record, or of a large value, that turned out to be damaged."""
         self._recent: dict[bytes, Record] = {}
         self._failures = 0
         self.has_written = False
@@ -93,16 +101,14 @@ class Replica:
         self, keys: Sequence[Key], done: Callable[[list[Record]], None], failed: OnFailed
     ) -> None:
         """Give many records at once, as they are on disk. A damaged one fails them all."""
-        failures = 0
+        failures = self._failures
 
-        def load() -> None:
-            nonlocal failures
-            failures = self._failures
-            self._outbox.load(GetRows([key.record_row for key in keys]), loaded, failed)
+        def again() -> None:
+            self.read_many(keys, done, failed)
 
         def loaded(rows: list[bytes | None]) -> None:
             if failures != self._failures:
-                load()  # some of it may have been taken back meanwhile
+                again()  # some of it may have been taken back meanwhile
                 return
             records = []
             for key, row in zip(keys, rows, strict=True):
@@ -113,11 +119,11 @@ class Replica:
                 records.append(record)
             if any(key in self._states for key in keys):
                 # A load sees stores that are under way: show it once those are on disk.
-                self._outbox.store((), (), lambda: done(records), lambda _: load())
+                self._outbox.store((), (), lambda: done(records), lambda _: again())
             else:
                 done(records)
 
-        load()
+        self._outbox.load(GetRows([key.record_row for key in keys]), loaded, failed)
 
     def read_bodies(
         self,
@@ -139,6 +145,7 @@ class Replica:
                         bodies[dot] = open_value(row)
             except DamagedRecord:
                 self._counters.damaged_records += 1
+                self.on_damaged(key)
                 failed(FailureReason.DAMAGED)
                 return
             done(bodies)
@@ -209,6 +216,26 @@ class Replica:
 
         self.update(key, make, done, failed)
 
+    def mend(self, key: Key, whole: Container[Version], failed: OnFailed) -> None:
+        """Merge what the owners have into a record that was damaged, and write again all of its
+        large values that ``whole`` has. An empty ``whole`` leaves an absent record in its place.
+        """
+
+        def make(before: Record) -> Change:
+            merged = before.container.merge(whole)
+            rows: Rows = [
+                (key.value_row(dot), seal_value(version.body))
+                for dot, version in whole.versions.items()
+                if dot in before.container.versions
+                and version.body is not None
+                and version.size > INLINE_BYTES_MAX
+            ]
+            if merged is before.container and not before.is_absent:
+                return Change(before, rows, ())
+            return Change(Record(merged, before.own_actor), rows, ())
+
+        self.update(key, make, None, failed)
+
     def next_dot(self, record: Record) -> tuple[Dot, Rows]:
         """A dot that was never made before, for a write on top of ``record``.
 
@@ -233,11 +260,15 @@ class Replica:
             self._counters.damaged_records += 1
             self.on_damaged(key)
             return None
-        if len(row) <= _RECENT_BYTES_MAX:
+        self._remember(row, record)
+        return record
+
+    def _remember(self, row: bytes | None, record: Record) -> None:
+        """The next load of a record that was decoded or made just now need not decode it."""
+        if row is not None and len(row) <= _RECENT_BYTES_MAX:
             if len(self._recent) >= _RECENT_ROWS_MAX:
                 self._recent.clear()
             self._recent[row] = record
-        return record
 
     def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         def loaded(rows: list[bytes | None]) -> None:
@@ -289,10 +320,12 @@ class Replica:
         rows = change.rows
         if change.record is not before:
             self.has_written = True
-            rows = rows + change.record.rows(key, before)
+            own_rows = change.record.rows(key, before)
+            rows = rows + own_rows
             if before.is_absent:
                 rows.append((index_row(key), b""))
             state.record = change.record.without_large_bodies()
+            self._remember(own_rows[0][1], state.record)
         elif not rows and not state.stores:
             self._outbox.perform(change.then)
             self._release(key, state)

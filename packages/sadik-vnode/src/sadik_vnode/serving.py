@@ -50,7 +50,7 @@ class Serving:
     def write(self, sender: NodeId, message: ReplicaWrite) -> None:
         """Merge, durably; keep a note where this node stands in for the slot."""
         desk = self._desk
-        key = Key(message.bucket, message.key)
+        key = Key.of(message.bucket, message.key)
         slot = NodeId(message.slot)
 
         def refuse(status: Status, newer: tuple[int, tuple[bytes, ...]] | None = None) -> None:
@@ -103,7 +103,7 @@ class Serving:
     def read(self, sender: NodeId, message: ReplicaRead) -> None:
         """Tell what is on disk of a key."""
         desk = self._desk
-        key = Key(message.bucket, message.key)
+        key = Key.of(message.bucket, message.key)
         partition = desk.placement.partition(key)
         if desk.placement.register(partition).epoch > message.epoch:
             newer = newer_of(desk, partition)
@@ -129,7 +129,7 @@ class Serving:
     def fetch(self, sender: NodeId, message: FetchBody) -> None:
         """Send one version's body."""
         desk = self._desk
-        key = Key(message.bucket, message.key)
+        key = Key.of(message.bucket, message.key)
         dot = (message.actor, message.counter)
 
         def send(body: bytes | None) -> None:
@@ -174,7 +174,7 @@ class Serving:
                 sender, Inspection(message.request, Status.FAILED, (), _NO_CONTEXT, ())
             )
 
-        inspect(desk, Key(message.bucket, message.key), done, failed)
+        inspect(desk, Key.of(message.bucket, message.key), done, failed)
 
     def count_hints(self, sender: NodeId, message: HintCountsAsked) -> None:
         """Tell how many notes wait here."""

@@ -8,6 +8,9 @@ bytes and is never copied into another encoding.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
 from attrs import define, frozen
 
 from sadik_causality import ACTOR_BYTES_MAX, COUNTER_MAX, Dot
@@ -36,6 +39,10 @@ EXPIRES = 2
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 HEAD_BYTES_MAX = 16 * 1024
+
+# The heads of hot keys are read all the time, and most are short.
+_RECENT_HEADS: Final = 1024
+_RECENT_HEAD_BYTES_MAX: Final = 256
 
 PlainVersion = tuple[bytes, int, bytes, bytes | None, int]
 """As messages carry a version: actor, counter, head, body or None where it is not sent, size."""
@@ -76,33 +83,9 @@ class Version:
 
     def parsed(self) -> Head:
         """The head's known fields; `MalformedVersion` for what is none."""
-        try:
-            plain = decode_plain(self.head)
-        except PlainError as error:
-            raise MalformedVersion(str(error)) from error
-        if type(plain) is not tuple or len(plain) < 4:
-            raise MalformedVersion("a head has four fields or more")
-        flags, timestamp, content_type, meta = plain[:4]
-        if not (
-            type(flags) is int
-            and type(timestamp) is int
-            and type(content_type) is str
-            and type(meta) is tuple
-            and all(
-                type(pair) is tuple
-                and len(pair) == 2
-                and type(pair[0]) is str
-                and type(pair[1]) is str
-                for pair in meta
-            )
-        ):
-            raise MalformedVersion("a head's field has the wrong type")
-        expires_ms = None
-        if flags & EXPIRES:
-            expires_ms = plain[4] if len(plain) > 4 else None
-            if type(expires_ms) is not int:
-                raise MalformedVersion("a head that expires says when")
-        return Head(flags, timestamp, content_type, meta, expires_ms)
+        if len(self.head) > _RECENT_HEAD_BYTES_MAX:
+            return _head_of(self.head)
+        return _recent_head(self.head)
 
     @property
     def is_deleted(self) -> bool:
@@ -127,6 +110,36 @@ class Version:
     def to_plain(self, dot: Dot, *, body: bool = True) -> PlainVersion:
         """As a message carries it, with or without the body."""
         return (dot[0], dot[1], self.head, self.body if body else None, self.size)
+
+
+def _head_of(head: bytes) -> Head:
+    try:
+        plain = decode_plain(head)
+    except PlainError as error:
+        raise MalformedVersion(str(error)) from error
+    if type(plain) is not tuple or len(plain) < 4:
+        raise MalformedVersion("a head has four fields or more")
+    flags, timestamp, content_type, meta = plain[:4]
+    if not (
+        type(flags) is int
+        and type(timestamp) is int
+        and type(content_type) is str
+        and type(meta) is tuple
+        and all(
+            type(pair) is tuple and len(pair) == 2 and type(pair[0]) is str and type(pair[1]) is str
+            for pair in meta
+        )
+    ):
+        raise MalformedVersion("a head's field has the wrong type")
+    expires_ms = None
+    if flags & EXPIRES:
+        expires_ms = plain[4] if len(plain) > 4 else None
+        if type(expires_ms) is not int:
+            raise MalformedVersion("a head that expires says when")
+    return Head(flags, timestamp, content_type, meta, expires_ms)
+
+
+_recent_head = lru_cache(_RECENT_HEADS)(_head_of)
 
 
 def version_of(

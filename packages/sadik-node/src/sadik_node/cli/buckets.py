@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from sadik_node.cli.common import (
@@ -13,7 +11,6 @@ from sadik_node.cli.common import (
     print_json,
     print_table,
 )
-from sadik_node.client_http import bucket_path
 
 __all__ = ["bucket"]
 
@@ -38,7 +35,9 @@ def show(*, session: Session, name: str) -> None:
     Example:
       sadik-node bucket show notes
     """
-    _print_properties(session, session.get_json(bucket_path(name)))
+    with session.asking() as client:
+        found = client.get_bucket(name)
+    _print_properties(session, found)
 
 
 @bucket.command("set")
@@ -55,10 +54,10 @@ def set_properties(*, session: Session, name: str, changes: tuple[str, ...]) -> 
       sadik-node bucket set notes w=all
       sadik-node bucket set photos value_bytes=33554432
     """
-    body = json.dumps(dict(_change(each) for each in changes)).encode()
-    headers = {"Content-Type": "application/json"}
-    answer = session.request("PUT", bucket_path(name), headers=headers, body=body)
-    _print_properties(session, answer.json())
+    wanted = dict(_change(each) for each in changes)
+    with session.asking() as client:
+        found = client.set_bucket(name, wanted)
+    _print_properties(session, found)
 
 
 @bucket.command()
@@ -71,7 +70,8 @@ def reset(*, session: Session, name: str) -> None:
     Example:
       sadik-node bucket reset notes
     """
-    session.request("DELETE", bucket_path(name), expect=(200, 204))
+    with session.asking() as client:
+        client.reset_bucket(name)
 
 
 @bucket.command("list")
@@ -83,13 +83,13 @@ def list_buckets(*, session: Session) -> None:
     Example:
       sadik-node bucket list
     """
-    found = session.get_json("/v1/buckets")
+    with session.asking() as client:
+        found = client.list_buckets()
     if session.as_json:
-        print_json(found)
+        print_json({"buckets": found})
         return
-    buckets = found["buckets"] if isinstance(found, dict) else found
-    for each in buckets:
-        click.echo(each["bucket"] if isinstance(each, dict) else each)
+    for each in found:
+        click.echo(each["bucket"])
 
 
 def _print_properties(session: Session, found: dict[str, object]) -> None:

@@ -6,22 +6,28 @@ data alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
-from urllib.parse import quote, unquote_to_bytes
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar, cast
 
 import click
 
-from sadik_node.client_http import (
-    Answer,
-    NodeBrokenError,
-    NodeClient,
-    NodeUnreachableError,
-    UrlError,
+from sadik_client import (
+    Address,
+    AnswerError,
+    BrokenAnswerError,
+    InvalidRequestError,
+    Quorum,
+    Settings,
+    UnansweredError,
+    UnreachableError,
+    decode_percent,
+    encode_key,
 )
+from sadik_client.blocking import Client
 
 __all__ = [
     "DEFAULT_NODE",
@@ -39,6 +45,7 @@ __all__ = [
     "percent_option",
     "print_json",
     "print_table",
+    "quorum_of",
     "read_key",
     "say",
     "text_or_none",
@@ -50,6 +57,10 @@ EXIT_USAGE = 2
 EXIT_NOT_FOUND = 3
 EXIT_SIBLINGS = 4
 
+# One node and one try: a person sees what went wrong, and scripts try again as they see fit. The
+# budget is for the largest value over a slow line; a node that is silent is given up long before.
+_SETTINGS = Settings(ring=False, retries=False, timeout_s=300, connect_timeout_s=5)
+
 _BUCKET_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 _BUCKET_CHARACTERS_MAX = 64
 _KEY_BYTES_MAX = 400
@@ -58,47 +69,33 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class Session:
-    """One verb's talk with its node: a request ends in an answer, or the verb ends."""
+    """One verb's talk with its node: what it asks is answered, or the verb ends."""
 
     def __init__(self, node: str, *, as_json: bool) -> None:
         self.as_json = as_json
         try:
-            self.client = NodeClient(node)
-        except UrlError as error:
+            address = Address.parse(node)
+            self.client = Client(node, settings=_SETTINGS)
+        except InvalidRequestError as error:
             raise click.BadParameter(str(error), param_hint="--node") from error
+        if address.is_tls:
+            raise click.BadParameter("TLS is not in this version", param_hint="--node")
+        self.url = address.url
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str | bytes | None] | None = None,
-        headers: Mapping[str, str | None] | None = None,
-        body: bytes | None = None,
-        expect: Sequence[int] = (200,),
-    ) -> Answer:
-        """Send a request; any status that is not expected ends the verb with exit code 1."""
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[Client]:
+        """The client, for as long as it is asked: whatever it raises ends the verb."""
         try:
-            answer = self.client.request(method, path, query=query, headers=headers, body=body)
-        except NodeUnreachableError as error:
+            yield self.client
+        except UnreachableError as error:
             fail_unreachable(error)
-        except NodeBrokenError as error:
-            unsure = "" if method in ("GET", "HEAD") else "; it may or may not have been applied"
+        except UnansweredError as error:
+            unsure = "; it may or may not have been applied" if error.outcome else ""
             fail(f"{error.url} broke off without an answer ({error.reason}){unsure}")
-        except ValueError as error:
-            # The standard library's word on a context or a type that cannot be a header.
+        except (AnswerError, BrokenAnswerError) as error:
+            fail(str(error))
+        except InvalidRequestError as error:
             raise click.UsageError(f"this cannot be sent: {error}") from error
-        if answer.status not in expect:
-            fail(answer.complaint)
-        return answer
-
-    def get_json(self, path: str) -> Any:
-        """The JSON of a view."""
-        answer = self.request("GET", path)
-        try:
-            return answer.json()
-        except ValueError:
-            fail(f"{self.client.url}{path} answered something that is not JSON; is it a node?")
 
 
 def client_options(command: _Command) -> _Command:
@@ -176,7 +173,7 @@ def percent_option(command: _Command) -> _Command:
 def read_key(key: bytes, *, percent: bool) -> bytes:
     """The key that was meant, checked for its length."""
     if percent:
-        key = unquote_to_bytes(key)
+        key = decode_percent(key)
     if not 1 <= len(key) <= _KEY_BYTES_MAX:
         raise click.BadParameter(
             f"a key has 1 to {_KEY_BYTES_MAX} bytes; this one has {len(key)}", param_hint="KEY"
@@ -195,6 +192,13 @@ def check_bucket(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
+def quorum_of(text: str | None) -> Quorum | None:
+    """A quorum as it was typed; whether it is one the node judges."""
+    if text is None:
+        return None
+    return int(text) if text.isascii() and text.isdigit() else cast(Quorum, text)
+
+
 def say(text: str) -> None:
     """Tell the person something, beside the data."""
     click.echo(text, err=True)
@@ -206,7 +210,7 @@ def fail(text: str, code: int = EXIT_FAILED) -> NoReturn:
     sys.exit(code)
 
 
-def fail_unreachable(error: NodeUnreachableError) -> NoReturn:
+def fail_unreachable(error: UnreachableError) -> NoReturn:
     """End the verb because there is no node."""
     fail(
         f"nothing answers at {error.url} ({error.reason}); is a node running? "
@@ -217,7 +221,7 @@ def fail_unreachable(error: NodeUnreachableError) -> NoReturn:
 def key_label(key: bytes) -> str:
     """A key as a person can read it on any terminal; for messages, not for scripts."""
     text = key.decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else quote(each) for each in text)
+    return "".join(each if each.isprintable() else encode_key(each.encode()) for each in text)
 
 
 def text_or_none(value: bytes) -> str | None:

@@ -7,28 +7,37 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote
 
 import click
 
+from sadik_client import (
+    AnswerError,
+    SadikError,
+    Settings,
+    StoppedError,
+    UnreachableError,
+    encode_key,
+)
+from sadik_client.blocking import Client
 from sadik_node.cli.common import Session, fail, fail_unreachable, key_label, print_json, say
-from sadik_node.cli.node_pool import NodePool, StoppedError
 from sadik_node.cli.progress import Progress
 from sadik_node.cli.workers import work_through
-from sadik_node.client_http import NodeError, NodeUnreachableError
 
 __all__ = [
-    "DIGEST_HEADER",
+    "DIGEST_META",
     "Outcome",
     "copy_options",
     "digest_of",
-    "open_pool",
+    "open_cluster",
     "report",
     "run_phase",
 ]
 
-DIGEST_HEADER = "Sadik-Meta-Sha256"
-"""Under which `import` stores a value's SHA-256 beside it, in hex."""
+DIGEST_META = "sha256"
+"""The metadata under which `import` stores a value's SHA-256 beside it, in hex."""
+
+_LEARNING_S = 10.0
+_LAST_TRY_S = 6.0  # what a node may take for a try that begins as the patience ends
 
 _Item = TypeVar("_Item")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -74,17 +83,25 @@ def digest_of(value: bytes) -> str:
     return hashlib.sha256(value).hexdigest()
 
 
-def open_pool(session: Session, patience_s: int) -> NodePool:
-    """The nodes of the session's cluster; the verb ends if its own does not answer."""
-    pool = NodePool(session.client.url, patience_s=float(patience_s))
+def open_cluster(session: Session, patience_s: int, jobs: int) -> Client:
+    """A client of the session's whole cluster: long work must not end because one node does.
+
+    It tries a request until the patience ends, through whichever node answers. The verb ends if
+    its own node does not.
+    """
+    settings = Settings(ring=False, timeout_s=patience_s + _LAST_TRY_S, connections_max=jobs)
+    client = Client(session.url, settings=settings)
     try:
-        pool.learn()
-    except NodeUnreachableError as error:
+        client.learn(timeout_s=_LEARNING_S)
+    except UnreachableError as error:
+        client.close()
         fail_unreachable(error)
-    except NodeError as error:
-        pool.close()
-        fail(f"{error.url} does not answer as a node does: {error.reason}")
-    return pool
+    except AnswerError:
+        pass  # it will not say now; then this node is all that there is
+    except SadikError as error:
+        client.close()
+        fail(f"{session.url} does not answer as a node does: {error}")
+    return client
 
 
 def run_phase(
@@ -92,13 +109,13 @@ def run_phase(
     items: Sequence[_Item],
     step: Callable[[_Item], Outcome],
     *,
-    pool: NodePool,
+    client: Client,
     jobs: int,
 ) -> list[Outcome]:
     """Take every item through one step, several at a time, and tell of problems as they come."""
     outcomes: list[Outcome] = []
     try:
-        results = work_through(items, step, jobs=jobs, stop=pool.stop)
+        results = work_through(items, step, jobs=jobs, stop=client.stop)
         with Progress(what, len(items)) as progress, contextlib.closing(results):
             for outcome in results:
                 outcomes.append(outcome)
@@ -121,7 +138,7 @@ def report(session: Session, what: str, outcomes: Sequence[Outcome]) -> bool:
                 **{kind: counts[kind] for kind in ("copied", "unchanged", "skipped", "failed")},
                 "bytes": size_bytes,
                 "problems": [
-                    {"kind": each.kind, "key": quote(each.key, safe="/"), "reason": each.reason}
+                    {"kind": each.kind, "key": encode_key(each.key), "reason": each.reason}
                     for each in problems
                 ],
             }

@@ -9,7 +9,6 @@ Files appear whole, by renaming.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import os
@@ -19,10 +18,11 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 import click
 
+from sadik_client import Entry, SadikError, StoppedError
+from sadik_client.blocking import Client
 from sadik_node.cli.common import (
     EXIT_FAILED,
     Session,
@@ -33,20 +33,19 @@ from sadik_node.cli.common import (
     say,
 )
 from sadik_node.cli.copying import (
-    DIGEST_HEADER,
+    DIGEST_META,
     Outcome,
     copy_options,
     digest_of,
-    open_pool,
+    open_cluster,
     report,
     run_phase,
 )
-from sadik_node.cli.node_pool import GaveUpError, NodePool
-from sadik_node.client_http import Answer, key_path, list_path, parse_page
 
 __all__ = ["export_bucket"]
 
 _NAME_BYTES_MAX = 255
+_PAGE = 10_000
 _TEMPORARY = re.compile(rb"\.sadik-export-[0-9a-f]{16}")
 _IN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -74,10 +73,10 @@ def export_bucket(
     Example:
       sadik-node export photos ./photos-copy
     """
-    with _open_root(directory) as root, open_pool(session, patience) as pool:
-        wanted, problems = _placeable(_all_keys(pool, bucket))
-        exporter = _Exporter(pool, bucket, root)
-        outcomes = run_phase("export", wanted, exporter.write, pool=pool, jobs=jobs)
+    with _open_root(directory) as root, open_cluster(session, patience, jobs) as client:
+        wanted, problems = _placeable(_all_keys(client, bucket))
+        exporter = _Exporter(client, bucket, root)
+        outcomes = run_phase("export", wanted, exporter.write, client=client, jobs=jobs)
     for each in problems:
         say(f"skipped {key_label(each.key)}: {each.reason}")
     if not report(session, "export", problems + outcomes):
@@ -92,20 +91,16 @@ class _FailedError(Exception):
     """This key's file is not what it should be; the message says why."""
 
 
-def _all_keys(pool: NodePool, bucket: str) -> list[bytes]:
+def _all_keys(client: Client, bucket: str) -> list[bytes]:
     keys: list[bytes] = []
     after: str | None = None
     while True:
         try:
-            answer = pool.request("GET", list_path(bucket, after), query={"limit": "10000"})
-            if answer.status != 200:
-                fail(answer.complaint)
-            page, after = parse_page(answer)
-        except GaveUpError as error:
+            page = client.list_page(bucket, after=after, limit=_PAGE)
+        except SadikError as error:
             fail(f"the keys cannot be listed: {error}")
-        except (ValueError, KeyError) as error:
-            fail(f"the node answered no list of keys: {error}")
-        keys += [unquote_to_bytes(each) for each in page]
+        keys += page.keys
+        after = page.next
         if after is None:
             return keys
 
@@ -177,8 +172,8 @@ def _open_root(directory: Path) -> Iterator[int]:
 class _Exporter:
     """Writes one key at a time; used by several threads."""
 
-    def __init__(self, pool: NodePool, bucket: str, root: int) -> None:
-        self._pool = pool
+    def __init__(self, client: Client, bucket: str, root: int) -> None:
+        self._client = client
         self._bucket = bucket
         self._root = root
 
@@ -188,33 +183,33 @@ class _Exporter:
             return self._write(key)
         except _SkipError as error:
             return Outcome("skipped", key, str(error))
-        except (_FailedError, GaveUpError) as error:
+        except StoppedError:
+            raise
+        except (_FailedError, SadikError) as error:
             return Outcome("failed", key, str(error))
         except OSError as error:
             return Outcome("failed", key, f"cannot be written: {error.strerror}")
 
     def _write(self, key: bytes) -> Outcome:
-        path = key_path(self._bucket, key)
         *above, name = key.split(b"/")
         with self._directory(above) as parent:
             present = _present_digest(parent, name)
             if present is not None:
-                told = self._pool.request("HEAD", path)
-                if told.status == 200 and told.headers.get(DIGEST_HEADER.lower()) == present:
+                head = self._client.head(self._bucket, key)
+                if head.meta.get(DIGEST_META) == present:
                     return Outcome("unchanged", key)
-            answer = self._pool.request("GET", path)
-            if answer.status == 404:
+            entry = self._client.get(self._bucket, key)
+            if not entry.exists:
                 return Outcome("unchanged", key, "it was deleted meanwhile")
-            value = _value_of(answer)
+            value = _value_of(entry)
             digest = digest_of(value)
             if digest != present:
                 self._place(parent, name, value)
                 if _present_digest(parent, name) != digest:
                     raise _FailedError("the file does not hold what was written to it")
-        stored_digest = answer.headers.get(DIGEST_HEADER.lower(), digest)
-        if answer.status == 200 and stored_digest != digest:
+        if len(entry.versions) == 1 and entry.version.meta.get(DIGEST_META, digest) != digest:
             raise _FailedError(
-                f"the value, which was written, does not match its {DIGEST_HEADER}: "
+                "the value, which was written, does not match its Sadik-Meta-Sha256: "
                 "it is damaged, or was stored beside another value's"
             )
         return Outcome("unchanged" if digest == present else "copied", key, "", len(value), digest)
@@ -269,14 +264,9 @@ def _present_digest(parent: int, name: bytes) -> str | None:
         return digest_of(file.read())
 
 
-def _value_of(answer: Answer) -> bytes:
-    if answer.status == 200:
-        return answer.body
-    if answer.status != 300:
-        raise _FailedError(answer.complaint)
-    values = [base64.b64decode(each["value_b64"]) for each in answer.json()["siblings"]]
-    if len(set(values)) > 1:
+def _value_of(entry: Entry) -> bytes:
+    if len(set(entry.values)) > 1:
         raise _SkipError(
-            f"it has {len(values)} siblings that differ; resolve them with get and put"
+            f"it has {len(entry.versions)} siblings that differ; resolve them with get and put"
         )
-    return values[0]
+    return entry.values[0]

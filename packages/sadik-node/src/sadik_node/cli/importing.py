@@ -8,7 +8,6 @@ At the end every value is read back and compared with what was read from the fil
 
 from __future__ import annotations
 
-import base64
 import os
 import stat
 import sys
@@ -19,18 +18,18 @@ from typing import NamedTuple
 
 import click
 
+from sadik_client import AnswerError, Entry, SadikError, StoppedError, TooLargeError
+from sadik_client.blocking import Client
 from sadik_node.cli.common import EXIT_FAILED, Session, check_bucket, client_options
 from sadik_node.cli.copying import (
-    DIGEST_HEADER,
+    DIGEST_META,
     Outcome,
     copy_options,
     digest_of,
-    open_pool,
+    open_cluster,
     report,
     run_phase,
 )
-from sadik_node.cli.node_pool import GaveUpError, NodePool, UnsureError
-from sadik_node.client_http import Answer, bucket_path, key_path
 
 __all__ = ["import_directory"]
 
@@ -64,11 +63,11 @@ def import_directory(
     if not directory.is_dir():
         raise click.BadParameter(f"{str(directory)!r} is no directory", param_hint="DIR")
     found = sorted(_walk(root))
-    with open_pool(session, patience) as pool:
-        importer = _Importer(pool, root, bucket, patience)
-        outcomes = run_phase("import", found, importer.store, pool=pool, jobs=jobs)
+    with open_cluster(session, patience, jobs) as client:
+        importer = _Importer(client, root, bucket, patience)
+        outcomes = run_phase("import", found, importer.store, client=client, jobs=jobs)
         stored = [each for each in outcomes if not each.is_problem]
-        checked = run_phase("verify", stored, importer.verify, pool=pool, jobs=jobs)
+        checked = run_phase("verify", stored, importer.verify, client=client, jobs=jobs)
     problems = [each for each in outcomes if each.is_problem]
     if not report(session, "import", problems + checked):
         sys.exit(EXIT_FAILED)
@@ -122,8 +121,8 @@ def _walk(root: bytes) -> Iterator[_Found]:
 class _Importer:
     """Stores and verifies one file at a time; used by several threads."""
 
-    def __init__(self, pool: NodePool, root: bytes, bucket: str, patience_s: int) -> None:
-        self._pool = pool
+    def __init__(self, client: Client, root: bytes, bucket: str, patience_s: int) -> None:
+        self._client = client
         self._root = root
         self._bucket = bucket
         self._patience_s = patience_s
@@ -140,65 +139,70 @@ class _Importer:
             kind = self._put(key, value, digest)
         except _SkipError as error:
             return Outcome("skipped", key, str(error))
-        except (_FailedError, GaveUpError) as error:
+        except StoppedError:
+            raise
+        except (_FailedError, SadikError) as error:
             return Outcome("failed", key, str(error))
         return Outcome(kind, key, "", len(value), digest)
 
     def verify(self, stored: Outcome) -> Outcome:
         """Read one value back; the same outcome if it is what was stored."""
         try:
-            answer = self._pool.request("GET", key_path(self._bucket, stored.key))
-            problem = self._difference(answer, stored)
-        except (_FailedError, GaveUpError) as error:
+            problem = self._difference(self._client.get(self._bucket, stored.key), stored)
+        except StoppedError:
+            raise
+        except (_FailedError, SadikError) as error:
             problem = str(error)
         return stored if not problem else Outcome("failed", stored.key, problem)
 
-    def _difference(self, answer: Answer, stored: Outcome) -> str:
-        if answer.status == 200:
-            same = digest_of(answer.body) == stored.digest
-            return "" if same else "another value is there: someone else writes to the bucket"
-        if answer.status == 404:
+    def _difference(self, entry: Entry, stored: Outcome) -> str:
+        digests = {digest_of(each) for each in entry.values}
+        if not digests:
             return "it is not there any more"
-        if answer.status != 300:
-            return answer.complaint
-        values = [base64.b64decode(each["value_b64"]) for each in answer.json()["siblings"]]
-        if any(digest_of(each) != stored.digest for each in values):
-            return "siblings of other values are there: someone else writes to the bucket"
-        # Copies of this one value, from a write that was tried twice: make them one.
-        self._put(stored.key, values[0], stored.digest)
+        if digests != {stored.digest}:
+            what = (
+                "another value is" if len(entry.versions) == 1 else "siblings of other values are"
+            )
+            return f"{what} there: someone else writes to the bucket"
+        if len(entry.versions) > 1:
+            # Copies of this one value, from a write that was tried twice: make them one.
+            self._put(stored.key, entry.values[0], stored.digest)
         return ""
 
     def _put(self, key: bytes, value: bytes, digest: str) -> str:
-        path = key_path(self._bucket, key)
         give_up_at = time.monotonic() + self._patience_s
-        held = self._look(path)
+        held = self._look(key)
         if held.digest == digest:
             return "unchanged"
         while True:
-            headers = {DIGEST_HEADER: digest, "Sadik-Context": held.context}
             try:
-                answer = self._pool.request("PUT", path, headers=headers, body=value)
-            except UnsureError as error:
-                held = self._look(path)
+                self._client.put(
+                    self._bucket, key, value, context=held.context, meta={DIGEST_META: digest}
+                )
+            except TooLargeError as error:
+                raise _SkipError(f"it is above a limit: {error}") from error
+            except StoppedError:
+                raise
+            except SadikError as error:
+                if error.outcome != "indeterminate":
+                    raise
+                held = self._look(key)
                 if held.digest == digest:
                     return "copied"
                 if time.monotonic() > give_up_at:
                     raise _FailedError(str(error)) from error
                 continue
-            if answer.status in (200, 204):
-                return "copied"
-            if answer.status == 413:
-                raise _SkipError(f"it is above a limit: {answer.complaint}")
-            raise _FailedError(answer.complaint)
+            return "copied"
 
-    def _look(self, path: str) -> _Held:
-        answer = self._pool.request("HEAD", path)
-        if answer.status == 200:
-            return _Held(answer.context, answer.headers.get(DIGEST_HEADER.lower()))
-        if answer.status in (300, 404):
-            return _Held(answer.context, None)
-        # A HEAD has no body to tell what was wrong.
-        raise _FailedError(self._pool.request("GET", path).complaint)
+    def _look(self, key: bytes) -> _Held:
+        try:
+            head = self._client.head(self._bucket, key)
+        except AnswerError:
+            # A HEAD has no body to tell what was wrong.
+            entry = self._client.get(self._bucket, key)
+            one = entry.versions[0] if len(entry.versions) == 1 else None
+            return _Held(entry.context, None if one is None else one.meta.get(DIGEST_META))
+        return _Held(head.context, head.meta.get(DIGEST_META))
 
     def _read_file(self, key: bytes) -> bytes:
         path = os.path.join(self._root, key)  # noqa: PTH118 - the path is bytes
@@ -220,8 +224,7 @@ class _Importer:
     def _limit(self) -> int:
         """The bucket's limit where it has one; a node's own shows when it answers 413."""
         try:
-            answer = self._pool.request("GET", bucket_path(self._bucket))
-            told = answer.json().get("value_bytes") if answer.status == 200 else None
-        except (GaveUpError, ValueError, AttributeError):
+            told = self._client.get_bucket(self._bucket).get("value_bytes")
+        except SadikError:
             told = None
         return told if isinstance(told, int) and told > 0 else _VALUE_BYTES_MAX

@@ -8,10 +8,10 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import click
 
+from sadik_client import Deleted, Entry, Version, Written, encode_key
 from sadik_node.cli.common import (
     EXIT_NOT_FOUND,
     EXIT_SIBLINGS,
@@ -23,16 +23,15 @@ from sadik_node.cli.common import (
     key_label,
     percent_option,
     print_json,
+    quorum_of,
     read_key,
     say,
     text_or_none,
 )
-from sadik_node.client_http import Answer, key_path, list_path, parse_page
 
 __all__ = ["delete", "get", "list_keys", "put"]
 
 _VALUE_BYTES_MAX = 64 * 2**20
-_META_PREFIX = "sadik-meta-"
 _QUORUM = "a number from 1, one, quorum or all"
 
 
@@ -70,15 +69,18 @@ def put(
       date | sadik-node put notes now -
     """
     key = read_key(key, percent=percent)
-    answer = session.request(
-        "PUT",
-        key_path(bucket, key),
-        query={"w": w, "sloppy": "false" if no_sloppy else None},
-        headers={"Sadik-Context": context, "Content-Type": content_type},
-        body=_value_bytes(value),
-        expect=(200, 204),
-    )
-    _print_written(session, "stored", bucket, key, answer)
+    data = _value_bytes(value)
+    with session.asking() as client:
+        written = client.put(
+            bucket,
+            key,
+            data,
+            w=quorum_of(w),
+            sloppy=False if no_sloppy else None,
+            context=context,
+            content_type=content_type,
+        )
+    _print_written(session, "stored", bucket, key, written, written.etag)
 
 
 @click.command()
@@ -103,22 +105,18 @@ def get(
       sadik-node get photos 2026/cat.jpg > cat.jpg
     """
     key = read_key(key, percent=percent)
-    answer = session.request(
-        "GET",
-        key_path(bucket, key),
-        query={"r": r, "sloppy": "false" if no_sloppy else None},
-        expect=(200, 300, 404),
-    )
-    if answer.status == 404:
-        _end_not_found(session, bucket, key, answer)
-    if answer.status == 300:
-        _print_siblings(session, bucket, key, answer)
+    with session.asking() as client:
+        entry = client.get(bucket, key, r=quorum_of(r), sloppy=False if no_sloppy else None)
+    if not entry.exists:
+        _end_not_found(session, bucket, key, entry.context)
+    if len(entry.versions) > 1:
+        _print_siblings(session, entry)
         sys.exit(EXIT_SIBLINGS)
     if session.as_json:
-        print_json({"context": answer.context, **_version_view(answer)})
+        print_json({"context": entry.context, **_version_view(entry.version)})
     else:
         stream = sys.stdout.buffer
-        stream.write(answer.body)
+        stream.write(entry.value)
         stream.flush()
 
 
@@ -150,16 +148,17 @@ def delete(
       sadik-node delete notes hello
     """
     key = read_key(key, percent=percent)
-    answer = session.request(
-        "DELETE",
-        key_path(bucket, key),
-        query={"w": w, "sloppy": "false" if no_sloppy else None},
-        headers={"Sadik-Context": context},
-        expect=(200, 204, 404),
-    )
-    if answer.status == 404:
-        _end_not_found(session, bucket, key, answer)
-    _print_written(session, "deleted", bucket, key, answer)
+    with session.asking() as client:
+        deleted = client.delete(
+            bucket,
+            key,
+            w=quorum_of(w),
+            sloppy=False if no_sloppy else None,
+            context=context,
+        )
+    if not deleted.existed:
+        _end_not_found(session, bucket, key, deleted.context)
+    _print_written(session, "deleted", bucket, key, deleted, None)
 
 
 @click.command("list")
@@ -189,21 +188,17 @@ def list_keys(
     readable = stream.isatty() and not nul
     while True:
         page_limit = 1000 if left is None else min(left, 1000)
-        query = {"prefix": prefix, "limit": str(page_limit)}
-        answer = session.request("GET", list_path(bucket, after), query=query)
-        try:
-            keys, after = parse_page(answer)
-        except ValueError as error:
-            fail(f"{session.client.url} answered no list of keys: {error}")
-        for encoded in keys:
+        with session.asking() as client:
+            page = client.list_page(bucket, prefix=prefix, after=after, limit=page_limit)
+        for key in page.keys:
             if session.as_json:
-                stream.write(json.dumps({"key": encoded}).encode() + b"\n")
+                stream.write(json.dumps({"key": encode_key(key)}).encode() + b"\n")
                 continue
-            key = unquote_to_bytes(encoded)
             stream.write((key_label(key).encode() if readable else key) + end)
         stream.flush()
+        after = page.next
         if left is not None:
-            left -= len(keys)
+            left -= len(page.keys)
         if after is None or left == 0:
             return
 
@@ -228,67 +223,65 @@ def _bounded(value: bytes) -> bytes:
     return value
 
 
-def _print_written(session: Session, done: str, bucket: str, key: bytes, answer: Answer) -> None:
-    acks = _counts(answer.headers.get("sadik-acks", ""))
+def _print_written(
+    session: Session,
+    done: str,
+    bucket: str,
+    key: bytes,
+    result: Written | Deleted,
+    etag: str | None,
+) -> None:
+    acks = result.acks
     if session.as_json:
         print_json(
             {
-                "context": answer.context,
-                "etag": answer.headers.get("etag"),
-                "acks": acks,
-                "node": answer.headers.get("sadik-node"),
+                "context": result.context,
+                "etag": etag,
+                "acks": acks._asdict(),
+                "node": result.node,
             }
         )
         return
-    told = f", acknowledged by {acks['got']}" if "got" in acks else ""
-    hinted = f", {acks['hinted']} of them standing in" if acks.get("hinted") else ""
+    told = f", acknowledged by {acks.got}" if acks.got else ""
+    hinted = f", {acks.hinted} of them standing in" if acks.hinted else ""
     say(f"{done} {bucket}/{key_label(key)}{told}{hinted}")
 
 
-def _counts(header: str) -> dict[str, int]:
-    pairs = (part.partition("=") for part in header.split(","))
-    return {name.strip(): int(count) for name, _, count in pairs if count.strip().isdigit()}
-
-
-def _end_not_found(session: Session, bucket: str, key: bytes, answer: Answer) -> None:
+def _end_not_found(session: Session, bucket: str, key: bytes, context: str | None) -> None:
     if session.as_json:
-        print_json({"found": False, "deleted": answer.context is not None,
-                    "context": answer.context})  # fmt: skip
+        print_json({"found": False, "deleted": context is not None, "context": context})
     fail(f"{bucket}/{key_label(key)} is not there", EXIT_NOT_FOUND)
 
 
-def _version_view(answer: Answer) -> dict[str, Any]:
-    text = text_or_none(answer.body)
+def _version_view(version: Version) -> dict[str, Any]:
+    text = text_or_none(version.value)
     return {
-        "value_b64": base64.b64encode(answer.body).decode(),
+        "value_b64": base64.b64encode(version.value).decode(),
         **({} if text is None else {"text": text}),
-        "content_type": answer.headers.get("content-type"),
-        "meta": {
-            name.removeprefix(_META_PREFIX): value
-            for name, value in answer.headers.items()
-            if name.startswith(_META_PREFIX)
-        },
-        "etag": answer.headers.get("etag"),
-        "last_modified": answer.headers.get("last-modified"),
+        "content_type": version.content_type,
+        "meta": dict(version.meta),
+        "etag": version.etag,
+        "last_modified": version.last_modified,
+        **({} if version.ttl_s is None else {"ttl_seconds": version.ttl_s}),
     }
 
 
-def _print_siblings(session: Session, bucket: str, key: bytes, answer: Answer) -> None:
-    document = answer.json()
+def _print_siblings(session: Session, entry: Entry) -> None:
+    versions = entry.versions
     if session.as_json:
-        print_json(document)
-        return
-    siblings = document["siblings"]
-    stream = sys.stdout.buffer
-    for number, sibling in enumerate(siblings, start=1):
-        value = base64.b64decode(sibling["value_b64"])
-        say(
-            f"sibling {number} of {len(siblings)}: {len(value)} bytes, "
-            f"{sibling.get('content_type')}, {sibling.get('last_modified')}"
+        print_json(
+            {"context": entry.context, "siblings": [_version_view(each) for each in versions]}
         )
-        stream.write(value + b"\n")
+        return
+    stream = sys.stdout.buffer
+    for number, version in enumerate(versions, start=1):
+        say(
+            f"sibling {number} of {len(versions)}: {len(version.value)} bytes, "
+            f"{version.content_type}, {version.last_modified}"
+        )
+        stream.write(version.value + b"\n")
         stream.flush()
     say(
-        f"{len(siblings)} values were written side by side; make them one with:\n"
-        f"  sadik-node put {bucket} {key_label(key)} VALUE --context {document['context']}"
+        f"{len(versions)} values were written side by side; make them one with:\n"
+        f"  sadik-node put {entry.bucket} {key_label(entry.key)} VALUE --context {entry.context}"
     )

@@ -20,7 +20,6 @@ from sadik_node.cli.common import (
     say,
 )
 from sadik_node.cli.explanation import explanation
-from sadik_node.client_http import key_path
 
 __all__ = ["explain", "hints", "members", "ring", "status"]
 
@@ -35,7 +34,8 @@ def status(*, session: Session) -> None:
       sadik-node status
       sadik-node status --node http://127.0.0.1:7080 --json
     """
-    found = session.get_json("/v1/status")
+    with session.asking() as client:
+        found = client.status()
     if session.as_json:
         print_json(found)
     else:
@@ -51,7 +51,8 @@ def members(*, session: Session) -> None:
     Example:
       sadik-node members
     """
-    found = session.get_json("/v1/members")
+    with session.asking() as client:
+        found = client.members()
     if session.as_json:
         print_json(found)
         return
@@ -71,7 +72,8 @@ def ring(*, session: Session, partitions: bool) -> None:
       sadik-node ring
       sadik-node ring --partitions
     """
-    found = session.get_json("/v1/ring")
+    with session.asking() as client:
+        found = client.ring()
     if session.as_json:
         print_json(found)
         return
@@ -98,7 +100,8 @@ def hints(*, session: Session) -> None:
     Example:
       sadik-node hints
     """
-    found = session.get_json("/v1/hints")
+    with session.asking() as client:
+        found = client.hints()
     if session.as_json:
         print_json(found)
         return
@@ -121,7 +124,8 @@ def explain(*, session: Session, bucket: str, key: bytes, percent: bool) -> None
       sadik-node explain notes hello
     """
     key = read_key(key, percent=percent)
-    found = session.get_json(key_path(bucket, key, view="explain"))
+    with session.asking() as client:
+        found = client.explain(bucket, key)
     if session.as_json:
         print_json(found)
         return

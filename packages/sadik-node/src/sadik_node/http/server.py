@@ -124,6 +124,7 @@ class HttpServer:
         self._epoll = select.epoll()
         self._in_turn = False
         self._drained = trio.Event()
+        self._paused: trio.Event | None = None
         for fd in self._listeners:
             self._epoll.register(fd, select.EPOLLIN)
 
@@ -153,6 +154,8 @@ class HttpServer:
                         await trio.lowlevel.checkpoint()
                     else:
                         await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    if self._paused is not None:
+                        await self._paused.wait()
                     self._turn()
         finally:
             self._close()
@@ -176,6 +179,18 @@ class HttpServer:
         if self._connections:
             with trio.move_on_after(max(0, deadline_ns - self.clock_ns()) / 1e9):
                 await self._drained.wait()
+
+    def pause(self) -> None:
+        """Do nothing until `resume`, as in a process that is stopped: the kernel goes on alone."""
+        if self._paused is None:
+            self._paused = trio.Event()
+
+    def resume(self) -> None:
+        """Go on where it was."""
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            paused.set()
+            trio.lowlevel.current_trio_token().run_sync_soon(self._turn_between, idempotent=True)
 
     # What connections call
 
@@ -201,7 +216,7 @@ class HttpServer:
 
     def _turn_between(self) -> None:
         """A turn while the loop sleeps, so that it need not be woken."""
-        if self._epoll.closed:
+        if self._epoll.closed or self._paused is not None:
             return
         self._turn()
         if self._again:
@@ -300,7 +315,8 @@ class HttpServer:
     async def _keep_time(self) -> None:
         while True:
             await trio.sleep(self.limits.tick_ns / 1e9)
-            self._tick()
+            if self._paused is None:
+                self._tick()
 
     def _tick(self) -> None:
         self.now = now = self.clock_ns()

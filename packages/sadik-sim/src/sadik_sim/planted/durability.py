@@ -7,12 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_sim.planted.bug import Patch, PlantedBug
+from sadik_vnode.coordinator.repairing import Repairs
 from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.outbox import Outbox
+from sadik_vnode.record import Record, seal_value
 from sadik_vnode.replica import Replica
 from sadik_vnode.requests import Written
 
 __all__ = ["BUGS"]
+
+_SUM_BYTES = 8
 
 
 def _ack_before_store() -> list[Patch]:
@@ -83,6 +87,20 @@ def _builds_on_failed() -> list[Patch]:
     return [(Replica, "_drop_pending", lambda self: None)]
 
 
+def _checksum_ignored() -> list[Patch]:
+    def unchecked(_cls: type[Record], row: bytes | None) -> Record:
+        if row is None:
+            return decode(None)
+        return decode(seal_value(row[_SUM_BYTES:]))
+
+    decode = Record.decode
+    return [(Record, "decode", classmethod(unchecked))]
+
+
+def _damage_unmended() -> list[Patch]:
+    return [(Repairs, "damaged", lambda self, key: None)]
+
+
 BUGS = (
     PlantedBug(
         "ack-before-store",
@@ -120,6 +138,20 @@ BUGS = (
         28,
         "An update builds on the state of a batch that failed.",
         _builds_on_failed,
+        {"profile": "disks"},
+    ),
+    PlantedBug(
+        "checksum-ignored",
+        24,
+        "A record with a flipped bit is served as if it had been written so.",
+        _checksum_ignored,
+        {"profile": "disks"},
+    ),
+    PlantedBug(
+        "damage-unmended",
+        24,
+        "A damaged record stays damaged, though the other owners have what it held.",
+        _damage_unmended,
         {"profile": "disks"},
     ),
 )

@@ -78,10 +78,13 @@ class Watch(Checks):
         if isinstance(news, ClusterJoined):
             self.sealer = ContextSealer(news.cluster_key, news.cluster_id)
 
-    def after_step(self, node: SimNode) -> None:
+    def after_steps(self, node: SimNode) -> None:
         """Nothing is judged here."""
 
     def rolled_back(self, node: SimNode) -> None:
+        """Nothing is judged here."""
+
+    def lost_record(self, node: SimNode) -> None:
         """Nothing is judged here."""
 
     def _is_first(self, node: SimNode, message: ReplicaWrite) -> bool:

@@ -73,7 +73,7 @@ class Explaining(Conversation):
 
     def __init__(self, desk: Desk, request: Explain, done: Callable[[Result], None]) -> None:
         super().__init__(desk)
-        self._key = Key(request.bucket, request.key)
+        self._key = Key.of(request.bucket, request.key)
         self._trace = request.trace
         self._done = done
         self._held: dict[NodeId, Held] = {}

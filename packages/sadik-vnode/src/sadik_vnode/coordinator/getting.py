@@ -42,7 +42,7 @@ class Getting:
     def __init__(self, desk: Desk, request: Get, done: Callable[[Result], None]) -> None:
         self.desk = desk
         self.request = request
-        self.key = Key(request.bucket, request.key)
+        self.key = Key.of(request.bucket, request.key)
         self._done = done
         self._deadline = desk.now + request.timeout_ns
         self._retries = 0

@@ -69,7 +69,7 @@ class Forwarding(Conversation):
     def __init__(self, desk: Desk, request: Put | Delete, done: Callable[[Result], None]) -> None:
         super().__init__(desk)
         self._request = request
-        self._key = Key(request.bucket, request.key)
+        self._key = Key.of(request.bucket, request.key)
         self._done = done
         self._until = desk.now + request.timeout_ns
         self._tried: dict[NodeId, None] = {}
@@ -186,7 +186,7 @@ class Coordinating:
     ) -> None:
         self.desk = desk
         self.request = request
-        self.key = Key(request.bucket, request.key)
+        self.key = Key.of(request.bucket, request.key)
         self._until = until
         self._done = done
 

@@ -364,7 +364,7 @@ class Reading(Conversation):
                 self.wake("deadline", self.desk.now + self.desk.config.linger_ns)
             else:
                 self._end()
-            self._done(self)
+            self._let_go()(self)
 
     def _is_behind(self) -> bool:
         """Whether the session that reads has seen more than what was answered."""
@@ -399,7 +399,16 @@ class Reading(Conversation):
         self._finished = True
         tally = self.tally
         self._end()
-        self._failed(Unavailable(outcome, detail, tally))
+        failed = self._failed
+        self._let_go()
+        failed(Unavailable(outcome, detail, tally))
+
+    def _let_go(self) -> Callable[[Reading], None]:
+        """What to call when enough have answered. Whoever reads refers to this reading and is
+        referred to by it: without the second they need no garbage collector.
+        """
+        done, self._done, self._failed = self._done, _nothing, _nothing
+        return done
 
     def _end_if_all_answered(self) -> None:
         if not self._waiting():
@@ -427,6 +436,10 @@ def _with_bodies(merged: Container[Version], answer: Container[Version]) -> Cont
 def _without_bodies(container: Container[Version]) -> Container[Version]:
     versions = {dot: Version(v.head, None, v.size) for dot, v in container.versions.items()}
     return Container(versions, container.context)
+
+
+def _nothing(_outcome: object) -> None:
+    """Told already."""
 
 
 def _ignore_failure(_reason: FailureReason) -> None:

@@ -1,19 +1,26 @@
-"""Read repair of keys whose late replicas turned out to differ.
+"""Read repair of keys whose late replicas turned out to differ, or whose record is damaged here.
 
 A read answers as soon as R replicas have; when one that was asked answers later with something
 else, the key comes here. One key at a time is read from all owners and every owner that has less
 is brought up to date. The queue is bounded: what does not fit is left to the next read.
+
+A record or a large value that does not match its checksum is made whole again from what the owners
+have, on an owner and on a fallback alike, so that a note beside it can be delivered. One of which
+the owners know nothing is given up: nobody was ever promised that it is kept.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from sadik_causality import Container, Dot
 from sadik_machine import SECOND, FailureReason
+from sadik_vnode.coordinator.getting import Bodies
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.desk import Desk
 from sadik_vnode.keyspace import Key
 from sadik_vnode.requests import Unavailable
+from sadik_vnode.version import Version
 
 __all__ = ["Repairs"]
 
@@ -26,22 +33,27 @@ class Repairs:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._queue: dict[Key, None] = {}
+        self._queue: dict[Key, bool] = {}
         self._reading: Reading | None = None
+        self._is_damaged = False
 
-    def soon(self, key: Key) -> None:
-        """Repair ``key`` when those before it are done."""
+    def soon(self, key: Key, *, is_damaged: bool = False) -> None:
+        """Repair ``key`` when those before it are done; ``is_damaged`` if it is damaged here."""
         is_under_way = self._reading is not None and self._reading.key == key
         if len(self._queue) < _QUEUE_MAX and not is_under_way:
-            self._queue[key] = None
+            self._queue[key] = is_damaged or self._queue.get(key, False)
             self._next()
+
+    def damaged(self, key: Key) -> None:
+        """What this node has of ``key`` does not match its checksum."""
+        self.soon(key, is_damaged=True)
 
     def _next(self) -> None:
         if self._reading is not None or not self._queue:
             return
         desk = self._desk
         key = next(iter(self._queue))
-        del self._queue[key]
+        self._is_damaged = self._queue.pop(key)
         owners = desk.placement.register(desk.placement.partition(key)).owners
         live = sum(map(desk.placement.is_routable, owners))
         self._reading = Reading(
@@ -66,16 +78,39 @@ class Repairs:
         self._repair(self._reading)
 
     def _repair(self, reading: Reading) -> None:
-        desk = self._desk
         reading.repair()
-        merged = reading.merged
-        is_unread = (
-            desk.self_id not in reading.answers.by_node and desk.self_id in reading.answers.owners
-        )
-        is_whole = all(version.body is not None for version in merged.versions.values())
-        if is_unread and is_whole and merged:
-            desk.counters.read_repairs += 1
-            desk.replica.merge(reading.key, merged, list, (), None, _ignore_failure)
+        desk = self._desk
+        me, answers = desk.self_id, reading.answers
+        is_lacking = me not in answers.by_node and me in answers.owners
+        if not (is_lacking or self._is_damaged):
+            self._done(reading)
+            return
+        lacking = [dot for dot, version in answers.merged.versions.items() if version.body is None]
+        if not lacking:
+            self._mend(reading, {})
+            return
+
+        def fetched(bodies: dict[Dot, bytes]) -> None:
+            self._mend(reading, bodies)
+
+        Bodies(desk, reading, lacking, desk.now + _TIMEOUT_NS, "", fetched).start()
+
+    def _mend(self, reading: Reading, bodies: dict[Dot, bytes]) -> None:
+        """Bring this node's own record up to date; ``bodies`` are the large ones."""
+        replica, key, merged = self._desk.replica, reading.key, reading.merged
+        if merged:
+            versions = {
+                dot: Version(version.head, bodies.get(dot, version.body), version.size)
+                for dot, version in merged.versions.items()
+            }
+            if all(version.body is not None for version in versions.values()):
+                self._desk.counters.read_repairs += 1
+                replica.mend(key, Container(versions, merged.context), _ignore_failure)
+        elif all(owner in reading.answers.by_node for owner in reading.answers.owners):
+            replica.mend(key, merged, _ignore_failure)
+        self._done(reading)
+
+    def _done(self, reading: Reading) -> None:
         reading.keep_dots_only()
         self._reading = None
         self._next()
