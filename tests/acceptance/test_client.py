@@ -8,6 +8,9 @@ from real_cluster import RealCluster, eventually
 
 import sadik_client.trio
 from sadik_client import (
+    BatchDelete,
+    BatchGet,
+    BatchPut,
     ContextRequiredError,
     Entry,
     PreconditionFailedError,
@@ -54,6 +57,24 @@ def test_everyday_things(shared: RealCluster) -> None:
         assert client.hints()["total"] >= 0
         assert client.transfers() == {"transfers": []}
         assert client.explain("client-daily", "a/ä")["key"] == "a/%C3%A4"
+
+
+def test_many_operations_at_once(shared: RealCluster) -> None:
+    puts = [BatchPut("client-batch", f"k/{number}", b"%d" % number) for number in range(500)]
+    gets = [BatchGet("client-batch", f"k/{number}") for number in range(500)]
+    with Client([node.url for node in shared.nodes]) as client:
+        results = client.batch([*puts, *gets])
+        assert [result.status for result in results] == [204] * 500 + [200] * 500
+        assert [result.value for result in results[500:]] == [
+            b"%d" % number for number in range(500)
+        ]
+        missing, deleted = client.batch(
+            [
+                BatchGet("client-batch", b"\xff/none"),
+                BatchDelete("client-batch", "k/7", context=results[507].context),
+            ]
+        )
+        assert (missing.status, deleted.status) == (404, 204)
 
 
 def test_siblings_of_three_writers_become_one(shared: RealCluster) -> None:
