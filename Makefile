@@ -92,8 +92,12 @@ sim-slice: setup ## what CI runs of the simulator: 300 seeds and ten planted bug
 	$(BIN)/sadik-sim run --seeds 300
 	$(BIN)/sadik-sim bugs --limit 40 $(SLICE_BUGS)
 
+.PHONY: schemathesis
+schemathesis: setup ## try a real node with thousands of cases made from its API's description
+	scripts/schemathesis $(ARGS)
+
 .PHONY: ci-slow
-ci-slow: slow-tests sim-slice ## what CI runs beyond `make test`: the slow tests, and campaigns
+ci-slow: slow-tests sim-slice schemathesis ## what CI runs beyond `make test`: the slow tests, and campaigns
 
 .PHONY: slow-tests
 slow-tests: setup

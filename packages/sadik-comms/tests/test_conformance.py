@@ -8,6 +8,7 @@ import trio
 from trio.abc import Instrument
 from trio.testing import MockClock
 
+from certificates import Authority
 from sadik_comms import (
     RECEIVE_BYTES,
     Address,
@@ -16,9 +17,12 @@ from sadik_comms import (
     MemoryNetwork,
     Stream,
     TcpTransport,
+    TlsTransport,
     Transport,
 )
 from sadik_comms.conformance import TransportConformance
+
+AUTHORITY = Authority()
 
 
 def _has_ipv6() -> bool:
@@ -59,6 +63,23 @@ class TestTcpWithSmallBuffers(TransportConformance):
     def transports(self) -> tuple[Transport, Transport, Address]:
         small = TcpTransport(send_buffer_bytes=16384, receive_buffer_bytes=16384)
         return small, small, Address("127.0.0.1", 0)
+
+
+class TestTls(TransportConformance):
+    shakes_hands = True
+
+    def transports(self) -> tuple[Transport, Transport, Address]:
+        transport = TlsTransport(inner=TcpTransport(), credentials=AUTHORITY.credentials("n1"))
+        return transport, transport, Address("127.0.0.1", 0)
+
+
+class TestTlsWithSmallBuffers(TransportConformance):
+    shakes_hands = True
+
+    def transports(self) -> tuple[Transport, Transport, Address]:
+        small = TcpTransport(send_buffer_bytes=16384, receive_buffer_bytes=16384)
+        transport = TlsTransport(inner=small, credentials=AUTHORITY.credentials("n1"))
+        return transport, transport, Address("127.0.0.1", 0)
 
 
 @_virtual_time

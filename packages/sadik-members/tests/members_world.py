@@ -34,6 +34,7 @@ from sadik_machine import (
 )
 from sadik_members import (
     MESSAGES,
+    BootsMet,
     ClusterJoined,
     ClusterSettings,
     DialTargets,
@@ -420,12 +421,18 @@ class World:
         """The real handshake, in no time; tells either side of a refusal."""
         assert node.machine is not None
         assert other.machine is not None
-        table, other_table = node.members(), other.members()
+        table, other_table, met = node.members(), other.members(), BootsMet()
         ours = Handshake(
-            Role.DIALLER, self._hello(node), self.now, lambda h: admission_refusal(h, table)
+            Role.DIALLER,
+            self._hello(node),
+            self.now,
+            lambda h: admission_refusal(h, table, met),
         )
         theirs = Handshake(
-            Role.ACCEPTOR, self._hello(other), self.now, lambda h: admission_refusal(h, other_table)
+            Role.ACCEPTOR,
+            self._hello(other),
+            self.now,
+            lambda h: admission_refusal(h, other_table, met),
         )
         pump(ours, theirs)
         for side, end, peer, outgoing in (

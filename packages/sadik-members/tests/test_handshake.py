@@ -15,6 +15,7 @@ from sadik_members import (
     HANDSHAKE_BYTES_MAX,
     HANDSHAKE_TIMEOUT_NS,
     MAGIC,
+    BootsMet,
     Established,
     Handshake,
     Hello,
@@ -136,9 +137,9 @@ def member(boot_number: int, boot_nonce: int, state: MemberState = MemberState.U
     ],
 )
 def test_admission_by_what_is_remembered(known: Member, reason: str | None) -> None:
-    table = {known.id: known}
+    table, met = {known.id: known}, BootsMet()
     dialler = Handshake(Role.DIALLER, hello(1), 0)
-    acceptor = Handshake(Role.ACCEPTOR, hello(2), 0, lambda h: admission_refusal(h, table))
+    acceptor = Handshake(Role.ACCEPTOR, hello(2), 0, lambda h: admission_refusal(h, table, met))
     pump(dialler, acceptor)
     if reason is None:
         assert isinstance(dialler.outcome, Established)
@@ -147,6 +148,20 @@ def test_admission_by_what_is_remembered(known: Member, reason: str | None) -> N
     assert refused(dialler).by_peer
     if reason == "stale_boot":
         assert refused(dialler).boot_number == known.boot_number
+
+
+@pytest.mark.parametrize(
+    ("boot", "newer"),
+    [((3, 1), None), ((4, 9), None), ((3, 2), 3), ((2, 1), 3), ((2, 77), 3)],
+)
+def test_admission_by_what_was_shown_before(boot: tuple[int, int], newer: int | None) -> None:
+    """The table has not heard of the start that the node itself showed in an earlier handshake."""
+    known, met = member(1, 1), BootsMet()
+    met.meet(known.id, 3, 1)
+    shown = hello(1, boot_number=boot[0], boot_nonce=boot[1])
+    refusal = admission_refusal(shown, {known.id: known}, met)
+    assert (None if refusal is None else refusal.boot_number) == newer
+    assert admission_refusal(shown, {known.id: known}, BootsMet()) is None
 
 
 def test_an_acceptor_asks_again_at_the_end() -> None:

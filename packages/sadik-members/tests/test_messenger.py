@@ -256,6 +256,21 @@ async def test_a_stale_boot_is_told_which_one_is_remembered(
         assert b.refused[0].boot_number == 9
 
 
+async def test_a_start_that_was_met_is_remembered_before_gossip_tells_of_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    async with running(network.transport("h1"), 1) as a:
+        tell_members(a, member(2, "h2:1", boot_number=1))
+        async with running(network.transport("h2"), 2, boot=3) as b:
+            aim(b, a)
+            await a.until(lambda: a.is_linked(2))
+        async with running(network.transport("h2"), 2, boot=2) as copy:
+            aim(copy, a)
+            await copy.until(lambda: bool(copy.refused))
+            assert (copy.refused[0].reason, copy.refused[0].boot_number) == ("stale_boot", 3)
+
+
 async def test_who_left_loses_its_link_and_is_told_why_it_gets_no_other(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

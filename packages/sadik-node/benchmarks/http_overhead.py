@@ -31,6 +31,7 @@ from sadik_node.host import Host
 from sadik_node.http.application import HttpApplication
 from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
 from sadik_node.http.limits import HttpLimits
+from sadik_node.http.request_log import RequestLog
 from sadik_node.http.server import HttpServer, listen_at
 from sadik_node.http.service import Service
 from sadik_node.log import Log
@@ -74,9 +75,9 @@ async def _serve_sadik(pipe: Pipe) -> None:
     metrics = NodeMetrics("bench")
     limits = HttpLimits()
     log = Log("n1")
-    service = Service(host, view, limits, metrics.exposition, dict, log.defect)
+    service = Service(host, view, limits, metrics.exposition, dict, log.defect, clock.now)
     application = HttpApplication(
-        service, HostCheck(LOOPBACK_NAMES), metrics, log, id_prefix="b",
+        service, HostCheck(LOOPBACK_NAMES), metrics, RequestLog(log), id_prefix="b",
         clock_ns=clock.now,
     )  # fmt: skip
     server = HttpServer(application, listen_at("127.0.0.1", 0), limits, clock.now, time.time)

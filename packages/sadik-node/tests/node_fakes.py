@@ -37,6 +37,7 @@ from sadik_node.host import Host
 from sadik_node.http.application import HttpApplication
 from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
 from sadik_node.http.limits import HttpLimits
+from sadik_node.http.request_log import RequestLog
 from sadik_node.http.server import HttpServer, listen_at
 from sadik_node.http.service import Service
 from sadik_node.log import Log
@@ -289,9 +290,11 @@ async def site(
     metrics = NodeMetrics("test")
     stream = io.StringIO()
     log = Log("n1", stream=stream)
-    service = Service(host, view, limits, metrics.exposition, lambda: {"name": "n1"}, log.defect)
+    service = Service(
+        host, view, limits, metrics.exposition, lambda: {"name": "n1"}, log.defect, clock.now
+    )
     application = HttpApplication(
-        service, HostCheck(names), metrics, log, id_prefix="t", clock_ns=clock.now
+        service, HostCheck(names), metrics, RequestLog(log), id_prefix="t", clock_ns=clock.now
     )  # fmt: skip
     server = HttpServer(
         application, listen_at("127.0.0.1", 0), limits, clock.now, lambda: clock.wall() / 1e9

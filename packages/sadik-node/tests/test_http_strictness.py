@@ -118,7 +118,7 @@ SEMANTIC = {
     "an unknown list parameter": (b"GET /v1/kv/b?r=2", 400),
     "a parameter for a view": (b"GET /v1/ring?x", 400),
     "a fragment": (b"GET /v1/kv/b/k#x", 400),
-    "the batch of later": (b"POST /v1/batch", 404),
+    "a batch without a length": (b"POST /v1/batch", 411),
     "leaving, of later": (b"POST /v1/members/n1/leave", 404),
 }
 

@@ -40,8 +40,23 @@ def test_frequent_events_are_limited_and_counted() -> None:
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["event"] for line in lines].count("request_refused") == 21
     suppressed = [line for line in lines if line["event"] == "log_suppressed"]
-    assert [line["events"] for line in suppressed] == [80]
+    assert [(line["of"], line["events"]) for line in suppressed] == [("request_refused", 80)]
     assert any(line["event"] == "started" for line in lines), "rare events always pass"
+
+
+def test_one_flood_does_not_drown_another_event() -> None:
+    stream = io.StringIO()
+    log = Log("n1", "json", stream, wall=lambda: 1_700_000_000.0)
+    for _ in range(100):
+        log.event("request_refused", status=400)
+    log.event("link_down", peer="n2")
+    assert json.loads(stream.getvalue().splitlines()[-1])["event"] == "link_down"
+
+
+def test_nothing_that_was_said_from_outside_acts_on_a_terminal() -> None:
+    stream = io.StringIO()
+    Log("n1", "console", stream).event("request_touched", request="\x1b[2J", key="")
+    assert "\x1b" not in stream.getvalue()
 
 
 def test_a_closed_stream_harms_nobody() -> None:

@@ -30,6 +30,12 @@ from sadik_node.testing import (
 from sadik_storage.lmdb import LmdbStore
 
 
+@pytest.fixture(autouse=True)
+def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes of the same test run make temporary directories too, elsewhere."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 def open_files() -> list[str]:
     """What this process has open, without the directory that is read to find out."""
     found = []

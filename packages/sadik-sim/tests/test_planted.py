@@ -15,7 +15,7 @@ from sadik_machine import NodeId
 from sadik_members import Member, MemberState, Register
 from sadik_members import table as table_module
 from sadik_members.registers import Merged, RegisterTable
-from sadik_sim.plan import Options, draw_plan
+from sadik_sim.plan import Options, draw_plan, plan_from_json
 from sadik_sim.planted import BUGS, planted
 from sadik_sim.run import execute
 from sadik_vnode.births import Births
@@ -77,6 +77,10 @@ def test_every_test_that_is_named_for_a_bug_is_there() -> None:
 # Those that no seed finds: another guard stands before them.
 
 
+def package_file(path: str) -> Path:
+    return Path(__file__).resolve().parents[1] / path
+
+
 def replica() -> Replica:
     return Replica(Outbox(), Births(b"instance", None), Counters())
 
@@ -96,6 +100,15 @@ def test_a_lost_tail_starts_a_new_actor() -> None:
     assert a_lost_tail_starts_a_new_actor()
     with planted("lost-tail-ignored"):
         assert not a_lost_tail_starts_a_new_actor()
+
+
+def test_a_start_is_known_before_gossip_tells_of_it() -> None:
+    """One seed in some thousands finds it: the schedule of the one that did is kept."""
+    schedule = package_file("regressions/clean-copy-put-back-unheard-of.json")
+    plan = plan_from_json(schedule.read_text("utf-8"))
+    assert execute(plan).invariant == ""
+    broken = execute(attrs.evolve(plan, bug="boots-met-forgotten"))
+    assert broken.invariant == "a dot names one value"
 
 
 def member(incarnation: int, state: MemberState = MemberState.UP) -> Member:

@@ -1,4 +1,4 @@
-"""Duplex byte streams between nodes: TCP and in memory."""
+"""Duplex byte streams between nodes: TCP, TLS and in memory."""
 
 from sadik_comms.address import Address
 from sadik_comms.backoff import Backoff
@@ -16,6 +16,7 @@ from sadik_comms.errors import (
 from sadik_comms.memory import MemoryListener, MemoryNetwork, MemoryTransport
 from sadik_comms.memory_stream import MemoryStream
 from sadik_comms.tcp import TcpListener, TcpStream, TcpTransport
+from sadik_comms.tls import TlsCredentials, TlsListener, TlsStream, TlsTransport
 from sadik_comms.transport import (
     RECEIVE_BYTES,
     Handler,
@@ -49,6 +50,10 @@ __all__ = [
     "TcpListener",
     "TcpStream",
     "TcpTransport",
+    "TlsCredentials",
+    "TlsListener",
+    "TlsStream",
+    "TlsTransport",
     "Transport",
     "run_handler",
 ]

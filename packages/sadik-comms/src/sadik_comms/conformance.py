@@ -13,6 +13,7 @@ within `LIMIT_S`.
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -78,6 +79,9 @@ async def hold(stream: Stream) -> None:
 
 class TransportConformance:
     """The checks; derive from it and give `transports`."""
+
+    shakes_hands = False
+    """Whether a dial waits for the listener to be served."""
 
     @abstractmethod
     def transports(self) -> tuple[Transport, Transport, Address]:
@@ -281,7 +285,10 @@ class TransportConformance:
                     scope.cancel()
             assert scope.cancelled_caught
             await near.aclose()
-            got = await receive_all(far)
+            got = bytearray()
+            with contextlib.suppress(StreamBroken):
+                while chunk := await far.receive_some():
+                    got += chunk
             assert 0 < len(got) < len(data)
             assert data.startswith(got)
 
@@ -340,6 +347,8 @@ class TransportConformance:
     # Listening
 
     async def test_the_address_bound_can_be_dialled(self) -> None:
+        if self.shakes_hands:
+            return
         async with self.listening() as (listener, dialling, _):
             assert listener.address.port != 0
             # Nobody serves yet: the stream waits.
@@ -398,6 +407,8 @@ class TransportConformance:
             await raises(AddressInUse, lambda: listening.listen(first.address))
 
     async def test_closing_the_listener_breaks_who_waits_for_it(self) -> None:
+        if self.shakes_hands:
+            return
         async with (
             self.listening() as (listener, dialling, _),
             await dialling.dial(listener.address) as stream,

@@ -9,7 +9,8 @@ Rules that every transport keeps (`sadik_comms.conformance` checks them):
 
 - Cancellation is trio's. Every ``async`` method here that returns was a checkpoint, whether it had
   to wait or not. A cancelled `Stream.receive_some` has taken nothing. A cancelled `Stream.send_all`
-  has sent a prefix of unknown length, so the stream is good for nothing but closing. A cancelled
+  has sent a prefix of unknown length, so the stream is good for nothing but closing (after which
+  the peer finds it ended, or broken). A cancelled
   ``aclose`` has closed. A cancelled `Transport.dial` or `Transport.listen` leaves nothing open.
 - One task at a time in each direction. A second one in the same direction is a fault of the caller
   and gets ``trio.BusyResourceError``.
@@ -46,6 +47,14 @@ class Stream(ABC):
     @abstractmethod
     def peer(self) -> str:
         """Who is at the other end, for logs, such as ``"127.0.0.1:40312"``. It proves nothing."""
+
+    @property
+    def proven_names(self) -> frozenset[str] | None:
+        """The names that the other side has proven to bear; None where the transport proves none.
+
+        An empty set is a proof without a name: the other side belongs here, but is nobody.
+        """
+        return None
 
     @abstractmethod
     async def receive_some(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
@@ -159,7 +168,8 @@ class Transport(ABC):
     async def dial(self, address: Address) -> Stream:
         """Open a stream to whoever listens at ``address``.
 
-        Success means that the peer's machine took the connection, not that its process is alive.
+        Success means that the peer's machine took the connection, not that its process is alive;
+        but a transport that shakes hands waits until the listener is served.
         Raises `DialFailed`, within the transport's own timeout.
         """
 

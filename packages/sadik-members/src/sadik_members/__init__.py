@@ -1,6 +1,6 @@
 """Cluster membership: member table, gossip, failure detection, ring registers, handshake."""
 
-from sadik_members.admission import admission_refusal, is_stale_boot
+from sadik_members.admission import BootsMet, admission_refusal, is_stale_boot
 from sadik_members.documents import (
     DOCUMENT_BYTES_MAX,
     DOCUMENT_NAME_CHARS_MAX,
@@ -71,6 +71,7 @@ __all__ = [
     "REPLICAS_DEFAULT",
     "VERSION_MAX",
     "VERSION_MIN",
+    "BootsMet",
     "ClusterJoined",
     "ClusterSettings",
     "DialTargets",

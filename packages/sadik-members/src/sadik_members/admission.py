@@ -1,4 +1,7 @@
-"""Whether a node that shows itself in a handshake may have a stream, by the member table.
+"""Whether a node that shows itself in a handshake may have a stream.
+
+The member table tells, and what the node itself showed in earlier handshakes: news of a start
+spreads by gossip, which may come later than the streams of the life after it.
 
 Every start of a node has a number that counts up on its disk, and a nonce drawn at random. One
 who shows a lower number than its peers remember, or the same number with another nonce, runs on a
@@ -14,7 +17,7 @@ from sadik_machine import NodeId
 from sadik_members.handshake import Hello, Refusal, RefusalReason
 from sadik_members.view import Member, MemberState
 
-__all__ = ["admission_refusal", "is_stale_boot"]
+__all__ = ["BootsMet", "admission_refusal", "is_stale_boot"]
 
 
 def is_stale_boot(known: Member, boot_number: int, boot_nonce: int) -> bool:
@@ -24,7 +27,27 @@ def is_stale_boot(known: Member, boot_number: int, boot_nonce: int) -> bool:
     return boot_number < known.boot_number
 
 
-def admission_refusal(hello: Hello, members: Mapping[NodeId, Member]) -> Refusal | None:
+class BootsMet:
+    """The latest start of each member that had a stream with this node in its present life."""
+
+    def __init__(self) -> None:
+        self._boots: dict[NodeId, tuple[int, int]] = {}
+
+    def meet(self, node: NodeId, boot_number: int, boot_nonce: int) -> None:
+        """A handshake with ``node`` is over, and it was let in."""
+        self._boots[node] = (boot_number, boot_nonce)
+
+    def newer_than(self, node: NodeId, boot_number: int, boot_nonce: int) -> int | None:
+        """The number of a start that is remembered and beyond the one shown; None if none is."""
+        number, nonce = self._boots.get(node, (0, 0))
+        if boot_number < number or (boot_number == number and boot_nonce != nonce):
+            return number
+        return None
+
+
+def admission_refusal(
+    hello: Hello, members: Mapping[NodeId, Member], met: BootsMet
+) -> Refusal | None:
     """Why the node of ``hello`` gets no stream, or None."""
     known = members.get(NodeId(hello.node_id))
     if known is None:
@@ -32,10 +55,13 @@ def admission_refusal(hello: Hello, members: Mapping[NodeId, Member]) -> Refusal
     if known.state is MemberState.LEFT:
         detail = f"node {known.name} ({known.id.hex()}) has left the cluster or was removed from it"
         return Refusal(RefusalReason.REMOVED, detail)
-    if is_stale_boot(known, hello.boot_number, hello.boot_nonce):
-        detail = (
-            f"node {known.name} shows its start number {hello.boot_number}, but its start number "
-            f"{known.boot_number} is remembered: its store was rolled back or copied"
-        )
-        return Refusal(RefusalReason.STALE_BOOT, detail, known.boot_number)
-    return None
+    newer = met.newer_than(known.id, hello.boot_number, hello.boot_nonce)
+    if newer is None and is_stale_boot(known, hello.boot_number, hello.boot_nonce):
+        newer = known.boot_number
+    if newer is None:
+        return None
+    detail = (
+        f"node {known.name} shows its start number {hello.boot_number}, but its start number "
+        f"{newer} is remembered: its store was rolled back or copied"
+    )
+    return Refusal(RefusalReason.STALE_BOOT, detail, newer)

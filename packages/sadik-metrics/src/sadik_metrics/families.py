@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 __all__ = [
+    "BATCH_OPERATIONS",
     "BYTES_BOUNDS",
     "COMMIT_BOUNDS",
     "FAMILIES",
@@ -32,8 +33,11 @@ __all__ = [
     "Kind",
 ]
 
-OPERATIONS = ("get", "put", "delete", "list", "explain", "bucket", "view")
+OPERATIONS = ("get", "put", "delete", "list", "explain", "bucket", "view", "batch")
 """What a client asked: ``view`` is any of the JSON pages about the cluster."""
+
+BATCH_OPERATIONS = ("get", "put", "delete", "invalid")
+"""What a line of a batch asked: ``invalid`` is one that could not be read."""
 
 OUTCOMES = (
     "ok",
@@ -157,6 +161,8 @@ FAMILIES: tuple[Family, ...] = (
              op=OPERATIONS, outcome=OUTCOMES),
     _histogram("request_duration_seconds", "From the whole request read to its answer ready.",
                REQUEST_BOUNDS, op=OPERATIONS),
+    _counter("batch_operations", "Operations of batches by what was asked and how it ended.",
+             op=BATCH_OPERATIONS, outcome=OUTCOMES),
     _counter("replica_requests", "Requests to other replicas by what was asked and what came.",
              op=REPLICA_OPERATIONS, outcome=REPLICA_OUTCOMES),
     _counter("rejected", "Requests and connections turned away before a replica was asked.",

@@ -74,6 +74,8 @@ class NodeMetrics:
     version: str
     requests: dict[tuple[str, str], int] = field(factory=lambda: _pairs("requests"))
     """By operation and outcome."""
+    batch_operations: dict[tuple[str, str], int] = field(factory=lambda: _pairs("batch_operations"))
+    """By operation and outcome."""
     request_duration_seconds: dict[str, Histogram] = field(factory=_durations)
     """By operation."""
     replica_requests: dict[tuple[str, str], int] = field(factory=lambda: _pairs("replica_requests"))

@@ -3,6 +3,7 @@
 Two formats: ``console`` for people, ``json`` for collectors. No event bears a key's value, a
 context or a secret. Writing to standard error may block; so may any log, and the host writes few
 lines: what could be many (a refused request) is limited to so many a second, and the rest counted.
+The names are in `sadik_node.events`.
 """
 
 from __future__ import annotations
@@ -15,20 +16,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
 
+from sadik_node.events import EVENTS
+
 __all__ = ["Log"]
 
-_QUIET_EVENTS = frozenset({
-    "request_refused", "request_failed", "handshake_refused", "dial_failed", "link_up", "link_down",
-    "defect",
-})  # fmt: skip
-_QUIET_EVENTS_A_SECOND = 20
+_LIMITS = {name: kind.limit for name, kind in EVENTS.items() if kind.limit is not None}
 
 
 class Log:
     """Where a node's events go. ``format`` is ``console`` or ``json``; ``node`` is on every line.
 
-    Events named in the module's list of frequent ones are limited to 20 a second; a line
-    ``log_suppressed`` later says how many were not written.
+    Of an event with a limit no more than that are written in a second; a line ``log_suppressed``
+    later says how many were not.
     """
 
     def __init__(
@@ -43,13 +42,14 @@ class Log:
         self._stream = stream
         self._wall = wall
         self._second = 0
-        self._written = 0
-        self._suppressed = 0
+        self._counts: dict[str, int] = {}
+        """Of events with a limit, how many came in this second."""
 
     def event(self, name: str, message: str = "", /, **fields: object) -> None:
         """One event: ``name`` is stable, ``message`` a sentence for people."""
         now = self._wall()
-        if name in _QUIET_EVENTS and not self._may_write(int(now)):
+        limit = _LIMITS.get(name)
+        if limit is not None and not self._may_write(name, limit, int(now)):
             return
         self._write(now, name, message, fields)
 
@@ -58,17 +58,18 @@ class Log:
         trace = "".join(traceback.format_exception(error))
         self.event("defect", f"{type(error).__name__}: {error}", trace=trace)
 
-    def _may_write(self, second: int) -> bool:
+    def _may_write(self, name: str, limit: int, second: int) -> bool:
+        counts = self._counts
         if second != self._second:
-            suppressed, self._suppressed = self._suppressed, 0
-            self._second, self._written = second, 0
-            if suppressed:
-                self._write(self._wall(), "log_suppressed", "", {"events": suppressed})
-        self._written += 1
-        if self._written > _QUIET_EVENTS_A_SECOND:
-            self._suppressed += 1
-            return False
-        return True
+            self._second, self._counts = second, {}
+            for each, came in counts.items():
+                if came > _LIMITS[each]:
+                    missed = {"of": each, "events": came - _LIMITS[each]}
+                    self._write(self._wall(), "log_suppressed", "", missed)
+            counts = self._counts
+        came = counts.get(name, 0) + 1
+        counts[name] = came
+        return came <= limit
 
     def _write(self, now: float, name: str, message: str, fields: dict[str, object]) -> None:
         moment = datetime.fromtimestamp(now, UTC)
@@ -94,4 +95,6 @@ class Log:
 
 def _shown(value: object) -> str:
     text = str(value)
-    return json.dumps(text) if any(c.isspace() or c in '"=' for c in text) else text
+    # Nothing of what a peer or a client said may act on a terminal.
+    plain = text.isprintable() and not any(c in ' "=' for c in text)
+    return text if plain else json.dumps(text)

@@ -49,6 +49,8 @@ from sadik_node.host import Host, HostLimits, StoreBrokenError
 from sadik_node.http.application import HttpApplication
 from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
 from sadik_node.http.limits import HttpLimits
+from sadik_node.http.names import percent_encode
+from sadik_node.http.request_log import RequestLog
 from sadik_node.http.server import HttpServer, listen_at
 from sadik_node.http.service import Service
 from sadik_node.identity import DataDirectory, Life, begin_life, end_life, renew_instance
@@ -58,6 +60,7 @@ from sadik_node.space import SpaceWatch
 from sadik_storage import Store, registry
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine, EngineConfig
+from sadik_vnode.news import Touched
 
 __all__ = ["Node"]
 
@@ -319,12 +322,13 @@ class _Life:
             self.metrics.exposition,
             partial(status_document, self),
             self.log.defect,
+            clock.now,
         )
         application = HttpApplication(
             self.service,
             HostCheck(_allowed_names(settings)),
             self.metrics,
-            node.log,
+            RequestLog(node.log, settings.log.requests, settings.log.slow_ms),
             id_prefix=f"{life.boot_nonce & 0xFFFFFFFF:08x}",
             clock_ns=clock.now,
         )
@@ -436,6 +440,15 @@ class _Life:
                 self.log.event("join_refused", news.reason)
             case ClusterJoined():
                 self.log.event("cluster_joined", cluster_id=news.cluster_id.hex())
+            case Touched() if self.settings.log.requests != "none":
+                self.log.event(
+                    "request_touched",
+                    request=news.trace,
+                    what=news.what,
+                    bucket=news.bucket,
+                    key=percent_encode(news.key),
+                    sender=self.view.name_of(news.sender),
+                )
             case _:
                 pass
 

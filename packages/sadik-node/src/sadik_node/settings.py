@@ -164,6 +164,11 @@ class Log:
     """``[log]``: events on standard error."""
 
     format: str = _setting(rules.choice("console", "json"), "console")
+    requests: str = _setting(rules.choice("named", "all", "none"), "named")
+    """Which requests are logged: ``named`` are those whose client sent Sadik-Request-Id, on every
+    node that they touch, and those that failed, were refused or were slow."""
+    slow_ms: int = _setting(rules.integer(0, 60_000, " (milliseconds; 0: none is slow)"), 1000)
+    """A request that takes longer is logged."""
 
 
 @frozen

@@ -143,7 +143,9 @@ def choice(*words: str) -> Rule:
     def read(value: object) -> object:
         text = _text(value)
         if text not in words:
-            raise ValueError(f"{_shown(text)} is neither")
+            raise ValueError(
+                f"{_shown(text)} is {'neither' if len(words) == 2 else 'none of them'}"
+            )
         return text
 
     return Rule(" or ".join(f'"{word}"' for word in words), read, str)

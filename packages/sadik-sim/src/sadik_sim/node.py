@@ -42,6 +42,7 @@ from sadik_machine import (
 )
 from sadik_members import (
     MEMBERSHIP_ROWS,
+    BootsMet,
     ClusterSettings,
     DialTargets,
     Identity,
@@ -91,6 +92,8 @@ class SimNode:
         self.targets = DialTargets({}, ())
         self.boot_number = 0
         self.boot_nonce = 0
+        self.met = BootsMet()
+        """The starts of others that this life has seen in handshakes."""
         self.instance = b""
         self.requests: dict[RequestId, Callable[[object], None]] = {}
         self._cancelled: dict[RequestId, None] = {}
@@ -144,6 +147,7 @@ class SimNode:
         self.instance = rows[_INSTANCE_ROW]
         self.boot_number = int.from_bytes(rows.get(_BOOT_ROW, b""), "big") + 1
         self.boot_nonce = world.streams.boots.getrandbits(63)
+        self.met = BootsMet()
         self._write_meta([(_BOOT_ROW, self.boot_number.to_bytes(8, "big")), (_CLEAN_ROW, None)])
         identity = Identity(
             self.id, self.name, f"{self.name}:1", f"{self.name}:2", self.site, 1.0,

@@ -215,17 +215,27 @@ class World:
 
     def _admit(self, one: NodeId, other: NodeId) -> bool:
         """What a handshake decides, as `sadik_members.admission` does: both sides judge."""
-        return self._judge(one, other) and self._judge(other, one)
+        if not (self._judge(one, other) and self._judge(other, one)):
+            return False
+        for judge_id, shown_id in ((one, other), (other, one)):
+            shown = self.nodes[shown_id]
+            self.nodes[judge_id].met.meet(shown_id, shown.boot_number, shown.boot_nonce)
+        return True
 
     def _judge(self, judge_id: NodeId, shown_id: NodeId) -> bool:
         judge, shown = self.nodes[judge_id], self.nodes[shown_id]
         assert judge.membership is not None
         known = judge.membership.members.get(shown_id)
-        if known is None or not is_stale_boot(known, shown.boot_number, shown.boot_nonce):
+        if known is None:
+            return True
+        newer = judge.met.newer_than(shown_id, shown.boot_number, shown.boot_nonce)
+        if newer is None and is_stale_boot(known, shown.boot_number, shown.boot_nonce):
+            newer = known.boot_number
+        if newer is None:
             return True
         refused = HandshakeRefused(
             f"{judge.name}:1", RefusalReason.STALE_BOOT, "", True, b"", "sim",
-            by_peer=True, boot_number=known.boot_number,
+            by_peer=True, boot_number=newer,
         )  # fmt: skip
         boot = shown.boot
 

@@ -44,7 +44,7 @@ from sadik_machine import (
     LinkState,
     NodeId,
 )
-from sadik_members.admission import admission_refusal
+from sadik_members.admission import BootsMet, admission_refusal
 from sadik_members.handshake import (
     NONCE_BYTES,
     VERSION_MAX,
@@ -120,6 +120,7 @@ class Messenger:
         self._members: dict[NodeId, Member] = {}
         self._targets = DialTargets({}, ())
         self._kept: dict[tuple[NodeId | None, str], _Target] = {}
+        self._met = BootsMet()
         self._links: dict[NodeId, Link] = {}
         self._dialling: dict[NodeId, int] = {}
         """Whom this node is in a handshake with that it dialled itself, and how often."""
@@ -250,6 +251,8 @@ class Messenger:
 
     def _establish(self, hello: Hello, *, is_ours: bool, nonce: bytes, address: str) -> Link:
         node = NodeId(hello.node_id)
+        if node in self._members:
+            self._met.meet(node, hello.boot_number, hello.boot_nonce)
         old = self._links.get(node)
         if old is not None:
             self._down(old, "replaced")
@@ -510,7 +513,7 @@ class Messenger:
             was_hello, is_hello = is_hello, False
             if self._is_closing:
                 return Refusal(RefusalReason.SHUTTING_DOWN, "this node is stopping")
-            refusal = admission_refusal(hello, self._members)
+            refusal = admission_refusal(hello, self._members, self._met)
             if refusal is not None:
                 return refusal
             node = NodeId(hello.node_id)
@@ -545,7 +548,7 @@ class Messenger:
         """Whether the node that answered this one's dial is to be linked."""
         if self._is_closing:
             return Refusal(RefusalReason.SHUTTING_DOWN, "this node is stopping")
-        refusal = admission_refusal(hello, self._members)
+        refusal = admission_refusal(hello, self._members, self._met)
         if refusal is not None:
             return refusal
         node = NodeId(hello.node_id)

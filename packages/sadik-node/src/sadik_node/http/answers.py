@@ -21,6 +21,7 @@ __all__ = [
     "field_line",
     "json_answer",
     "last_modified",
+    "outcome_of",
     "problem",
     "text_answer",
 ]
@@ -50,6 +51,18 @@ _TITLES = {
     507: "Insufficient Storage",
 }
 
+_OUTCOMES = {
+    200: "ok",
+    204: "ok",
+    300: "siblings",
+    304: "ok",
+    404: "not_found",
+    500: "failed",
+    504: "indeterminate",
+    507: "not_applied",
+}
+_OVERLOAD = ("overloaded", "draining", "not_ready")
+
 STATUS_LINES = {
     status: f"HTTP/1.1 {status} {title}\r\n".encode() for status, title in _TITLES.items()
 }
@@ -70,6 +83,13 @@ class Answer:
     fields: bytes = b""
     body: bytes = b""
     reason: str = ""
+
+
+def outcome_of(status: int, reason: str) -> str:
+    """How a request ended, as the metrics name it."""
+    if status == 503:
+        return "overloaded" if reason in _OVERLOAD else "not_applied"
+    return _OUTCOMES.get(status, "refused")
 
 
 def field_line(name: str, value: str) -> bytes:

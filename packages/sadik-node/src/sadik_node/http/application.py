@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from sadik_machine import to_seconds
 from sadik_metrics import NodeMetrics
-from sadik_node.http.answers import Answer, problem
+from sadik_node.http.answers import Answer, outcome_of, problem
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.hosts import HostCheck
+from sadik_node.http.request_log import RequestLog
 from sadik_node.http.routes import Router
 from sadik_node.http.service import Service
 from sadik_node.http.target import BadTarget, parse_target
-from sadik_node.log import Log
 
 __all__ = ["HttpApplication"]
 
@@ -22,17 +22,6 @@ _KNOWN_REASONS = {
     "bad_quorum": "unknown_parameter",
     "bad_properties": "other",
 }
-_OUTCOMES = {
-    200: "ok",
-    204: "ok",
-    300: "siblings",
-    304: "ok",
-    404: "not_found",
-    500: "failed",
-    504: "indeterminate",
-    507: "not_applied",
-}
-_OVERLOAD = ("overloaded", "draining", "not_ready")
 
 
 class HttpApplication:
@@ -50,7 +39,7 @@ class HttpApplication:
         service: Service,
         hosts: HostCheck,
         metrics: NodeMetrics,
-        log: Log,
+        log: RequestLog,
         *,
         id_prefix: str,
         clock_ns: Callable[[], int],
@@ -77,8 +66,12 @@ class HttpApplication:
         if given is None:
             self._ids_made += 1
             exchange.request_id = f"{self._id_prefix}-{self._ids_made:x}"
+            if self._log.wants_all:
+                exchange.trace = exchange.request_id
         elif _REQUEST_ID.fullmatch(given):
             exchange.request_id = given.decode("ascii")
+            if self._log.wants_named:
+                exchange.trace = exchange.request_id
         else:
             raise BadTarget("Sadik-Request-Id must be 1 to 128 visible ASCII characters")
         path, query, authority = parse_target(exchange.target)
@@ -107,31 +100,26 @@ class HttpApplication:
         metrics = self._metrics
         status = answer.status
         operation = exchange.operation
-        metrics.requests[operation, _outcome(answer)] += 1
+        metrics.requests[operation, outcome_of(answer.status, answer.reason)] += 1
+        for line, count in exchange.lines.items():
+            metrics.batch_operations[line] += count
+        took_ns = 0
         if exchange.started_ns:
-            seconds = to_seconds(self._clock_ns() - exchange.started_ns)
-            metrics.request_duration_seconds[operation].observe(seconds)
+            took_ns = self._clock_ns() - exchange.started_ns
+            metrics.request_duration_seconds[operation].observe(to_seconds(took_ns))
         if status < 400:
             if exchange.siblings:
                 metrics.siblings.observe(exchange.siblings)
             elif operation == "put":
                 metrics.value_bytes.observe(len(exchange.body))
-            return
-        if status == 404:
-            return
-        if answer.reason and answer.reason not in ("not_applied", "indeterminate"):
+        elif answer.reason and answer.reason not in ("not_applied", "indeterminate"):
             self.rejected(answer.reason)
-        self._log.event(
-            "request_failed" if status >= 500 else "request_refused",
-            request=exchange.request_id,
-            op=operation,
-            status=status,
-            reason=answer.reason or "other",
-        )
+        self._log.answered(exchange, answer, took_ns)
 
     def cancelled(self, exchange: Exchange) -> None:
         """See `Application.cancelled`."""
         self._metrics.requests[exchange.operation, "cancelled"] += 1
+        self._log.cancelled(exchange, self._clock_ns() - exchange.started_ns)
 
     def rejected(self, reason: str) -> None:
         """See `Application.rejected`."""
@@ -142,10 +130,3 @@ class HttpApplication:
     def defect(self, error: Exception) -> None:
         """See `Application.defect`."""
         self._service.defect(error)
-
-
-def _outcome(answer: Answer) -> str:
-    status = answer.status
-    if status == 503:
-        return "overloaded" if answer.reason in _OVERLOAD else "not_applied"
-    return _OUTCOMES.get(status, "refused")

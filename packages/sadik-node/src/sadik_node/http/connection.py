@@ -218,7 +218,7 @@ class Connection:
                 answer = problem(
                     405,
                     "no resource knows this method",
-                    fields=b"Allow: GET, HEAD, PUT, DELETE\r\n",
+                    fields=b"Allow: GET, HEAD, PUT, POST, DELETE\r\n",
                 )
             else:
                 answer = malformed("this is no HTTP/1.1 request")
@@ -467,6 +467,12 @@ class Connection:
                 self._reading = _Reading.DROPPING
             if not self._output.pending_bytes:
                 self._shut()
+
+    def hold(self, exchange: Exchange, count: int) -> bool:
+        """See `Exchange.hold`."""
+        self._server.traffic.held_bytes += count
+        exchange.held_bytes += count
+        return self._server.has_room
 
     def _let_go(self, exchange: Exchange) -> None:
         """Its body is held no more."""

@@ -7,7 +7,7 @@ calls `Exchange.answer` once; after the client has gone that is harmless.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sadik_node.http.answers import NO_LENGTH, STATUS_LINES, Answer
@@ -29,6 +29,8 @@ class Exchange:
     method = b""
     target = b""
     request_id = ""
+    trace = ""
+    """The request id, where every node that the request touches is to log it; else empty."""
     body = b""
     held_bytes = 0
     """Bytes of the body that are buffered, also in the server's budget."""
@@ -52,6 +54,8 @@ class Exchange:
     """For the metrics."""
     siblings = 0
     """How many versions a read answered, for the metrics."""
+    lines: Mapping[tuple[str, str], int] = {}
+    """Of a batch, how many operations ended how: by what was asked and outcome, for the metrics."""
     handler: Callable[[Any, Exchange], None] | None = None
     """Called with the application's service and this, when its turn has come."""
     context: Any = None
@@ -76,6 +80,11 @@ class Exchange:
         connection = self.connection
         if connection is not None:
             connection.advance()
+
+    def hold(self, count: int) -> bool:
+        """Count bytes of an unfinished answer as held; False where the server holds too many."""
+        connection = self.connection
+        return connection is None or connection.hold(self, count)
 
     def head_of(self, answer: Answer, date: bytes) -> bytes:
         """The bytes of an answer to this exchange that stand before its body."""

@@ -46,12 +46,18 @@ from sadik_vnode.requests import (
 )
 
 __all__ = [
+    "CONTENT_TYPE",
     "DELETE_PARAMETERS",
     "LIST_PARAMETERS",
+    "NO_OPTIONS",
     "PUT_PARAMETERS",
     "READ_PARAMETERS",
+    "Options",
     "admit_list",
     "admit_object",
+    "parse_options",
+    "sibling_document",
+    "ttl_seconds",
 ]
 
 TIMEOUT_NS = 5_000_000_000
@@ -91,7 +97,9 @@ _ONLY_VALUES = {"resolve": b"latest", "return": b"body"}
 
 
 @frozen
-class _Options:
+class Options:
+    """What the query of a request for objects says."""
+
     r: Quorum = None
     w: Quorum = None
     pr: Quorum = None
@@ -103,7 +111,7 @@ class _Options:
     returns_body: bool = False
 
 
-_NO_OPTIONS = _Options()
+NO_OPTIONS = Options()
 
 
 def admit_object(
@@ -111,14 +119,14 @@ def admit_object(
 ) -> Answer | None:
     """Judge a request for one object by its header; set what will handle it."""
     method = exchange.method
-    options = _parse_options(query, _PARAMETERS[method]) if query else _NO_OPTIONS
+    options = parse_options(query, _PARAMETERS[method]) if query else NO_OPTIONS
     bucket, key = parse_bucket(raw_bucket), parse_key(raw_key)
     headers = exchange.headers
     context = headers.get(b"sadik-context")
     if context is not None and len(context) > service.limits.context_bytes:
         raise BadTarget(f"Sadik-Context has more than {service.limits.context_bytes} bytes")
     token = None if context is None else context.decode("latin-1")
-    trace = exchange.request_id if b"sadik-request-id" in headers else ""
+    trace = exchange.trace
     condition = parse_condition(headers)
     ttl_s = _parse_ttl(method, headers)
     if exchange.is_safe:
@@ -181,7 +189,7 @@ def admit_list(
         None if after is None else parse_after(after),
         LIST_LIMIT if limit is None else parse_integer("limit", limit, 1, LIST_LIMIT_MAX),
         TIMEOUT_NS,
-        exchange.request_id,
+        exchange.trace,
     )
     exchange.handler = _list
     return service.hindrance()
@@ -195,7 +203,8 @@ _PARAMETERS = {
 }
 
 
-def _parse_options(query: bytes, accepted: dict[str, str]) -> _Options:
+def parse_options(query: bytes, accepted: dict[str, str]) -> Options:
+    """The options of a query; a parameter that is not ``accepted`` is a `BadTarget`."""
     given = parse_query(query)
     only: dict[str, bool] = {}
     quorums: dict[str, Quorum] = {}
@@ -213,7 +222,7 @@ def _parse_options(query: bytes, accepted: dict[str, str]) -> _Options:
             only[name] = True
         else:
             quorums[name] = parse_quorum(name, value)
-    return _Options(
+    return Options(
         **quorums,
         sloppy=sloppy,
         timeout_ns=timeout_ns,
@@ -361,7 +370,10 @@ def _found(exchange: Exchange, result: Found, fields: bytes) -> Answer:
         if result.siblings > 1:
             fields += b"Sadik-Siblings: %d\r\n" % result.siblings
         return Answer(200, fields + _version_fields(versions[0]), versions[0].value)
-    document = {"context": result.context, "siblings": [_sibling(each) for each in versions]}
+    document = {
+        "context": result.context,
+        "siblings": [sibling_document(each) for each in versions],
+    }
     return json_answer(document, 300, fields + _INERT)
 
 
@@ -373,18 +385,19 @@ def _version_fields(version: VersionView) -> bytes:
         fields = field_line("Content-Type", version.content_type)
     fields += field_line("Last-Modified", last_modified(version.timestamp)) + _INERT
     if version.expires_ms is not None:
-        fields += b"Sadik-TTL: %d\r\n" % _ttl_s(version.expires_ms)
+        fields += b"Sadik-TTL: %d\r\n" % ttl_seconds(version.expires_ms)
     for name, value in version.meta:
         fields += field_line(f"Sadik-Meta-{name}", value)
     return fields
 
 
-def _ttl_s(expires_ms: int) -> int:
+def ttl_seconds(expires_ms: int) -> int:
     """The seconds that are left by this node's wall clock, rounded up."""
     return max(-(-(expires_ms - time.time_ns() // 1_000_000) // 1000), 0)
 
 
-def _sibling(version: VersionView) -> dict[str, object]:
+def sibling_document(version: VersionView) -> dict[str, object]:
+    """One version as JSON."""
     shown: dict[str, object] = {"value_b64": base64.b64encode(version.value).decode("ascii")}
     with contextlib.suppress(UnicodeDecodeError):
         shown["text"] = version.value.decode("utf-8")
@@ -393,7 +406,7 @@ def _sibling(version: VersionView) -> dict[str, object]:
     shown["etag"] = f'"{version.etag}"'
     shown["last_modified"] = last_modified(version.timestamp)
     if version.expires_ms is not None:
-        shown["ttl_seconds"] = _ttl_s(version.expires_ms)
+        shown["ttl_seconds"] = ttl_seconds(version.expires_ms)
     return shown
 
 

@@ -21,6 +21,16 @@ class HttpLimits:
     """A value, by its declared length or as it comes."""
     json_bytes: int = 64 * 2**10
     """A JSON document of a client."""
+    batch_bytes: int = 16 * 2**20
+    """The body of a batch."""
+    batch_lines: int = 1000
+    """Operations of a batch."""
+    batch_answer_bytes: int = 64 * 2**20
+    """Results of a batch; a read beyond it is not begun."""
+    batch_window: int = 64
+    """Operations of one batch that are worked on at once."""
+    batch_window_bytes: int = 8 * 2**20
+    """Values of one batch that are worked on at once."""
     header_bytes: int = 16 * 2**10
     """Request line and header fields together; more is a 431."""
     target_bytes: int = 8 * 2**10

@@ -33,6 +33,7 @@ _BUCKET = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _INTEGER = re.compile(rb"[0-9]{1,9}")
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9._~/-]+")
 _TOKEN = b"~next~"
+_AFTER_BYTES_MAX = 600
 
 
 def parse_bucket(raw: bytes) -> str:
@@ -98,6 +99,8 @@ def after_token(key: bytes) -> str:
 
 def parse_after(value: bytes) -> bytes:
     """The key that ``after`` means: a listing's ``next``, or a key itself."""
+    if len(value) > _AFTER_BYTES_MAX:
+        raise BadTarget("after is longer than any next that a listing gives")
     if value.startswith(_TOKEN):
         raw = value[len(_TOKEN) :]
         try:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 
 from attrs import Factory, define, field, frozen
 
-from sadik_node.http import buckets, kv, views
-from sadik_node.http.answers import Answer, problem
+from sadik_node.http import batch, buckets, kv, views
+from sadik_node.http.answers import Answer, json_answer, problem
 from sadik_node.http.exchange import Exchange
+from sadik_node.http.openapi import Api, openapi_document
 from sadik_node.http.service import Service
 from sadik_node.http.target import BadTarget
 
@@ -35,6 +36,7 @@ class Route:
     template: str
     summary: str
     admit: Admit = field(repr=False)
+    api: Api = field(repr=False)
     parameters: Mapping[str, str] = Factory(dict)
 
 
@@ -42,6 +44,12 @@ def _keys(
     service: Service, exchange: Exchange, bucket: bytes, _key: bytes, query: bytes
 ) -> Answer | None:
     return kv.admit_list(service, exchange, bucket, query)
+
+
+def _batch(
+    service: Service, exchange: Exchange, _bucket: bytes, _key: bytes, query: bytes
+) -> Answer | None:
+    return batch.admit_batch(service, exchange, query)
 
 
 def _bucket(
@@ -79,28 +87,71 @@ def _no_query(query: bytes) -> None:
         raise BadTarget("there are no query parameters here")
 
 
+def _describe(_service: Service, exchange: Exchange) -> None:
+    exchange.answer(json_answer(openapi_document(ROUTES)))
+
+
 _object = kv.admit_object
 
+_JSON = "application/json"
+_NDJSON = "application/x-ndjson"
+_TEXT = ("text/plain", "")
+_QUORUM = (503, 504)
+_WRITE = (404, 409, 412, 428, 503, 504, 507)
+_CONDITIONS = ("Sadik-Context", "If-Match", "If-None-Match")
+
+
+def _shows(schema: str, *refusals: int) -> Api:
+    return Api({200: (_JSON, schema)}, refusals)
+
+
+_READ = Api(
+    {200: ("", ""), 300: (_JSON, "Siblings"), 304: ("", "")},
+    (404, 412, *_QUORUM), _CONDITIONS, is_object=True,
+)  # fmt: skip
+_PUT = Api(
+    {200: ("", ""), 204: ("", "")}, _WRITE, (*_CONDITIONS, "Sadik-TTL"), ("", ""), is_object=True,
+)  # fmt: skip
+_DELETE = Api({204: ("", "")}, _WRITE, _CONDITIONS, is_object=True)
+_BUCKET_CHANGE = Api({200: (_JSON, "Bucket")}, (503, 507), body=(_JSON, "BucketChanges"))
+_BATCH = Api({200: (_NDJSON, "Outcome")}, (503,), body=(_NDJSON, "Operation"))
+
 ROUTES = (
-    Route("GET", "/v1/kv/{bucket}/{key}", "read an object", _object, kv.READ_PARAMETERS),
-    Route("PUT", "/v1/kv/{bucket}/{key}", "write an object", _object, kv.PUT_PARAMETERS),
-    Route("DELETE", "/v1/kv/{bucket}/{key}", "delete an object", _object, kv.DELETE_PARAMETERS),
-    Route("GET", "/v1/kv/{bucket}", "list keys in byte order", _keys, kv.LIST_PARAMETERS),
-    Route("GET", "/v1/buckets", "buckets with properties of their own", _buckets),
-    Route("GET", "/v1/buckets/{bucket}", "a bucket's properties", _bucket),
-    Route("PUT", "/v1/buckets/{bucket}", "change some of a bucket's properties", _bucket),
-    Route("DELETE", "/v1/buckets/{bucket}", "reset a bucket's properties", _bucket),
-    Route("GET", "/v1/explain/{bucket}/{key}", "where a key lives and who holds what", _explain),
-    Route("GET", "/v1/members", "the members of the cluster", _view(views.members)),
-    Route("GET", "/v1/ring", "who owns which partition", _view(views.ring)),
-    Route("GET", "/v1/status", "this node in figures", _view(views.status)),
-    Route("GET", "/v1/transfers", "partitions that move", _view(views.transfers)),
-    Route("GET", "/v1/hints", "writes that wait here for others", _view(views.hints)),
-    Route("GET", "/healthz", "whether the process is alive", _view(views.health)),
-    Route("GET", "/readyz", "whether the node serves", _view(views.readiness)),
-    Route("GET", "/metrics", "Prometheus metrics", _view(views.metrics)),
-    Route("GET", "/", "a page for people", _view(views.front_page)),
-)
+    Route("GET", "/v1/kv/{bucket}/{key}", "read an object", _object, _READ, kv.READ_PARAMETERS),
+    Route("PUT", "/v1/kv/{bucket}/{key}", "write an object", _object, _PUT, kv.PUT_PARAMETERS),
+    Route("DELETE", "/v1/kv/{bucket}/{key}", "delete an object", _object, _DELETE,
+          kv.DELETE_PARAMETERS),
+    Route("GET", "/v1/kv/{bucket}", "list keys in byte order", _keys,
+          Api({200: (_NDJSON, "Entry")}, _QUORUM), kv.LIST_PARAMETERS),
+    Route("POST", "/v1/batch", "many operations in one request", _batch, _BATCH,
+          batch.BATCH_PARAMETERS),
+    Route("GET", "/v1/buckets", "buckets with properties of their own", _buckets,
+          _shows("Buckets", 503)),
+    Route("GET", "/v1/buckets/{bucket}", "a bucket's properties", _bucket, _shows("Bucket", 503)),
+    Route("PUT", "/v1/buckets/{bucket}", "change some of a bucket's properties", _bucket,
+          _BUCKET_CHANGE),
+    Route("DELETE", "/v1/buckets/{bucket}", "reset a bucket's properties", _bucket,
+          _shows("Bucket", 503, 507)),
+    Route("GET", "/v1/explain/{bucket}/{key}", "where a key lives and who holds what", _explain,
+          _shows("Explanation", *_QUORUM)),
+    Route("GET", "/v1/members", "the members of the cluster", _view(views.members),
+          _shows("Members")),
+    Route("GET", "/v1/ring", "who owns which partition", _view(views.ring), _shows("Ring", 503)),
+    Route("GET", "/v1/status", "this node in figures", _view(views.status), _shows("Status")),
+    Route("GET", "/v1/transfers", "partitions that move", _view(views.transfers),
+          _shows("Transfers")),
+    Route("GET", "/v1/hints", "writes that wait here for others", _view(views.hints),
+          _shows("Hints", 503)),
+    Route("GET", "/healthz", "whether the process is alive", _view(views.health),
+          Api({200: _TEXT})),
+    Route("GET", "/readyz", "whether the node serves", _view(views.readiness),
+          Api({200: _TEXT}, (503,))),
+    Route("GET", "/metrics", "Prometheus metrics", _view(views.metrics), Api({200: _TEXT})),
+    Route("GET", "/v1/openapi.json", "this description", _view(_describe),
+          Api({200: (_JSON, "")})),
+    Route("GET", "/", "a page for people", _view(views.front_page),
+          Api({200: ("text/html", "")})),
+)  # fmt: skip
 """Everything that this version answers."""
 
 

@@ -63,6 +63,8 @@ class Service:
     status: Callable[[], dict[str, object]]
     defect: Callable[[Exception], None]
     """Told of what should never happen."""
+    clock_ns: Callable[[], int]
+    """A monotonic clock, the server's."""
     is_draining: bool = False
 
     def hindrance(self) -> Answer | None:

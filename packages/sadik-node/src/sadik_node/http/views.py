@@ -115,7 +115,9 @@ def admit_explain(
 ) -> Answer | None:
     """Judge ``GET /v1/explain/{bucket}/{key}``."""
     exchange.operation = "explain"
-    exchange.context = Explain(parse_bucket(raw_bucket), parse_key(raw_key), TIMEOUT_NS)
+    exchange.context = Explain(
+        parse_bucket(raw_bucket), parse_key(raw_key), TIMEOUT_NS, exchange.trace
+    )
     exchange.handler = _explain
     return service.hindrance()
 

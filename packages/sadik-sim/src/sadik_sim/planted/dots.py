@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_machine import NodeId, RequestIds
-from sadik_members import Membership, SequenceFilter
+from sadik_members import BootsMet, Membership, SequenceFilter
 from sadik_members import membership as membership_module
 from sadik_sim import world as world_module
 from sadik_sim.node import SimNode
@@ -41,7 +41,15 @@ def _stale_boot_admitted() -> list[Patch]:
     def never(known: Any, boot_number: int, boot_nonce: int) -> bool:
         return False
 
-    return [(world_module, "is_stale_boot", never), (membership_module, "is_stale_boot", never)]
+    return [
+        (world_module, "is_stale_boot", never),
+        (membership_module, "is_stale_boot", never),
+        (BootsMet, "newer_than", lambda self, node, boot_number, boot_nonce: None),
+    ]
+
+
+def _boots_met_forgotten() -> list[Patch]:
+    return [(BootsMet, "newer_than", lambda self, node, boot_number, boot_nonce: None)]
 
 
 def _births_unreserved() -> list[Patch]:
@@ -138,6 +146,13 @@ BUGS = (
         "A node whose disk was put back goes on under its old storage instance.",
         _keeps_instance,
         {"profile": "disks"},
+    ),
+    PlantedBug(
+        "boots-met-forgotten",
+        1,
+        "Only gossip tells of a node's start, not the handshakes of the life after it.",
+        _boots_met_forgotten,
+        found_by="test_planted.py::test_a_start_is_known_before_gossip_tells_of_it",
     ),
     PlantedBug(
         "stale-boot-admitted",
