@@ -99,6 +99,7 @@ from sadik_vnode.requests import (
     Unavailable,
 )
 from sadik_vnode.serving import Serving
+from sadik_vnode.tree import HashTree
 from sadik_vnode.tree_building import TreeBuilder, built_in
 
 __all__ = ["Engine"]
@@ -185,6 +186,11 @@ class Engine:
     def counters(self) -> Counters:
         """Totals since the start."""
         return self._desk.counters
+
+    @property
+    def tree(self) -> HashTree:
+        """The hash tree over this node's records; only to be read."""
+        return self._desk.replica.tree
 
     @property
     def hints_pending(self) -> int:

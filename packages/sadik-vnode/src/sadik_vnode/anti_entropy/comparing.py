@@ -94,7 +94,7 @@ class Comparing(Conversation):
     """Compares ``partitions``, which both own, with ``peer``; calls ``done`` once."""
 
     __slots__ = (
-        "_asked", "_began", "_done", "_engagement", "_figures", "_group", "_here", "_is_engaged",
+        "_asked", "_began", "_done", "_engagement", "_figures", "_group", "_has_engaged", "_here",
         "_leaves", "_left", "_middles", "_peer",
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ class Comparing(Conversation):
     ) -> None:
         super().__init__(desk)
         self._engagement = engagement
-        self._is_engaged = False
+        self._has_engaged = False
         self._peer = peer
         self._left = deque(partitions)
         self._done = done
@@ -234,6 +234,7 @@ class Comparing(Conversation):
         for partition, theirs in message.differing:
             if partition in partitions:
                 self._differ(partition, theirs)
+        self._has_engaged = self._has_engaged or bool(message.differing)
         if self._middles and not self._engage():
             self._end(is_whole=False)
         elif self._middles:
@@ -243,8 +244,7 @@ class Comparing(Conversation):
 
     def _engage(self) -> bool:
         """Have no business with any other replica while records are exchanged with this one."""
-        self._is_engaged = self._engagement.engage(self._peer, self.desk.now, asks=False)
-        return self._is_engaged
+        return self._engagement.engage(self._peer, self.desk.now, asks=False)
 
     def _differ(self, partition: int, theirs: bytes) -> None:
         mine = packed_middles(self.desk, partition)
@@ -409,7 +409,7 @@ class Comparing(Conversation):
         self._asked = None
         self._figures.is_whole = self._figures.is_whole and is_whole
         self.close("answer", "next")
-        if self._is_engaged:
+        if self._has_engaged:  # the peer, at least
             self._engagement.release(self._peer, asks=False)
             self.desk.outbox.send(self._peer, RootsTold(0, ()))
         self._done(self._figures)
