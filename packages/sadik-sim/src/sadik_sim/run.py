@@ -39,6 +39,7 @@ from sadik_vnode.requests import (
     HintsResult,
     ListKeys,
     ListResult,
+    Missing,
 )
 
 __all__ = ["RunResult", "execute"]
@@ -236,6 +237,8 @@ def _judge(world: World, clients: Clients, keys: int) -> None:
     for number in range(keys):
         key = key_of(number)
         result = world.answer(world.running[number % len(world.running)], _whole(number), _READ_NS)
+        if not isinstance(result, Found | Missing):
+            raise Violation("everybody answers when faults stop", f"{result}", key)
         versions = result.versions if isinstance(result, Found) else []
         final = [value_id(version.value) for version in versions]
         clients.check_shown(key, tuple(final))
