@@ -269,3 +269,17 @@ def test_a_sum_that_went_wrong_is_found_and_mended() -> None:
     assert one.engine is not None
     check_tree(one.disk, one.engine._desk.replica.tree)
     assert one.engine.counters.tree_leaves_mended == 1
+
+
+def test_a_tree_is_there_soon_on_a_clock_that_has_run_for_days() -> None:
+    world = World(1, config=ON_DEMAND)
+    for node in ids(world):
+        world.crash(node)
+        world.nodes[node].disk.clear()
+    world.now = 90 * 86_400 * SECOND
+    for node in ids(world):
+        world.start(node)
+    world.run(SECOND)
+    for node in world.nodes.values():
+        assert node.engine is not None
+        assert node.engine.tree.is_known

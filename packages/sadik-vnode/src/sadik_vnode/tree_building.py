@@ -67,6 +67,7 @@ class TreeBuilder(Conversation):
     def start(self) -> None:
         """Build what was never built; then read the leaves."""
         self._is_started = True
+        self._began = self.desk.now
         if self._tree.built == 0:
             self._is_busy = True
             self._shut(0, LEAVES, self._clear)
@@ -208,7 +209,8 @@ class TreeBuilder(Conversation):
 
     def _open(self) -> None:
         self.desk.replica.open()
-        self.wake("next", self.desk.now + (self.desk.now - self._began))
+        now = self.desk.now
+        self.wake("next", now + self.desk.admission.pause_ns(now, now - self._began))
 
     def _shut_failed(self, _reason: FailureReason) -> None:
         self.desk.replica.open()
