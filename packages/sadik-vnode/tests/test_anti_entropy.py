@@ -280,6 +280,6 @@ def test_a_tree_is_there_soon_on_a_clock_that_has_run_for_days() -> None:
     for node in ids(world):
         world.start(node)
     world.run(SECOND)
-    for node in world.nodes.values():
-        assert node.engine is not None
-        assert node.engine.tree.is_known
+    for started in world.nodes.values():
+        assert started.engine is not None
+        assert started.engine.tree.is_known
