@@ -249,6 +249,7 @@ async def test_what_is_missing_is_a_404_and_what_was_deleted_has_a_context() -> 
 REFUSALS = {
     Refusal.BAD_CONTEXT: 400,
     Refusal.BAD_QUORUM: 400,
+    Refusal.NO_PARTITION: 400,
     Refusal.CONTEXT_REQUIRED: 428,
     Refusal.PRECONDITION_FAILED: 412,
     Refusal.TOO_MANY_SIBLINGS: 409,

@@ -32,8 +32,9 @@ from sadik_node.testing import open_cluster
 from sadik_node.testing.disk import MemoryDisk
 from sadik_storage import Batch, Store
 from sadik_storage.lmdb import LmdbStore
-from sadik_vnode.keyspace import BIRTHS_ROW
+from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, TREE_ROW
 
+REPAIRED = "sadik_anti_entropy_repaired_total "
 LOOPBACK = Address("127.0.0.1", 0)
 
 
@@ -423,3 +424,37 @@ def test_a_refusal_is_the_last_line_and_the_exit_code(tmp_path: Path) -> None:
     _, said = other.communicate(timeout=20)
     assert other.returncode == 2
     assert "'other'" in said.splitlines()[-1]
+
+
+async def test_a_repair_brings_back_what_a_disk_has_lost(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as here:
+        one, two, three_ = await three(here)
+        for number in range(60):
+            wrote = await ask(one, "PUT", f"/v1/kv/b/{number}?w=3", b"%d" % number)
+            assert wrote.status == 204, wrote.body
+        first = await ask(two, "POST", "/v1/repair", b"")
+        assert (first.status, first.json["partitions"], first.json["compared"]) == (200, 16, 32)
+        assert (first.json["differences"], first.json["repaired"]) == (0, 0)
+
+        await here.stop(three_)
+        with LmdbStore.open(tmp_path / "n3" / "store", {}, durable=True) as store:
+            lost = store.scan_keys(*DATA_RANGE, limit=1000)[::4]
+            store.commit([*((row, None) for row in lost), (TREE_ROW, None)])
+        back = await here.start("n3", one.peer_port)
+        await ready(back)
+        for partition in range(16):
+            answer = await ask(back, "POST", f"/v1/repair?partition={partition}", b"")
+            assert answer.status == 200
+            assert answer.json["finished"]
+            assert answer.json["unreachable"] == []
+        again = await ask(one, "POST", "/v1/repair", b"")
+        assert (again.json["differing"], again.json["differences"]) == (0, 0)
+        repaired = 0
+        for node in (one, two, back):
+            metrics = (await ask(node, "GET", "/metrics")).body.decode()
+            [line] = [t for t in metrics.splitlines() if t.startswith(REPAIRED)]
+            repaired += int(float(line.split()[1]))
+        assert repaired == len(lost) == 15
+        for query in ("partition=16", "partition=x", "partition=", "all=1"):
+            assert (await ask(one, "POST", f"/v1/repair?{query}", b"")).status == 400
+        assert (await ask(one, "GET", "/v1/repair")).status == 405

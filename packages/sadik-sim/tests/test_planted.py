@@ -23,6 +23,7 @@ from sadik_vnode.counters import Counters
 from sadik_vnode.outbox import Outbox
 from sadik_vnode.record import Record
 from sadik_vnode.replica import Replica
+from sadik_vnode.tree import HashTree
 from sadik_vnode.version import version_of
 
 QUICK = Options(seconds=6, operations=200)
@@ -35,6 +36,8 @@ FOUND_AT_ONCE = {
     "owner-twice": "no node twice in a list",
     "siblings-explode": "nothing covered comes back",
     "answered-twice": "a request is answered once",
+    "repair-compares-everything": "a second pass sends nothing",
+    "tree-remembers-history": "hash trees tell the records",
 }
 
 
@@ -147,3 +150,21 @@ def test_an_older_register_is_not_taken() -> None:
     assert an_older_register_is_not_taken()
     with planted("older-register-wins"):
         assert not an_older_register_is_not_taken()
+
+
+def a_failed_store_leaves_nothing_in_a_sum() -> bool:
+    tree = HashTree(Outbox())
+    leaf = tree.hold(7)
+    assert leaf is not None
+    tree.loaded(leaf, None)
+    tree.change(leaf, 0, 1000)
+    tree.drop_pending()
+    value, _ = tree.change(leaf, 0, 1)
+    return value == 1
+
+
+def test_a_failed_store_leaves_nothing_in_a_sum() -> None:
+    """Seeds do not find it: it takes two keys of one leaf in 131,072, one of which is loading."""
+    assert a_failed_store_leaves_nothing_in_a_sum()
+    with planted("tree-keeps-failed-stores"):
+        assert not a_failed_store_leaves_nothing_in_a_sum()

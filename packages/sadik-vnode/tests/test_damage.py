@@ -3,6 +3,7 @@
 import pytest
 
 from sadik_machine import SECOND, NodeId
+from sadik_vnode import EngineConfig
 from sadik_vnode.keyspace import Key, hint_row
 from sadik_vnode.record import DamagedRecord, Record, open_value
 from sadik_vnode.requests import Found, Get, Hints, Put
@@ -110,7 +111,7 @@ def test_a_damaged_record_that_the_owners_know_nothing_of_is_given_up() -> None:
 
 
 def test_a_note_beside_what_cannot_be_mended_yet_does_not_keep_the_node_busy() -> None:
-    world = World(1, nodes=4)
+    world = World(1, nodes=4, config=EngineConfig(anti_entropy_interval_ns=0))
     owner, fallback = missed_by_an_owner(world)
     flip(world, fallback, KEY.record_row)
     owners = world.ring.registers[KEY.token * 8 >> 64].owners

@@ -11,7 +11,7 @@ from replica_host import INSTANCE, ReplicaHost
 from sadik_causality import EMPTY, Container, Context, Dot
 from sadik_machine import Effect, FailureReason, NodeId, Send
 from sadik_vnode.births import BIRTH_BLOCK
-from sadik_vnode.keyspace import BIRTHS_ROW, Key, hint_row, index_row
+from sadik_vnode.keyspace import BIRTHS_ROW, Key, hint_row, index_row, leaf_row
 from sadik_vnode.record import INLINE_BYTES_MAX, Record, Rows, open_value
 from sadik_vnode.replica import Change, MakeChange
 from sadik_vnode.version import Version, version_of
@@ -293,7 +293,9 @@ def test_the_first_write_of_a_key_puts_it_into_the_index_and_reserves_births(
 ) -> None:
     host.replica.update(KEY, write(host, b"v"), ends.ok("w"), ends.bad("w"))
     host.settle()
-    assert sorted(host.disk) == sorted([BIRTHS_ROW, KEY.record_row, index_row(KEY)])
+    assert sorted(host.disk) == sorted(
+        [BIRTHS_ROW, KEY.record_row, index_row(KEY), leaf_row(KEY.leaf)]
+    )
     assert host.disk[index_row(KEY)] == b""
     assert int.from_bytes(open_value(host.disk[BIRTHS_ROW]), "big") == 1 + BIRTH_BLOCK
     assert host.replica.has_written
@@ -307,7 +309,7 @@ def test_a_change_of_nothing_waits_for_the_present_state_and_writes_nothing(
     host.replica.update(KEY, lambda r: Change(r, [], [send]), ends.ok("n"), ends.bad("n"))
     host.perform()
     host.answer_load()
-    assert [len(store.batch) for store in host.stores] == [3, 0]
+    assert [len(store.batch) for store in host.stores] == [4, 0]
     host.sync()
     assert host.left == []
     host.sync()
@@ -358,7 +360,7 @@ def test_a_note_rides_in_the_batch_of_what_it_stands_for(host: ReplicaHost, ends
     host.perform()
     host.answer_load()
     assert [[row for row, _ in store.batch] for store in host.stores] == [
-        [note, KEY.record_row, index_row(KEY)],
+        [note, KEY.record_row, index_row(KEY), leaf_row(KEY.leaf)],
         [note],
     ]
     host.settle()

@@ -33,7 +33,7 @@ __all__ = [
     "Kind",
 ]
 
-OPERATIONS = ("get", "put", "delete", "list", "explain", "bucket", "view", "batch")
+OPERATIONS = ("get", "put", "delete", "list", "explain", "bucket", "view", "batch", "repair")
 """What a client asked: ``view`` is any of the JSON pages about the cluster."""
 
 BATCH_OPERATIONS = ("get", "put", "delete", "invalid")
@@ -183,7 +183,10 @@ FAMILIES: tuple[Family, ...] = (
     _counter("hints_dropped", "Hint notes dropped at the bound limits.hint_bytes."),
     _counter("read_repairs", "Records sent to owners that answered a read with less."),
     _counter("anti_entropy_rounds", "Rounds of anti-entropy with another owner."),
-    _counter("anti_entropy_repaired", "Records that anti-entropy brought up to date."),
+    _counter("anti_entropy_differences", "Records that differed when owners were compared."),
+    _counter("anti_entropy_repaired", "Records sent to owners that had less, and kept there."),
+    _counter("anti_entropy_bytes", "Bytes of sums, hashes and records sent for anti-entropy."),
+    _counter("anti_entropy_races", "Sums that differed because a write came in between."),
     _gauge("transfers_active", "Partition transfers that are moving."),
     _gauge("tombstones", "Deleted keys whose dots this node still holds."),
     _histogram("store_commit_seconds", "Time of one durable commit.", COMMIT_BOUNDS),

@@ -98,7 +98,10 @@ class NodeMetrics:
     hints_dropped: int = 0
     read_repairs: int = 0
     anti_entropy_rounds: int = 0
+    anti_entropy_differences: int = 0
     anti_entropy_repaired: int = 0
+    anti_entropy_bytes: int = 0
+    anti_entropy_races: int = 0
     transfers_active: int = 0
     tombstones: int = 0
     store_commit_seconds: Histogram = field(factory=lambda: _histogram("store_commit_seconds"))

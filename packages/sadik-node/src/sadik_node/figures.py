@@ -40,6 +40,11 @@ def bind_figures(life: _Life) -> None:
     read("hints_bytes", lambda: engine.hints_pending_bytes)
     read("hints_delivered", lambda: engine.counters.hints_delivered)
     read("hints_dropped", lambda: engine.counters.hints_dropped)
+    read("anti_entropy_rounds", lambda: engine.counters.anti_entropy_rounds)
+    read("anti_entropy_differences", lambda: engine.counters.anti_entropy_differences)
+    read("anti_entropy_repaired", lambda: engine.counters.anti_entropy_repaired)
+    read("anti_entropy_bytes", lambda: engine.counters.anti_entropy_bytes)
+    read("anti_entropy_races", lambda: engine.counters.anti_entropy_races)
     read("read_repairs", lambda: engine.counters.read_repairs)
     read("clock_refused", lambda: engine.clock_refused_count)
     counts = messenger.counters

@@ -314,7 +314,7 @@ class Checks:
         if engine is None:
             return
         config = self._world.config
-        internal = len(self._world.nodes) * (config.hint_window + 2)
+        internal = len(self._world.nodes) * (2 * config.hint_window + 4)
         conversations_max = config.requests_max + _CONVERSATIONS_PER_REQUEST + internal
         for what, is_held, bound in (
             ("conversations", engine.conversations_open, conversations_max),

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from sadik_machine import MILLISECOND, SECOND, Trace
+from sadik_machine import SECOND, Trace
 from sadik_sim.checks import value_id
 from sadik_sim.ending import calm_down, compare_nodes, compare_replicas, mend_damage
 from sadik_sim.faults import apply_fault, over_at, spares_notes
@@ -25,6 +25,7 @@ from sadik_sim.last_writer import LAST_BUCKET
 from sadik_sim.network import Delay
 from sadik_sim.plan import Plan
 from sadik_sim.story import WORKLOAD_BEGINS
+from sadik_sim.trees import check_trees, repair_again, repair_all, wait_for_equal_roots
 from sadik_sim.violation import Violation, show
 from sadik_sim.workload import BUCKET, Clients, key_of
 from sadik_sim.world import World
@@ -45,7 +46,7 @@ __all__ = ["RunResult", "execute"]
 
 _ENCODE_EVERY = 16
 _READ_NS = 10 * SECOND
-_REPAIRED_NS = 500 * MILLISECOND
+_ROUND_NS = 5 * SECOND
 _OF_THE_WORLD = ("delay_ns", "load_ns")
 
 
@@ -167,7 +168,9 @@ def _world_of(plan: Plan, trace: Trace | None, make_world: Callable[..., World])
         ("a",) * options.nodes,
         partitions=options.partitions,
         replicas=options.replicas,
-        config=attrs.evolve(EngineConfig(), **of_engine),
+        config=attrs.evolve(
+            EngineConfig(anti_entropy_interval_ns=0 if _is_noted(plan) else _ROUND_NS), **of_engine
+        ),
         encode=plan.seed % _ENCODE_EVERY == 0,
         trace=trace,
     )
@@ -209,25 +212,24 @@ def _prepare(world: World) -> None:
 
 
 def _converge(world: World, plan: Plan) -> None:
-    """All owners must hold the same: by hint notes alone, where every miss left one; else after
-    reads of all owners, which repair what no note knows of.
-
-    Anti-entropy will make the reads unnecessary.
+    """All owners must come to hold the same without any read: by hint notes alone, where every miss
+    left one (no anti-entropy ran there until now), else by anti-entropy.
     """
     compare_nodes(world)
     keys = plan.options.keys
-    if spares_notes(plan.faults) and "hint_bytes_max" not in dict(plan.limits):
+    if _is_noted(plan):
         compare_replicas(world, keys, "though all hint notes were delivered")
-    nodes = list(world.nodes.values())
-    for turn in range(max(keys, len(nodes))):
-        node, number = nodes[turn % len(nodes)], turn % keys
-        result = world.answer(node, _whole(number), 2 * _READ_NS)
-        if not isinstance(result, Found | Missing):
-            raise Violation(
-                "everybody answers when faults stop", f"{node.name}: {result}", key_of(number)
-            )
-    world.run(_REPAIRED_NS)
-    compare_replicas(world, keys, "after a read of all owners")
+    if not world.config.anti_entropy_interval_ns:
+        repair_all(world)
+    wait_for_equal_roots(world)
+    compare_replicas(world, keys, "though all roots are equal")
+    repair_again(world)
+    check_trees(world)
+
+
+def _is_noted(plan: Plan) -> bool:
+    """Whether hint notes alone have to do: of every miss there is one."""
+    return spares_notes(plan.faults) and "hint_bytes_max" not in dict(plan.limits)
 
 
 def _judge(world: World, clients: Clients, keys: int) -> None:
@@ -236,6 +238,8 @@ def _judge(world: World, clients: Clients, keys: int) -> None:
     for number in range(keys):
         key = key_of(number)
         result = world.answer(world.running[number % len(world.running)], _whole(number), _READ_NS)
+        if not isinstance(result, Found | Missing):
+            raise Violation("everybody answers when faults stop", f"{result}", key)
         versions = result.versions if isinstance(result, Found) else []
         final = [value_id(version.value) for version in versions]
         clients.check_shown(key, tuple(final))

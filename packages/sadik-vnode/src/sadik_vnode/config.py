@@ -41,5 +41,8 @@ class EngineConfig:
     hint_retry_ns: int = SECOND
     message_bytes_max: int = 64 * 1024
     """Versions are gathered into one message up to about this; a larger one travels alone."""
+    anti_entropy_interval_ns: int = 10 * SECOND
+    """About how often this node compares its partitions with the next of their other owners; 0 for
+    never but on demand."""
     scan_rows: int = 1000
     scan_bytes: int = 256 * 1024

@@ -21,6 +21,22 @@ class Counters:
     hints_written: int = 0
     hints_delivered: int = 0
     hints_dropped: int = 0
+    anti_entropy_rounds: int = 0
+    """Scheduled comparisons of all shared partitions with one other owner."""
+    anti_entropy_differences: int = 0
+    """Records that differed, as this node found out when it asked."""
+    anti_entropy_repaired: int = 0
+    """Records that this node sent to owners that had less, and that are on their disks."""
+    anti_entropy_bytes: int = 0
+    """Bytes sent for it: sums, hashes and records, without what frames them."""
+    anti_entropy_races: int = 0
+    """Leaves that differed over records that did not: a write came in between."""
+    anti_entropy_refused: int = 0
+    """Partitions that were not compared: the other knows another epoch, or another owner."""
+    tree_leaves_built: int = 0
+    """Leaves summed up from the records of a store that had no tree."""
+    tree_leaves_mended: int = 0
+    """Leaves whose sums were not those of their records."""
     forwards: int = 0
     duplicate_forwards: int = 0
     lost_tails: int = 0

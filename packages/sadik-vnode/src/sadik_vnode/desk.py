@@ -7,10 +7,11 @@ of deadlines, and it asks the desk for everything else. The desk routes; it deci
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sadik_causality import ContextSealer
 from sadik_machine import Deadlines, HybridClock, NodeId, RequestId, RequestIds
+from sadik_vnode.admission import Admission
 from sadik_vnode.births import Births
 from sadik_vnode.buckets import Buckets
 from sadik_vnode.config import EngineConfig
@@ -31,6 +32,9 @@ class Conversation:
     """One request under way. The default of every event is to ignore it."""
 
     __slots__ = ("desk", "id")
+
+    is_background: ClassVar[bool] = False
+    """Whether no client and no other node's client waits for it."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -78,6 +82,7 @@ class Desk:
         self.buckets = Buckets()
         self.clock = HybridClock()
         self.latencies = Latencies()
+        self.admission = Admission()
         self.deadlines: Deadlines[tuple[Conversation, str]] = Deadlines()
         self.conversations: dict[RequestId, Conversation] = {}
         self.sealer: ContextSealer | None = None

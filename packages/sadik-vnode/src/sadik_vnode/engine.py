@@ -49,6 +49,7 @@ from sadik_members import (
     Seal,
     Sealed,
 )
+from sadik_vnode.anti_entropy import AntiEntropy
 from sadik_vnode.births import Births
 from sadik_vnode.buckets import TTL_SECONDS_MAX, BadProperties
 from sadik_vnode.config import EngineConfig
@@ -62,8 +63,8 @@ from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
 from sadik_vnode.forwarding import answer_of, not_taken
-from sadik_vnode.hints import Delivery, HintNotes
-from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, Key, is_name
+from sadik_vnode.hints import HintNotes
+from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, TREE_ROW, Key, is_name
 from sadik_vnode.messages import (
     FetchBody,
     ForwardWrite,
@@ -92,11 +93,14 @@ from sadik_vnode.requests import (
     Put,
     Refusal,
     Refused,
+    Repair,
     Result,
     Tally,
     Unavailable,
 )
 from sadik_vnode.serving import Serving
+from sadik_vnode.tree import HashTree
+from sadik_vnode.tree_building import TreeBuilder, built_in
 
 __all__ = ["Engine"]
 
@@ -142,6 +146,9 @@ class Engine:
         self._desk.hints = HintNotes(self._desk)
         self._desk.repairs = Repairs(self._desk)
         self._desk.replica.on_damaged = self._desk.repairs.damaged
+        self._desk.replica.tree.built = built_in(saved_rows.get(TREE_ROW))
+        self._builder = TreeBuilder(self._desk)
+        self._anti_entropy = AntiEntropy(self._desk, random.Random(source.getrandbits(64)))
         self._serving = Serving(self._desk)
         self._started = False
         self._is_draining = False
@@ -170,6 +177,7 @@ class Engine:
             BucketSet: self._bucket_set,
             BucketReset: self._bucket_reset,
             BucketList: self._bucket_list,
+            Repair: self._repair,
         }
 
     # What the host reads, at any time between steps
@@ -178,6 +186,11 @@ class Engine:
     def counters(self) -> Counters:
         """Totals since the start."""
         return self._desk.counters
+
+    @property
+    def tree(self) -> HashTree:
+        """The hash tree over this node's records; only to be read."""
+        return self._desk.replica.tree
 
     @property
     def hints_pending(self) -> int:
@@ -196,8 +209,8 @@ class Engine:
 
     @property
     def requests_open(self) -> int:
-        """Conversations for clients and other nodes: all but the delivery of hints."""
-        return sum(not isinstance(c, Delivery) for c in self._desk.conversations.values())
+        """Conversations for clients and other nodes: all but background work."""
+        return sum(not c.is_background for c in self._desk.conversations.values())
 
     @property
     def clock_refused_count(self) -> int:
@@ -248,6 +261,8 @@ class Engine:
         """Count what hint notes there are, and see whether there are data at all."""
         self._started = True
         self._desk.hints.start()
+        self._builder.start()
+        self._anti_entropy.start()
 
         def looked(rows: list[tuple[bytes, bytes]]) -> None:
             self._holds_data = bool(rows)
@@ -282,6 +297,8 @@ class Engine:
             desk.placement.set_going(sender, is_going=True)
             return
         serve = self._messages.get(type(message))
+        if serve is None and self._anti_entropy.serve(sender, message):
+            return
         if serve is not None:
             if not is_name(message.bucket, getattr(message, "key", b"k")):  # type: ignore[attr-defined]
                 desk.counters.malformed_messages += 1
@@ -389,23 +406,31 @@ class Engine:
             )
         return None
 
-    def _replier(self, request_id: RequestId) -> Callable[[Result], None]:
+    def _replier(self, request_id: RequestId, *, served: bool = False) -> Callable[[Result], None]:
+        """Answers a client. ``served``: how long it took tells how busy this node is."""
+        desk = self._desk
+        began = desk.now
+
         def done(result: Result) -> None:
-            self._desk.outbox.reply(request_id, result)
+            if served:
+                desk.admission.served(desk.now, desk.now - began)
+            desk.outbox.reply(request_id, result)
 
         return done
 
     def _get(self, request_id: RequestId, request: Get) -> None:
+        reply = self._replier(request_id, served=True)
+
         def done(result: Result) -> None:
             if self._clients.pop(request_id, None) is not None:
-                self._desk.outbox.reply(request_id, result)
+                reply(result)
 
         getting = Getting(self._desk, request, done)
         self._clients[request_id] = getting
         getting.start()
 
     def _write(self, request_id: RequestId, request: Put | Delete) -> None:
-        Forwarding(self._desk, request, self._replier(request_id)).start()
+        Forwarding(self._desk, request, self._replier(request_id, served=True)).start()
 
     def _list(self, request_id: RequestId, request: ListKeys) -> None:
         Listing(self._desk, request, self._replier(request_id)).start()
@@ -415,6 +440,9 @@ class Engine:
 
     def _count_hints(self, request_id: RequestId, _request: Hints) -> None:
         CountingHints(self._desk, self._replier(request_id)).start()
+
+    def _repair(self, request_id: RequestId, request: Repair) -> None:
+        self._anti_entropy.repair(request, self._replier(request_id))
 
     # Buckets
 
@@ -497,6 +525,7 @@ class Engine:
     def _drain(self) -> None:
         """Tell all peers that this node is about to stop, so that they turn to others at once."""
         self._is_draining = True
+        self._anti_entropy.stop()
         desk = self._desk
         for node in sorted(desk.placement.members):
             if node != desk.self_id and desk.placement.is_member(node):

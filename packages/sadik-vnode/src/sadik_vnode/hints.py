@@ -3,7 +3,7 @@
 A note lies beside the one record of its key and holds no data of its own. It is written by
 a fallback that stands in for an owner, in the same batch as what it stores, or by the coordinator
 for a slot that did not acknowledge. Delivery sends the record as it is then, a window at a time
-and no faster than as long again as the last window took, so that a returning node is not drowned;
+and no faster than the admission controller lets it, so that a returning node is not drowned;
 the note goes when the owner has durably acknowledged, unless it was written anew meanwhile.
 
 Beyond the bound in bytes notes are dropped and counted. (Dynamo, section 4.6.)
@@ -258,6 +258,8 @@ class Delivery(Conversation):
     Each record travels under a request id of its own, in one part or several.
     """
 
+    is_background = True
+
     __slots__ = (
         "_began", "_cursor", "_is_unread", "_loading", "_node", "_noted", "_renoted", "_stopped",
         "_travelling",
@@ -402,8 +404,8 @@ class Delivery(Conversation):
         if self._loading or self._travelling or self._stopped:
             return
         self.desk.deadlines.drop((self, "ack"))
-        took = self.desk.now - self._began
-        self.wake("next", self.desk.now + took)
+        now = self.desk.now
+        self.wake("next", now + self.desk.admission.pause_ns(now, now - self._began))
 
     def _end(self, *, empty: bool) -> None:
         self._stopped = True

@@ -6,9 +6,11 @@ The first byte of a row key says what the row is:
 byte  rest of the key                            value
 ====  =========================================  =============================================
 B     (nothing)                                  births reserved so far
+B     t                                          how far the hash tree was built, where it was not
 H     owner slot (8), bucket, 0, key             a hint note: that owner lacks this key's state
 K     bucket, 0, key                             empty: the keys of a bucket in byte order
 O     token (first 4 bytes), bucket, 0, key      the one record of a key
+T     leaf (3)                                   the sum of a leaf of the hash tree; absent is 0
 V     token (4), bucket, 0, key, 0, actor, n     the value of one large version
 ====  =========================================  =============================================
 
@@ -33,7 +35,11 @@ __all__ = [
     "DATA_RANGE",
     "HINTS_RANGE",
     "KEY_BYTES_MAX",
+    "LEAF_BITS",
+    "LEAVES",
+    "LEAVES_RANGE",
     "SAVED_RANGE",
+    "TREE_ROW",
     "Key",
     "hint_row",
     "hint_slot_range",
@@ -41,10 +47,15 @@ __all__ = [
     "index_range",
     "index_row",
     "is_name",
+    "leaf_row",
     "parse_hint_row",
+    "parse_leaf_row",
+    "record_key",
+    "records_range",
 ]
 
 BIRTHS_ROW = b"B"
+TREE_ROW = b"Bt"
 
 SAVED_RANGE = (b"B", b"C")
 """The rows that the engine wants at construction: few and small."""
@@ -56,7 +67,21 @@ DATA_RANGE = (b"O", b"P")
 BUCKET_CHARS_MAX = 64
 KEY_BYTES_MAX = 400
 
+LEAVES_RANGE = (b"T", b"U")
+
+LEAF_BITS = 17
+LEAVES = 1 << LEAF_BITS
+"""Leaves of the whole ring, whatever its partitions: a leaf is told by a token's top bits.
+
+So a partition, whose number the top 3 to 12 bits are, has 16,384 to 32 leaves of its own, and
+leaf rows stay true under any ring. At a million records on a node a leaf has eight: what two
+replicas must tell each other to find 1% of them is then least (fewer leaves, and each that differs
+names more records that do not; more, and the sums of the leaves outweigh the records).
+"""
+
 _TOKEN_PREFIX_BYTES = 4
+_LEAF_BYTES = 3
+_LEAF_SHIFT = 64 - LEAF_BITS
 
 # A request meets its key several times on a node, and hot keys are met all the time.
 _RECENT_KEYS: Final = 1024
@@ -99,6 +124,11 @@ class Key:
         if not zero:
             raise ValueError("a name is a bucket, a zero byte and a key")
         return _key(bucket.decode(), key)
+
+    @property
+    def leaf(self) -> int:
+        """The leaf of the hash tree that this key's record belongs to."""
+        return self.token >> _LEAF_SHIFT
 
     def value_row(self, dot: Dot) -> bytes:
         """The row of one large version's value."""
@@ -151,6 +181,29 @@ def index_range(bucket: str, prefix: bytes, after: bytes | None) -> tuple[bytes,
 def index_key(row: bytes) -> Key:
     """The key of an index row."""
     return Key.of_name(row[1:])
+
+
+def leaf_row(leaf: int) -> bytes:
+    """The row of a leaf's sum."""
+    return b"T" + leaf.to_bytes(_LEAF_BYTES, "big")
+
+
+def parse_leaf_row(row: bytes) -> int:
+    """The leaf of such a row."""
+    return int.from_bytes(row[1:], "big")
+
+
+def records_range(first: int, stop: int) -> tuple[bytes, bytes]:
+    """The records of the leaves from ``first`` up to, not including, ``stop``."""
+    start = b"O" + (first << (32 - LEAF_BITS)).to_bytes(_TOKEN_PREFIX_BYTES, "big")
+    if stop >= LEAVES:
+        return start, DATA_RANGE[1]
+    return start, b"O" + (stop << (32 - LEAF_BITS)).to_bytes(_TOKEN_PREFIX_BYTES, "big")
+
+
+def record_key(row: bytes) -> Key:
+    """The key of a record's row."""
+    return Key.of_name(row[1 + _TOKEN_PREFIX_BYTES :])
 
 
 def _after_prefix(prefix: bytes) -> bytes:

@@ -6,6 +6,9 @@ a pending state: it waits, behind an empty store, until that state is on disk. W
 fails, every pending state built on it is dropped with it and the next operation loads from disk.
 
 Applying is always merging, so a write that comes twice, late, or by three ways at once is harmless.
+
+Whatever changes a record changes the leaf of the hash tree that it belongs to in the same batch:
+here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from attrs import define
+from attrs import Factory, define
 
 from sadik_causality import Container, Dot
 from sadik_machine import Effect, FailureReason, GetRows
 from sadik_vnode.births import Births
 from sadik_vnode.counters import Counters
-from sadik_vnode.keyspace import Key, index_row
+from sadik_vnode.keyspace import Key, index_row, leaf_row
 from sadik_vnode.outbox import OnFailed, OnStored, Outbox
 from sadik_vnode.record import (
     ABSENT,
@@ -30,6 +33,7 @@ from sadik_vnode.record import (
     open_value,
     seal_value,
 )
+from sadik_vnode.tree import HashTree, HeldLeaf, hash_of
 from sadik_vnode.version import Version
 
 __all__ = ["Change", "MakeChange", "Replica"]
@@ -57,14 +61,30 @@ MakeChange = Callable[[Record], Change | None]
 
 
 class _KeyState:
-    """A key that is being updated. ``record`` is None while it is being loaded."""
+    """A key that is being updated. ``record`` is None while it is being loaded.
 
-    __slots__ = ("record", "stores", "waiting")
+    ``hash`` is what the record adds to its leaf, or None where that was not needed yet.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("hash", "leaf", "record", "stores", "waiting")
+
+    def __init__(self, leaf: HeldLeaf | None) -> None:
+        self.leaf = leaf
         self.record: Record | None = None
+        self.hash: int | None = None
         self.stores = 0
         self.waiting: list[tuple[MakeChange, OnStored | None, OnFailed]] = []
+
+
+@define(slots=True)
+class _Shut:
+    """Leaves whose records stay as they are for now; ``busy`` updates of them are to end first."""
+
+    first: int
+    stop: int
+    busy: int
+    quiet: Callable[[], None]
+    held: list[tuple[Key, MakeChange, OnStored | None, OnFailed]] = Factory(list)
 
 
 class Replica:
@@ -76,6 +96,8 @@ class Replica:
         self._counters: Final = counters
         self._states: dict[Key, _KeyState] = {}
         outbox.store_failing = self._drop_pending
+        self.tree = HashTree(outbox)
+        self._shut: _Shut | None = None
         self.on_damaged: Callable[[Key], None] = _ignore
         """Called with the key of a record, or of a large value, that turned out to be damaged."""
         self._recent: dict[bytes, Record] = {}
@@ -177,9 +199,12 @@ class Replica:
         ``done`` is called when the change is on disk; neither ``done`` nor ``failed`` is
         where ``make`` returns None.
         """
+        if self._shut is not None and self._shut.first <= key.leaf < self._shut.stop:
+            self._shut.held.append((key, make, done, failed))
+            return
         state = self._states.get(key)
         if state is None:
-            state = self._states[key] = _KeyState()
+            state = self._states[key] = _KeyState(self.tree.hold(key.leaf))
             state.waiting.append((make, done, failed))
             self._load_for_update(key, state)
         elif state.record is None:
@@ -281,7 +306,22 @@ class Replica:
         self._outbox.load(GetRows((key.record_row,)), loaded, failed)
 
     def _load_for_update(self, key: Key, state: _KeyState) -> None:
-        def loaded(record: Record) -> None:
+        """Load the record, and the sum of its leaf where no other update has it in hand."""
+        leaf = state.leaf
+        rows: tuple[bytes, ...] = (key.record_row,)
+        if leaf is not None and leaf.pending is None:
+            rows = (key.record_row, leaf_row(leaf.number))
+
+        def loaded(values: list[bytes | None]) -> None:
+            if leaf is not None and len(values) > 1:
+                self.tree.loaded(leaf, values[1])
+            record = self._decoded(key, values[0])
+            if record is None:
+                failed(FailureReason.DAMAGED)
+            else:
+                ready(record)
+
+        def ready(record: Record) -> None:
             state.record = record
             waiting, state.waiting = state.waiting, []
             for make, done, failed in waiting:
@@ -293,13 +333,15 @@ class Replica:
         def failed(reason: FailureReason) -> None:
             if reason is FailureReason.DAMAGED:
                 # What was here is gone, its actor too; the other owners have it, and are asked.
-                loaded(ABSENT)
+                if leaf is not None:
+                    self.tree.broken(leaf)
+                ready(ABSENT)
                 return
-            del self._states[key]
+            self._forget(key, state)
             for _, _, on_failed in state.waiting:
                 on_failed(reason)
 
-        self._load(key, loaded, failed)
+        self._outbox.load(GetRows(rows), loaded, failed)
 
     def _apply(
         self,
@@ -318,12 +360,14 @@ class Replica:
             self._release(key, state)
             return
         rows = change.rows
+        leaf_sum: int | None = None
         if change.record is not before:
             self.has_written = True
             own_rows = change.record.rows(key, before)
             rows = rows + own_rows
             if before.is_absent:
                 rows.append((index_row(key), b""))
+            leaf_sum = self._change_leaf(key, state, before, change.record, rows)
             state.record = change.record.without_large_bodies()
             self._remember(own_rows[0][1], state.record)
         elif not rows and not state.stores:
@@ -337,21 +381,67 @@ class Replica:
 
         def stored() -> None:
             state.stores -= 1
+            if leaf_sum is not None and state.leaf is not None:
+                self.tree.stored(state.leaf, leaf_sum)
             self._release(key, state)
             if done is not None:
                 done()
 
         self._outbox.store(rows, change.then, stored, failed)
 
+    def _change_leaf(
+        self, key: Key, state: _KeyState, before: Record, after: Record, rows: Rows
+    ) -> int | None:
+        """Add the leaf's row to ``rows``, and give its sum; None where nothing live changes."""
+        leaf = state.leaf
+        if leaf is None or before.container.same_live(after.container):
+            return None
+        old = hash_of(key, before) if state.hash is None else state.hash
+        state.hash = new = hash_of(key, after)
+        value, row = self.tree.change(leaf, old, new)
+        rows.append(row)
+        return value
+
     def _drop_pending(self) -> None:
         """A store failed, and with it all that are pending: load from disk from now on."""
         self._failures += 1
         self._births.reservation_failed()
-        self._states = {key: state for key, state in self._states.items() if not state.stores}
+        self.tree.drop_pending()
+        for key, state in [item for item in self._states.items() if item[1].stores]:
+            self._forget(key, state)
 
     def _release(self, key: Key, state: _KeyState) -> None:
         if not state.stores and not state.waiting and self._states.get(key) is state:
-            del self._states[key]
+            self._forget(key, state)
+
+    def _forget(self, key: Key, state: _KeyState) -> None:
+        del self._states[key]
+        self.tree.release(state.leaf)
+        shut = self._shut
+        if shut is not None and shut.first <= key.leaf < shut.stop:
+            shut.busy -= 1
+            if not shut.busy:
+                shut.quiet()
+
+    # Building the tree
+
+    def shut(self, first: int, stop: int, quiet: Callable[[], None]) -> None:
+        """Let updates of these leaves wait; ``quiet`` is called when none is under way any more.
+
+        What it finds on disk then stays as it is until `open`. One range at a time.
+        """
+        assert self._shut is None, "one range is shut at a time"
+        busy = sum(first <= key.leaf < stop for key in self._states)
+        self._shut = _Shut(first, stop, busy, quiet)
+        if not busy:
+            quiet()
+
+    def open(self) -> None:
+        """Go on with the updates that waited."""
+        shut, self._shut = self._shut, None
+        assert shut is not None, "what is open is not opened"
+        for key, make, done, failed in shut.held:
+            self.update(key, make, done, failed)
 
 
 def _ignore(_key: Key) -> None:

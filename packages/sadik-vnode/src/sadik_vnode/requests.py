@@ -40,6 +40,8 @@ __all__ = [
     "Quorum",
     "Refusal",
     "Refused",
+    "Repair",
+    "RepairResult",
     "Request",
     "Result",
     "Tally",
@@ -193,9 +195,18 @@ class Hints:
     """How many hints wait on this node, and for whom."""
 
 
+@define(slots=True)
+class Repair:
+    """Compare a partition, or all, among its owners now, and exchange what differs."""
+
+    partition: int | None
+    timeout_ns: int
+    """When to answer, though it may not be finished: it goes on."""
+
+
 Request = (
     Get | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset | BucketList
-    | Hints
+    | Hints | Repair
 )  # fmt: skip
 
 
@@ -313,6 +324,8 @@ class Refusal(enum.Enum):
     """413: above the bucket's ``value_bytes``."""
     DISK_FULL = "disk_full"
     """507: the coordinator's disk is full; nothing was applied."""
+    NO_PARTITION = "no_partition"
+    """400: the ring has no such partition."""
     OVERLOADED = "overloaded"
     """503 with Retry-After: a queue of this node is at its bound; nothing was applied."""
 
@@ -413,7 +426,25 @@ class HintsResult:
     by_node: dict[NodeId, int]
 
 
+@frozen
+class RepairResult:
+    """What a repair came to. ``compared`` counts pairs of (partition, other owner), ``differing``
+    those of them whose roots differed, ``differences`` the records that did, and ``repaired`` the
+    records that went from one owner to another.
+    """
+
+    partitions: int
+    partitions_done: int
+    compared: int
+    differing: int
+    differences: int
+    repaired: int
+    unreachable: Sequence[NodeId]
+    """Owners that were down, busy for too long, or of another opinion about the ring."""
+    is_finished: bool
+
+
 Result = (
     Found | Missing | Written | Refused | Unavailable | ListResult | ExplainResult | BucketResult
-    | BucketsResult | HintsResult
+    | BucketsResult | HintsResult | RepairResult
 )  # fmt: skip

@@ -24,6 +24,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "ring": ("views:ring", "Show who owns what."),
     "hints": ("views:hints", "Show what waits for nodes that were away."),
     "explain": ("views:explain", "Show where a key lives and what each replica holds."),
+    "repair": ("repair:repair", "Compare replicas now, and mend what differs."),
     "bucket": ("buckets:bucket", "Show and set the properties of buckets."),
     "config": ("configs:config", "Check a configuration file."),
     "version": ("versions:version", "Show the version."),

@@ -28,6 +28,7 @@ __all__ = [
 
 _TITLES = {
     200: "OK",
+    202: "Accepted",
     204: "No Content",
     300: "Multiple Choices",
     304: "Not Modified",
@@ -53,6 +54,7 @@ _TITLES = {
 
 _OUTCOMES = {
     200: "ok",
+    202: "ok",
     204: "ok",
     300: "siblings",
     304: "ok",

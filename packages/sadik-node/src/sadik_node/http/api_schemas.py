@@ -108,6 +108,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "total bytes by_node",
         total=_COUNT, bytes=_COUNT, by_node={"type": "object", "additionalProperties": _COUNT},
     ),
+    "Repair": _object(
+        "partitions partitions_done compared differing differences repaired unreachable finished",
+        partitions=_COUNT, partitions_done=_COUNT, compared=_COUNT, differing=_COUNT,
+        differences=_COUNT, repaired=_COUNT, unreachable=_list(_TEXT), finished=_FLAG,
+    ),
     "Explanation": _object(
         "bucket key partition owners fallbacks replicas hints",
         bucket=_BUCKET, key=_TEXT, partition=_COUNT, epoch=_COUNT, owners=_list(_TEXT),
@@ -160,6 +165,7 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "prefix": _TEXT,
     "after": {**_TEXT, "maxLength": 600},
     "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
+    "partition": {"type": "integer", "minimum": 0, "maximum": 4095},
 }  # fmt: skip
 """Schemas of query parameters, by name; what each means stands with its route."""
 
@@ -198,6 +204,7 @@ ANSWER_FIELDS: Final[dict[str, tuple[Schema, str]]] = {
 
 STATUSES: Final[dict[int, str]] = {
     200: "Done.",
+    202: "Not done yet: it goes on; this is how far it is.",
     204: "Done; there is no body.",
     300: "There are several live versions: all of them. A PUT with the context resolves them.",
     304: "The object has the entity tag that was named.",

@@ -25,6 +25,7 @@ R = TypeVar("R")
 _STATUS_OF_REFUSAL = {
     Refusal.BAD_CONTEXT: 400,
     Refusal.BAD_QUORUM: 400,
+    Refusal.NO_PARTITION: 400,
     Refusal.BAD_PROPERTIES: 400,
     Refusal.CONTEXT_REQUIRED: 428,
     Refusal.PRECONDITION_FAILED: 412,

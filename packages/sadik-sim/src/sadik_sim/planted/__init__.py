@@ -15,6 +15,7 @@ from sadik_sim.planted import (
     merging,
     outcomes,
     quorums,
+    trees,
     views,
 )
 from sadik_sim.planted.bug import PlantedBug, exchanged
@@ -23,7 +24,7 @@ __all__ = ["BUGS", "PlantedBug", "planted"]
 
 BUGS: dict[str, PlantedBug] = {
     bug.name: bug
-    for module in (durability, dots, merging, quorums, hints, outcomes, membership, views)
+    for module in (durability, dots, merging, quorums, hints, outcomes, membership, trees, views)
     for bug in module.BUGS
 }
 """All planted bugs, by name."""
