@@ -1,4 +1,4 @@
-"""Both backends pass the suite that plug-ins are held to; and the suite catches what it should."""
+"""All backends pass the suite that plug-ins are held to; and the suite catches what it should."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 from sadik_storage.conformance import StoreConformance
 from sadik_storage.lmdb import LmdbStore
 from sadik_storage.memory import MemoryStore
+from sadik_storage.rocksdb import RocksStore
+from sadik_storage.sqlite import SqliteStore
 from sadik_storage.trait import Batch, Row
 
 
@@ -28,6 +30,28 @@ class TestLmdbStoreWithAGrowingMap(StoreConformance):
 
     backend = LmdbStore
     options: ClassVar[Mapping[str, object]] = {"map_bytes": 6 * 2**20, "readahead": False}
+
+
+class TestSqliteStore(StoreConformance):
+    backend = SqliteStore
+
+
+class TestSqliteStoreWithManyCheckpoints(StoreConformance):
+    """The same with a log so short and a cache so small that both are always at their end."""
+
+    backend = SqliteStore
+    options: ClassVar[Mapping[str, object]] = {"checkpoint_bytes": 2**16, "cache_bytes": 2**16}
+
+
+class TestRocksStore(StoreConformance):
+    backend = RocksStore
+
+
+class TestRocksStoreWithSmallTables(StoreConformance):
+    """The same with tables so small that files are written and merged on the way."""
+
+    backend = RocksStore
+    options: ClassVar[Mapping[str, object]] = {"write_buffer_bytes": 2**16, "cache_bytes": 2**20}
 
 
 class LosesTheLast(MemoryStore):

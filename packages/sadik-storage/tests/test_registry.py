@@ -12,6 +12,8 @@ import pytest
 from sadik_storage import Store, registry
 from sadik_storage.lmdb import LmdbStore
 from sadik_storage.memory import MemoryStore
+from sadik_storage.rocksdb import RocksStore
+from sadik_storage.sqlite import SqliteStore
 
 
 def register(monkeypatch: pytest.MonkeyPatch, points: Sequence[tuple[str, str]]) -> None:
@@ -22,9 +24,11 @@ def register(monkeypatch: pytest.MonkeyPatch, points: Sequence[tuple[str, str]])
 def test_the_built_in_backends_are_found() -> None:
     names = list(registry.available())
     assert names == sorted(names)
-    assert {"memory", "lmdb"} <= set(names)
+    assert {"memory", "lmdb", "rocksdb", "sqlite"} <= set(names)
     assert registry.load("memory") is MemoryStore
     assert registry.load("lmdb") is LmdbStore
+    assert registry.load("sqlite") is SqliteStore
+    assert registry.load("rocksdb") is RocksStore
 
 
 def test_every_backend_bears_the_name_it_is_registered_under() -> None:
@@ -63,9 +67,9 @@ def test_the_top_level_imports_no_backend_and_no_library() -> None:
     program = (
         "import sys, sadik_storage, sadik_storage.registry\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
-        "assert not loaded & {'lmdb', 'pytest', 'trio'}, loaded\n"
+        "assert not loaded & {'lmdb', 'pytest', 'rocksdict', 'sqlite3', 'trio'}, loaded\n"
         "assert not {n for n in sys.modules if n.startswith('sadik_') and '.' in n} & "
-        "{'sadik_storage.memory', 'sadik_storage.lmdb', 'sadik_storage.conformance'}\n"
+        "{'sadik_storage.' + n for n in ('memory', 'lmdb', 'sqlite', 'rocksdb', 'conformance')}\n"
         "assert {n for n in loaded if n.startswith('sadik_')} == {'sadik_storage'}, loaded\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

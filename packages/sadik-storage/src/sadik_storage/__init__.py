@@ -1,8 +1,9 @@
 """The storage trait of Sadik: an ordered map of bytes with atomic, durable batches.
 
 `sadik_storage.trait` says what a backend is; `sadik_storage.registry` finds the installed ones;
-`sadik_storage.memory` and `sadik_storage.lmdb` are two of them, and
-`sadik_storage.conformance` is the suite that every backend passes. No backend is imported here.
+`sadik_storage.memory`, `sadik_storage.lmdb`, `sadik_storage.sqlite` and `sadik_storage.rocksdb` are
+those that come with this package, and `sadik_storage.conformance` is the suite that every backend
+passes. No backend is imported here.
 """
 
 from sadik_storage.trait import (

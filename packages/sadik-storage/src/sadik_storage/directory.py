@@ -27,7 +27,7 @@ from sadik_storage.trait import (
     StoreReadOnly,
 )
 
-__all__ = ["FORMAT_FILE", "LOCK_FILE", "StoreDirectory", "translate_os_error"]
+__all__ = ["FORMAT_FILE", "LOCK_FILE", "StoreDirectory", "sync_directory", "translate_os_error"]
 
 FORMAT_FILE = "FORMAT"
 """The mark: one line of JSON with `backend` and `version`."""
@@ -95,7 +95,7 @@ def _make(path: Path) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     elif not path.is_dir():
         raise StoreOptionsError(f"the path of the store, {path}, is not a directory")
 
@@ -166,10 +166,11 @@ def _write_mark(file: Path, *, backend: str, version: int) -> None:
     finally:
         os.close(mark_fd)
     new.replace(file)
-    _sync_directory(file.parent)
+    sync_directory(file.parent)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Put on disk which files are in a directory: a new file's name is not by the file's fsync."""
     directory_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory_fd)
