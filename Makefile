@@ -46,6 +46,7 @@ lint: setup
 .PHONY: types $(TYPED)
 types: $(TYPED)
 	$(BIN)/mypy scripts/purity.py conftest.py tests benchmarks
+	$(BIN)/mypy docs/examples
 
 $(TYPED): types-%: setup
 	$(BIN)/mypy packages/$*/src $(wildcard packages/$*/tests packages/$*/benchmarks)
