@@ -71,6 +71,10 @@ test-unit: setup ## the packages' own unit and property tests, in under a minute
 test-system: setup ## tests of whole programs, studies and clusters, but the slow ones
 	$(call pytest,-m "system and not slow")
 
+.PHONY: test-properties
+test-properties: setup ## every property with 300 examples, where `make test` tries 20
+	HYPOTHESIS_PROFILE=thorough $(call pytest,-m property -n $(WORKERS) --dist worksteal packages)
+
 .PHONY: test-all
 test-all: setup ## all tests
 	$(BIN)/pytest $(ARGS)
@@ -98,7 +102,7 @@ schemathesis: setup ## try a real node with thousands of cases made from its API
 	scripts/schemathesis $(ARGS)
 
 .PHONY: ci-slow
-ci-slow: slow-tests sim-slice schemathesis ## what CI runs beyond `make test`: the slow tests, and campaigns
+ci-slow: slow-tests test-properties sim-slice schemathesis ## what CI runs beyond `make test`: slow tests, properties, campaigns
 
 .PHONY: slow-tests
 slow-tests: setup
