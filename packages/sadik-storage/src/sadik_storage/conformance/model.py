@@ -94,9 +94,11 @@ class _Program(RuleBasedStateMachine):
             else:
                 self._model[key] = value
 
-    @rule(key=_keys, keys=st.lists(_keys, max_size=4))
-    def get(self, key: bytes, keys: list[bytes]) -> None:
-        assert self.store.get(key) == self._model.get(key)
+    @rule(key=_keys, keys=st.lists(_keys, max_size=4), pick=st.integers(0, 100))
+    def get(self, key: bytes, keys: list[bytes], pick: int) -> None:
+        present = sorted(self._model)
+        for each in (key, *present[pick : pick + 1], *present[-1:]):
+            assert self.store.get(each) == self._model.get(each)
         assert self.store.get_many(keys) == [self._model.get(each) for each in keys]
 
     @rule(between=_ranges, limits=_limits)
