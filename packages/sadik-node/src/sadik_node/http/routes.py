@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import Factory, define, field, frozen
 
-from sadik_node.http import batch, buckets, console, kv, repair, views
+from sadik_node.http import batch, buckets, console, kv, repair, scrub, views
 from sadik_node.http.answers import Answer, json_answer, problem
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.openapi import Api, openapi_document
@@ -144,6 +144,8 @@ ROUTES = (
           _shows("Hints", 503)),
     Route("POST", "/v1/repair", "compare owners now and exchange what differs", repair.admit_repair,
           Api({200: (_JSON, "Repair"), 202: (_JSON, "Repair")}, (503,)), repair.PARAMETERS),
+    Route("POST", "/v1/scrub", "read all that this node holds and look for damage",
+          scrub.admit_scrub, Api({200: (_JSON, "Scrub"), 202: (_JSON, "Scrub")}, (503,))),
     Route("GET", "/healthz", "whether the process is alive", _view(views.health),
           Api({200: _TEXT})),
     Route("GET", "/readyz", "whether the node serves", _view(views.readiness),
