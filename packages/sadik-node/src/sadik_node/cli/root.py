@@ -26,6 +26,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "explain": ("views:explain", "Show where a key lives and what each replica holds."),
     "repair": ("repair:repair", "Compare replicas now, and mend what differs."),
     "bucket": ("buckets:bucket", "Show and set the properties of buckets."),
+    "storage": ("storages:storage", "Work on the store of a stopped node."),
     "config": ("configs:config", "Check a configuration file."),
     "version": ("versions:version", "Show the version."),
 }
