@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 __all__ = ["Checks", "value_id"]
 
 _CONVERSATIONS_PER_REQUEST = 3
-_SAMPLED_STEPS = 16
 _CLOCK_AHEAD_NS: Final = 62 * SECOND
 """The bound of the hybrid clock, and what passes between two readings of a wall clock."""
 
 _SUM_BYTES = 8
+_ANSWERED: Final = {int(status): f"replica answered {status.name}" for status in Status}
 _DATA, _NOTES, _VALUES = DATA_RANGE[0], b"H", b"V"
 
 
@@ -60,7 +60,6 @@ class Checks:
         self._acked: dict[Dot, dict[bytes, NodeId]] = {}
         self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
         self._rolled_back: dict[NodeId, None] = {}
-        self._steps = 0
         self._sending: dict[type, Callable[[SimNode, NodeId, Any], None]] = {
             ReplicaWrite: self._sending_write,
             ReplicaState: self._sending_state,
@@ -150,14 +149,13 @@ class Checks:
                 for name in [name for name, named in self._names.items() if named == dot]:
                     del self._names[name]
 
-    def received(self, node: SimNode, sender: NodeId, message: object) -> None:
-        """A message arrives; remember what a replica is asked to keep."""
-        if type(message) is ReplicaWrite:
-            dots = [(actor, counter) for actor, counter, *_ in message.versions]
-            asked = (Key.of(message.bucket, message.key), dots)
-            self._shown.update(dict.fromkeys(dots))
-            place = (node.id, sender, message.request, message.slot)
-            self._asked.setdefault(place, []).append(asked)
+    def received(self, node: SimNode, sender: NodeId, message: ReplicaWrite) -> None:
+        """A write arrives; remember what the replica is asked to keep."""
+        dots = [(actor, counter) for actor, counter, *_ in message.versions]
+        asked = (Key.of(message.bucket, message.key), dots)
+        self._shown.update(dict.fromkeys(dots))
+        place = (node.id, sender, message.request, message.slot)
+        self._asked.setdefault(place, []).append(asked)
 
     # What leaves
 
@@ -195,7 +193,7 @@ class Checks:
                 self._shown[actor, counter] = None
 
     def _sending_ack(self, node: SimNode, to: NodeId, message: ReplicaAck) -> None:
-        self._world.sometimes(f"replica answered {_status_name(message.status)}")
+        self._world.sometimes(_ANSWERED.get(message.status) or f"answered {message.status}")
         asked = self._asked.get((node.id, to, message.request, message.slot))
         if not asked:
             return  # the node started anew since, or answers another kind of message
@@ -306,10 +304,7 @@ class Checks:
                 raise Violation("no departed node in a list", f"{node.name}: {member.name}")
 
     def after_steps(self, node: SimNode) -> None:
-        """Every table stays within its bound; looked at only now and then, for it is slow."""
-        self._steps += 1
-        if self._steps % _SAMPLED_STEPS:
-            return
+        """Every table stays within its bound; called now and then, for it is slow."""
         engine = node.engine
         if engine is None:
             return
@@ -391,10 +386,6 @@ def _readable(row: bytes | None) -> Record:
         return Record.decode(row)
     except DamagedRecord:
         return Record.decode(None)
-
-
-def _status_name(status: int) -> str:
-    return Status(status).name if status in Status.__members__.values() else str(status)
 
 
 def _name(message: object) -> bytes:

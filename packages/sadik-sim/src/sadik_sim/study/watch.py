@@ -54,7 +54,7 @@ class Watch(Checks):
     def stored(self, node: SimNode, batch: Any) -> None:
         """Nothing is judged here."""
 
-    def received(self, node: SimNode, sender: NodeId, message: object) -> None:
+    def received(self, node: SimNode, sender: NodeId, message: ReplicaWrite) -> None:
         """Nothing is judged here."""
 
     def sending(self, node: SimNode, to: NodeId, message: object) -> None:
