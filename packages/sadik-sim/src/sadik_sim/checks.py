@@ -329,15 +329,18 @@ class Checks:
         noted.update(dict.fromkeys(record.container.live_dots()))
 
     def _note_went(self, node: SimNode, row: bytes) -> None:
-        """A note goes when its owner has, durably, what the holder had when it was written."""
+        """A note goes when its owner has, durably, what the holder had when it was written.
+
+        What the holder's own disk has lost since, by a bit that flipped, nobody can deliver.
+        """
         slot, key = parse_hint_row(row)
         self._world.sometimes("hint delivered")
         owner = self._world.nodes.get(slot)
-        lacking = [
-            dot
-            for dot in self._notes.pop((node.id, row), {})
-            if owner is not None and not self.has(owner, key, dot)
-        ]
+        noted = self._notes.pop((node.id, row), {})
+        if node.id in self._rolled_back:
+            left = _readable(node.disk.durable.by_key.get(key.record_row)).container.context
+            noted = {dot: None for dot in noted if left.covers(dot)}
+        lacking = [dot for dot in noted if owner is not None and not self.has(owner, key, dot)]
         if lacking and owner is not None and owner.id not in self._rolled_back:
             raise Violation(
                 "a note goes when its owner has it",
