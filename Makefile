@@ -46,6 +46,7 @@ lint: setup
 .PHONY: types $(TYPED)
 types: $(TYPED)
 	$(BIN)/mypy scripts/purity.py conftest.py tests benchmarks
+	$(BIN)/mypy docs/examples
 
 $(TYPED): types-%: setup
 	$(BIN)/mypy packages/$*/src $(wildcard packages/$*/tests packages/$*/benchmarks)
@@ -69,6 +70,10 @@ test-unit: setup ## the packages' own unit and property tests, in under a minute
 .PHONY: test-system
 test-system: setup ## tests of whole programs, studies and clusters, but the slow ones
 	$(call pytest,-m "system and not slow")
+
+.PHONY: test-properties
+test-properties: setup ## every property with 300 examples, where `make test` tries 20
+	HYPOTHESIS_PROFILE=thorough $(call pytest,-m property -n $(WORKERS) --dist worksteal packages)
 
 .PHONY: test-all
 test-all: setup ## all tests
@@ -97,7 +102,7 @@ schemathesis: setup ## try a real node with thousands of cases made from its API
 	scripts/schemathesis $(ARGS)
 
 .PHONY: ci-slow
-ci-slow: slow-tests sim-slice schemathesis ## what CI runs beyond `make test`: the slow tests, and campaigns
+ci-slow: slow-tests test-properties sim-slice schemathesis ## what CI runs beyond `make test`: slow tests, properties, campaigns
 
 .PHONY: slow-tests
 slow-tests: setup

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 # No deadlines: the machine is shared, and a slow moment is not a fault of the code.
 _COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("moderate", _COMMON, max_examples=100)
-settings.register_profile("ci", _COMMON, max_examples=1000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "moderate"))
+settings.register_profile("quick", _COMMON, max_examples=20)
+settings.register_profile("thorough", _COMMON, max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 # All that crosses packages is a test of the system, and not only what says so itself.
 _CROSSING = Path(__file__).parent / "tests"
@@ -24,10 +24,12 @@ _CROSSING = Path(__file__).parent / "tests"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in ``tests/``, before ``-m`` chooses."""
+    """Mark what lies in ``tests/``, and what states a property, before ``-m`` chooses."""
     for item in items:
         if item.path.is_relative_to(_CROSSING):
             item.add_marker(pytest.mark.system)
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.property)
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,8 @@ class RealNode:
     log: Path
     options: list[str] = Factory(list)
     environment: dict[str, str] = Factory(dict)
+    python: str = sys.executable
+    """The interpreter, and with it the environment, that the node runs in."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -109,7 +111,7 @@ class RealNode:
     def command(self) -> list[str]:
         """What an operator would type."""
         command = [
-            *(sys.executable, "-m", "sadik_node", "serve"),
+            *(self.python, "-m", "sadik_node", "serve"),
             *("--name", self.name, "--data-dir", str(self.directory)),
             *("--http", f"{_HOST}:{self.http_port}", "--peer", self.peer),
         ]

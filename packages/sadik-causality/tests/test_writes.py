@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sadik_causality import EMPTY, Container, Context, Dot, write_context
@@ -126,7 +126,6 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=200)
 @given(st.lists(steps, max_size=30), st.randoms(use_true_random=False))
 def test_no_write_erases_what_its_client_was_not_shown(
     history: list[tuple[str, int, int]], random: Random

@@ -1,7 +1,7 @@
 """Hash trees: equal data and only equal data gives equal roots, and differences are found."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sadik_hashing import HashTree, differences, record_hash, token_of
@@ -63,7 +63,6 @@ def test_any_order_of_writes_equals_a_rebuild(history: list[tuple[bytes, Dots | 
 
 
 @given(writes, writes)
-@settings(max_examples=200)
 def test_roots_are_equal_exactly_if_live_dots_are_and_an_exchange_finds_the_leaves(
     one: list[tuple[bytes, Dots | None]], other: list[tuple[bytes, Dots | None]]
 ) -> None:

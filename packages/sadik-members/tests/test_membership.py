@@ -487,7 +487,7 @@ def test_a_full_disk_delays_and_loses_nothing() -> None:
     assert DocumentsChanged in kinds
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.integers(0, 10_000))
 def test_whatever_the_network_does_all_nodes_end_with_one_view(seed: int) -> None:
     chance = random.Random(seed)

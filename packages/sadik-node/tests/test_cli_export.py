@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contract_server import Cluster, Server, serving
@@ -241,7 +241,6 @@ KEYS = st.lists(
 
 
 @given(KEYS)
-@settings(max_examples=300)
 def test_what_is_placed_never_leaves_the_root_nor_collides(keys: list[bytes]) -> None:
     placed, problems = _placeable(keys)
     assert sorted([*placed, *(each.key for each in problems)]) == sorted(keys)

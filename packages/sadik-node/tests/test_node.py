@@ -34,6 +34,8 @@ from sadik_storage import Batch, Store
 from sadik_storage.lmdb import LmdbStore
 from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, TREE_ROW
 
+pytestmark = pytest.mark.system
+
 REPAIRED = "sadik_anti_entropy_repaired_total "
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -387,7 +389,6 @@ def _serve(path: Path, **environment: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.system
 def test_a_process_drains_at_sigterm_and_comes_back_after_a_kill(tmp_path: Path) -> None:
     for end, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 0), (signal.SIGINT, 0)):
         process = _serve(tmp_path / "d", SADIK_LOG__FORMAT="json")
@@ -405,7 +406,6 @@ def test_a_process_drains_at_sigterm_and_comes_back_after_a_kill(tmp_path: Path)
             assert json.loads(rest.splitlines()[-1])["event"] == "stopped"
 
 
-@pytest.mark.system
 def test_a_refusal_is_the_last_line_and_the_exit_code(tmp_path: Path) -> None:
     first = _serve(tmp_path / "d")
     assert first.stderr is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import trio
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -14,6 +15,7 @@ from sadik_node.http.openapi import openapi_document
 from sadik_node.http.routes import ROUTES
 
 
+@pytest.mark.system  # the validator alone takes two seconds
 def test_the_description_is_valid_openapi() -> None:
     OpenAPIV31SpecValidator(json.loads(json.dumps(openapi_document(ROUTES)))).validate()
 

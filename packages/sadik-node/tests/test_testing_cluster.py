@@ -29,6 +29,8 @@ from sadik_node.testing import (
 )
 from sadik_storage.lmdb import LmdbStore
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(autouse=True)
 def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from sadik_sim.plan import Options
 from sadik_sim.run import RunResult
 from sadik_sim.sometimes import SOMETIMES, UNREACHABLE, never_happened
 
+pytestmark = pytest.mark.system
+
 QUICK = Options(seconds=3, operations=60)
 
 
@@ -46,7 +48,6 @@ def test_a_campaign_is_the_sum_of_its_seeds() -> None:
     assert campaign.failures == []
 
 
-@pytest.mark.system
 def test_processes_come_to_the_same_sum() -> None:
     with local_executor(2) as executor:
         campaign = run_campaign(range(4), QUICK, executor, jobs=2)

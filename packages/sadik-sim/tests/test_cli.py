@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 from sadik_sim.cli import main
 from sadik_sim.plan import Options, draw_plan, plan_from_json, plan_to_json
 
+pytestmark = pytest.mark.system
+
 QUICK = ["--seconds", "3", "--operations", "60"]
 
 
@@ -17,7 +19,6 @@ def call(*words: str) -> Result:
     return CliRunner().invoke(main, list(words))
 
 
-@pytest.mark.system
 def test_a_clean_campaign_sums_up_and_exits_with_0() -> None:
     result = call("run", "--seeds", "3", "--jobs", "1", *QUICK)
     assert result.exit_code == 0, result.output
@@ -76,7 +77,6 @@ def test_a_schedule_file_replays_without_its_bug(tmp_path: Path) -> None:
     assert call("replay", str(path)).exit_code == 0
 
 
-@pytest.mark.system
 def test_planted_bugs_are_looked_for_and_counted() -> None:
     result = call("bugs", "--limit", "5", "--jobs", "1", "owner-twice", "last-told-wins")
     assert result.exit_code == 0, result.output
@@ -99,7 +99,6 @@ def test_without_the_extra_dask_is_refused_in_a_line(monkeypatch: pytest.MonkeyP
     assert "sadik-sim[dask]" in result.output
 
 
-@pytest.mark.system
 def test_the_command_imports_no_adapter() -> None:
     """The simulator runs where trio, sockets and LMDB are out of reach."""
     program = (

@@ -26,6 +26,8 @@ from sadik_vnode.replica import Replica
 from sadik_vnode.tree import HashTree
 from sadik_vnode.version import version_of
 
+pytestmark = pytest.mark.system
+
 QUICK = Options(seconds=6, operations=200)
 
 FOUND_AT_ONCE = {

@@ -14,6 +14,8 @@ from sadik_sim.plan import plan_from_json
 from sadik_sim.run import execute
 from sadik_sim.violation import INVARIANTS
 
+pytestmark = pytest.mark.system
+
 DIRECTORY = Path(__file__).resolve().parents[1] / "regressions"
 FILES = sorted(DIRECTORY.glob("*.json"))
 PLANS = {path.stem: plan_from_json(path.read_text("utf-8")) for path in FILES}

@@ -1,8 +1,12 @@
 """Reports: what a stranger is told of a failing run."""
 
+import pytest
+
 from sadik_sim.plan import Options, draw_plan
 from sadik_sim.report import failure_lines, options_words, replay_lines
 from sadik_sim.run import execute
+
+pytestmark = pytest.mark.system
 
 QUICK = Options(seconds=6, operations=200)
 

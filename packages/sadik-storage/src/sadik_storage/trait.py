@@ -191,7 +191,13 @@ class Store(abc.ABC):
 
     To supply a backend: subclass this, implement the abstract methods and the class variables, run
     `sadik_storage.conformance.StoreConformance` over it, and register the class under the entry
-    point group `sadik.storage`. Read the rules at the top of this module first.
+    point group `sadik.storage`. Read the rules at the top of this module first. How a store is
+    made is the backend's own business: callers know `open` alone.
+
+    `get_many` and `scan_keys` have defaults that are right, if perhaps not the fastest. Three
+    modules do what every backend on disk does, in the words that operators know from the others:
+    `sadik_storage.options` (the table of options), `sadik_storage.directory` (the private, locked
+    and marked directory) and `sadik_storage.bounds` (the checks of a batch).
 
     A store is a context manager that closes itself.
     """
@@ -211,7 +217,8 @@ class Store(abc.ABC):
     def open(cls, path: Path | None, options: Mapping[str, object], *, durable: bool) -> Store:
         """Open the store in directory `path`, making it (mode 0700) if there is none.
 
-        `path` is the backend's own directory; it is `None` only for a backend that keeps nothing
+        `path` is the backend's own directory: it may put any files there, and nobody else does. It
+        is `None` only for a backend that keeps nothing
         on disk, and such a backend ignores any path. `options` come from a configuration file
         (`[storage.options]`): strings, integers, floats and booleans by name.
 
@@ -222,7 +229,12 @@ class Store(abc.ABC):
         that cannot hold this says so at its `open`.
 
         Opening recovers by itself from a process that was killed, or a machine that lost power,
-        at any instant. It writes nothing if it raises.
+        at any instant, an earlier `open` included. Files of an older version of the backend's
+        format are migrated, so that a kill on the way leaves one version or the other. It writes
+        nothing if it raises.
+
+        What a killed process had committed without syncing counts as committed: a later `sync`,
+        and with `durable=True` the `open`, puts that on disk too.
 
         Raises:
             StoreOptionsError: an option is unknown, ill typed or out of range, or a path missing.
