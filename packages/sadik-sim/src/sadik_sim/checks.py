@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from sadik_causality import EMPTY, Context, Dot
-from sadik_machine import SECOND, NodeId, PlainError, decode_plain, timestamp_wall_ns
+from sadik_machine import SECOND, NodeId, PlainError, ScanRows, decode_plain, timestamp_wall_ns
 from sadik_members import ClusterJoined, MemberState, RingChanged
 from sadik_sim.violation import Violation, show
 from sadik_vnode.etag import etag_of
@@ -33,6 +33,8 @@ _CONVERSATIONS_PER_REQUEST = 3
 _CLOCK_AHEAD_NS: Final = 62 * SECOND
 """The bound of the hybrid clock, and what passes between two readings of a wall clock."""
 
+_SCAN_ROWS_MAX: Final = 4096
+_SCAN_BYTES_MAX: Final = 1 << 20
 _SUM_BYTES = 8
 _ANSWERED: Final = {int(status): f"replica answered {status.name}" for status in Status}
 _DATA, _NOTES, _VALUES = DATA_RANGE[0], b"H", b"V"
@@ -134,6 +136,11 @@ class Checks:
     def lost_record(self, node: SimNode) -> None:
         """A record on the node's disk was damaged: what it held is gone until it is mended."""
         self._rolled_back[node.id] = None
+
+    def scanning(self, node: SimNode, query: ScanRows) -> None:
+        """A machine asks for a range of rows: a piece at a time, so that no scan lasts."""
+        if query.limit_rows > _SCAN_ROWS_MAX or query.limit_bytes > _SCAN_BYTES_MAX:
+            raise Violation("scans are short", f"{node.name} asks for {query}")
 
     def _forget_unseen(self, node: SimNode) -> None:
         """What only its old disk had, and nobody was ever shown, has not been in this world."""

@@ -21,7 +21,6 @@ from sadik_machine import (
     Effect,
     Failed,
     FailureReason,
-    GetRows,
     Input,
     Link,
     LinkState,
@@ -33,6 +32,7 @@ from sadik_machine import (
     Reply,
     Requested,
     RequestId,
+    ScanRows,
     Send,
     Store,
     Stored,
@@ -373,7 +373,9 @@ class SimNode:
         """Get rows at once, or as a slow backend's worker does; scans always take a while."""
         world, value = self.world, self.disk.load(effect.query)
         delay_ns = _SCAN_NS
-        if type(effect.query) is GetRows:
+        if isinstance(effect.query, ScanRows):
+            world.checks.scanning(self, effect.query)
+        else:
             if not world.load_ns:
                 self._soon.append((machine, Loaded(effect.ticket, value)))
                 return
