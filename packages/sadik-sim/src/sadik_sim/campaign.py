@@ -12,8 +12,9 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from attrs import Factory, define
 
@@ -118,11 +119,27 @@ def _handfuls(seeds: Iterable[int]) -> Iterator[list[int]]:
 @contextmanager
 def local_executor(jobs: int) -> Iterator[Executor]:
     """So many processes of this machine, each with a fresh interpreter."""
-    executor = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    executor = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_end_with_parent
+    )
     try:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker waits for work at a pipe of which it holds both ends: if the campaign is killed, it
+    would wait, or run seeds, for ever.
+    """
+    parent = parent_process()
+    assert parent is not None, "a worker has a parent"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

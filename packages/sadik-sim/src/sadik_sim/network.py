@@ -91,6 +91,7 @@ class Network:
         self.clogged_ns: dict[tuple[NodeId, NodeId], int] = {}
         """Extra delay of a direction, while it is clogged."""
         self._cut: dict[tuple[NodeId, NodeId], None] = {}
+        self._healed_at: dict[tuple[NodeId, NodeId], int] = {}
         self._held: dict[tuple[NodeId, NodeId], list[tuple[_Stream, int, object]]] = {}
         self._streams: dict[tuple[NodeId, NodeId], _Stream] = {}
         """By sender and receiver; the two of a session are made and end together."""
@@ -191,7 +192,9 @@ class Network:
 
     def heal(self, sender: NodeId, receiver: NodeId) -> None:
         """It passes again, and what waited in a stream that still stands arrives, late."""
-        self._cut.pop((sender, receiver), None)
+        if (sender, receiver) in self._cut:
+            del self._cut[sender, receiver]
+            self._healed_at[sender, receiver] = self._events.now
         for held in self._held.pop((sender, receiver), []):
             self._events.after(self._delay(sender, receiver), partial(self._arrive, *held))
 
@@ -204,6 +207,13 @@ class Network:
     def is_cut(self, sender: NodeId, receiver: NodeId) -> bool:
         """Whether nothing passes in this direction."""
         return (sender, receiver) in self._cut
+
+    def was_cut(self, one: NodeId, other: NodeId, since: int) -> bool:
+        """Whether one of the two directions was cut at ``since`` or has been at some time after."""
+        return any(
+            direction in self._cut or self._healed_at.get(direction, -1) >= since
+            for direction in ((one, other), (other, one))
+        )
 
     def _delay(self, sender: NodeId, receiver: NodeId) -> int:
         delay = self.default_delay

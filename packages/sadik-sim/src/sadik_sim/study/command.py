@@ -68,11 +68,11 @@ def _executor(jobs: int) -> Iterator[Executor | None]:
     """Processes, where there are to be several and the machine has them; else None."""
     if jobs > 1:
         try:
-            from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - needs sockets
+            from sadik_sim.campaign import local_executor  # noqa: PLC0415 - needs sockets
         except ImportError:
             click.echo("this Python has no process pool: one run after the other", err=True)
         else:
-            with ProcessPoolExecutor(jobs) as executor:
+            with local_executor(jobs) as executor:
                 yield executor
             return
     yield None
