@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
@@ -118,7 +117,14 @@ def _handfuls(seeds: Iterable[int]) -> Iterator[list[int]]:
 
 @contextmanager
 def local_executor(jobs: int) -> Iterator[Executor]:
-    """So many processes of this machine, each with a fresh interpreter."""
+    """So many processes of this machine, each with a fresh interpreter.
+
+    Raises:
+        ImportError: this Python has no processes, which need sockets.
+    """
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - studies do without sockets
+    from multiprocessing import get_context  # noqa: PLC0415
+
     executor = ProcessPoolExecutor(
         jobs, mp_context=get_context("spawn"), initializer=_end_with_parent
     )
@@ -132,6 +138,8 @@ def _end_with_parent() -> None:
     """A worker waits for work at a pipe of which it holds both ends: if the campaign is killed, it
     would wait, or run seeds, for ever.
     """
+    from multiprocessing import parent_process  # noqa: PLC0415 - as above
+
     parent = parent_process()
     assert parent is not None, "a worker has a parent"
 
