@@ -12,7 +12,7 @@ import trio
 
 from sadik_comms import CommsError, Stream
 from sadik_machine import Codec, FrameReader, LinkState, NodeId, RemoteProtocolError
-from sadik_members.handshake import StreamKind
+from sadik_members.hello import StreamKind
 from sadik_members.messages import MESSAGES
 from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits
 from sadik_members.messenger.link import Link
