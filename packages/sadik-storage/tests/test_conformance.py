@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from hypothesis import Phase, settings
 
-from sadik_storage.conformance import StoreConformance
+from sadik_storage.conformance import Model, Ordering, StoreConformance
 from sadik_storage.lmdb import LmdbStore
 from sadik_storage.memory import MemoryStore
 from sadik_storage.rocksdb import RocksStore
 from sadik_storage.sqlite import SqliteStore
-from sadik_storage.trait import Batch, Row
+from sadik_storage.trait import Batch, Row, Snapshot, Store
 
 
 class TestMemoryStore(StoreConformance):
@@ -34,6 +35,7 @@ class TestLmdbStoreWithAGrowingMap(StoreConformance):
 
 class TestSqliteStore(StoreConformance):
     backend = SqliteStore
+    garbage_bytes_max = 5 * 2**20
 
 
 class TestSqliteStoreWithManyCheckpoints(StoreConformance):
@@ -45,6 +47,8 @@ class TestSqliteStoreWithManyCheckpoints(StoreConformance):
 
 class TestRocksStore(StoreConformance):
     backend = RocksStore
+    garbage_bytes_max = 2**27
+    disk_bytes = 2**25
 
 
 class TestRocksStoreWithSmallTables(StoreConformance):
@@ -69,11 +73,58 @@ class IncludesItsStop(MemoryStore):
         return super().scan(start, past, limit=limit, limit_bytes=limit_bytes)
 
 
-@pytest.mark.parametrize("backend", [LosesTheLast, IncludesItsStop])
-def test_the_suite_catches_a_faulty_backend(backend: type[MemoryStore], tmp_path: Path) -> None:
-    class Suite(StoreConformance):
-        persistent = False
+class TakesEmptyForAbsent(MemoryStore):
+    """Reads an empty value as none."""
 
-    Suite.backend = backend
+    def get(self, key: bytes) -> bytes | None:
+        return super().get(key) or None
+
+
+class ReadsOn(MemoryStore):
+    """Its snapshots see what comes later."""
+
+    def snapshot(self) -> Snapshot:
+        return Moving(self)
+
+
+class Moving(Snapshot):
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._store.get(key)
+
+    def scan(self, start: bytes, stop: bytes | None, *, limit: int, limit_bytes: int) -> list[Row]:
+        return self._store.scan(start, stop, limit=limit, limit_bytes=limit_bytes)
+
+    def close(self) -> None:
+        pass
+
+
+class ForgetsOnClose(LmdbStore):
+    """Deletes a key when it is closed."""
+
+    def close(self) -> None:
+        if self._open and (keys := self.scan_keys(b"", None, limit=1)):
+            self.commit([(keys[0], None)])
+        super().close()
+
+
+@pytest.mark.parametrize("faulty", [LosesTheLast, TakesEmptyForAbsent, ReadsOn, ForgetsOnClose])
+def test_the_suite_catches_a_faulty_backend(faulty: type[Store], tmp_path: Path) -> None:
+    class Faulty(Model):
+        backend = faulty
+        persistent = issubclass(faulty, LmdbStore)
+        examples = 300
+
+        def model_settings(self) -> settings:
+            # Finding is enough here: shrinking takes long.
+            return settings(super().model_settings(), phases=[Phase.generate], derandomize=True)
+
     with pytest.raises(AssertionError):
-        Suite().test_it_agrees_with_a_dictionary(tmp_path / "store", 1)
+        Faulty().test_it_agrees_with_a_dictionary(tmp_path)
+
+
+def test_the_suite_catches_a_scan_that_goes_too_far() -> None:
+    with pytest.raises(AssertionError):
+        Ordering().test_a_scan_includes_its_start_and_excludes_its_stop(IncludesItsStop())

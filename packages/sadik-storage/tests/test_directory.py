@@ -112,3 +112,20 @@ def test_a_path_must_be_a_directory(tmp_path: Path) -> None:
 )
 def test_the_systems_errors_have_a_kind(code: int, kind: type[StoreError]) -> None:
     assert type(translate_os_error(code, "opening x")) is kind
+
+
+def test_a_store_that_was_not_closed_leaves_a_mark(tmp_path: Path) -> None:
+    first = StoreDirectory(tmp_path / "s", backend="mine", version=1)
+    assert not first.was_killed
+    first.mark_open()
+    first.close(failed=True)
+    second = StoreDirectory(tmp_path / "s", backend="mine", version=1)
+    assert second.was_killed
+    second.close()
+    third = StoreDirectory(tmp_path / "s", backend="mine", version=1)
+    assert third.was_killed  # the second was never marked open
+    third.mark_open()
+    third.close()
+    fourth = StoreDirectory(tmp_path / "s", backend="mine", version=1)
+    assert not fourth.was_killed
+    fourth.close()

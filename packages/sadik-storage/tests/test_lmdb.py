@@ -357,3 +357,34 @@ def test_a_commit_that_fails_at_its_last_write_has_an_unknown_outcome(
     with open_store(tmp_path / "s") as store:
         assert keys_of(store) in ([b"before"], [b"before", b"k0"])
         store.commit([(b"after", b"v")])
+
+
+# Files that would take the process down.
+
+
+def fill_and_cut(path: Path) -> None:
+    with open_store(path) as store:
+        store.commit([(b"%04d" % number, b"v" * 100) for number in range(2_000)])
+    file = path / "data.mdb"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_a_file_that_was_cut_short_is_refused_whatever_its_size(tmp_path: Path) -> None:
+    fill_and_cut(tmp_path / "s")
+    with pytest.raises(StoreCorrupted, match="is damaged"):
+        open_store(tmp_path / "s", verify_bytes=0)
+
+
+def test_a_large_file_is_verified_after_a_crash(tmp_path: Path) -> None:
+    with open_store(tmp_path / "s") as store:
+        store.commit([(b"%04d" % number, b"v" * 100) for number in range(2_000)])
+    file = tmp_path / "s" / "data.mdb"
+    pages = bytearray(file.read_bytes())
+    for page in range(2, len(pages) // 4096):
+        pages[page * 4096] ^= 1  # a page's own number
+    file.write_bytes(pages)
+    verify_bytes = len(pages) // 4
+    open_store(tmp_path / "s", verify_bytes=verify_bytes).close()
+    (tmp_path / "s" / "OPEN").touch()
+    with pytest.raises(StoreCorrupted, match="is damaged"):
+        open_store(tmp_path / "s", verify_bytes=verify_bytes)

@@ -13,9 +13,9 @@ from sadik_node.log import Log
 from sadik_node.node import Node
 from sadik_node.settings import Settings
 
-__all__ = ["run"]
+__all__ = ["SWITCH_INTERVAL_SECONDS", "run"]
 
-_SWITCH_INTERVAL_S = 0.0005
+SWITCH_INTERVAL_SECONDS = 0.0005
 """LMDB lets go of the interpreter lock at every put, and the thread that commits gets it back only
 after this long beside a busy loop: with the default of 5 ms a batch of 100 took 200 ms."""
 
@@ -27,7 +27,7 @@ def run(settings: Settings) -> int:
     a directory of another cluster). The last line on standard error says which and why.
     """
     log = Log(settings.node.name, settings.log.format)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     _raise_file_limit(settings.limits.connections)
     try:
         trio.run(_serve, settings, log)

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,13 +28,23 @@ from sadik_storage.trait import (
     StoreReadOnly,
 )
 
-__all__ = ["FORMAT_FILE", "LOCK_FILE", "StoreDirectory", "sync_directory", "translate_os_error"]
+__all__ = [
+    "FORMAT_FILE",
+    "LOCK_FILE",
+    "OPEN_FILE",
+    "StoreDirectory",
+    "sync_directory",
+    "translate_os_error",
+]
 
 FORMAT_FILE = "FORMAT"
 """The mark: one line of JSON with `backend` and `version`."""
 
 LOCK_FILE = "LOCK"
 """The file that the kernel's lock is on; it says nothing, and its presence means nothing."""
+
+OPEN_FILE = "OPEN"
+"""There while a store is open, and after one that did not come to its close: see `mark_open`."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -65,12 +76,16 @@ class StoreDirectory:
         if path is None:
             raise StoreOptionsError(f"the storage backend {backend!r} needs a path, a directory")
         self.path = path
+        self.was_killed = False
+        """Whether the store before this one called `mark_open` and never came to its `close`."""
+        self._is_marked = False
         self._lock_fd: int | None = None
         try:
             _make(path)
             _refuse_foreign(path)
             self._lock_fd = _lock(path)
             _check_mark(path, backend=backend, version=version)
+            self.was_killed = (path / OPEN_FILE).exists()
         except OSError as error:
             self.close()
             _raise_os_error(error, path)
@@ -78,9 +93,22 @@ class StoreDirectory:
             self.close()
             raise
 
-    def close(self) -> None:
-        """Let go of the directory. Calling it again does nothing."""
+    def mark_open(self) -> None:
+        """Leave a mark until `close`, by which the next store learns whether this one came to it.
+
+        It is not synced, so a machine that loses power may lose it: it tells of processes that
+        died, perhaps of what is in the files.
+        """
+        with suppress(OSError):
+            (self.path / OPEN_FILE).touch(mode=0o600)
+            self._is_marked = True
+
+    def close(self, *, failed: bool = False) -> None:
+        """Let go of the directory; after a failure the mark stays. Again it does nothing."""
         if self._lock_fd is not None:
+            if self._is_marked and not failed:
+                with suppress(OSError):
+                    (self.path / OPEN_FILE).unlink()
             os.close(self._lock_fd)
             self._lock_fd = None
 

@@ -13,8 +13,11 @@ files, and merging writes each byte several times over. What follows from it, an
   the keys that it is about to write.
 * **Recovery** takes the log up to the first record that is damaged or cut off. A crash of the
   machine leaves such an end by itself, so damage in the midst of the log is not told from it.
-* **No room** is looked for before a batch is written: RocksDB, once it has met a full disk, takes
-  no writes for some seconds after there is room again.
+* **No room** is looked for before a batch is written, for the batch and for the tables in memory
+  that will have to become files: RocksDB, once it has met a full disk, takes no writes for some
+  seconds after there is room again.
+* **Stalls.** RocksDB makes a write wait when merging falls behind, and rocksdict would hold the
+  interpreter lock all that time. So writes are told not to wait, and the waiting is done here.
 
 In the directory: `db` (RocksDB's), `LOCK` and `FORMAT` (see `directory`).
 """
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -63,6 +67,12 @@ _ROW_OVERHEAD_BYTES = 32
 
 _SLACK_BYTES = 2**16
 """What is left free beyond a batch: RocksDB writes some small files of its own."""
+
+_UNMERGED_FILES_MAX = 10
+"""With more new files than this merging is behind; RocksDB begins to merge at four."""
+
+_STALL_SECONDS_MAX = 3.0
+_STALL_LOOK_SECONDS = 0.002
 
 OPTIONS = (
     Option(
@@ -105,6 +115,7 @@ class RocksStore(Store):
         self._failure: StoreIOError | None = None
         self._unsynced = rocksdict.WriteOptions()
         self._unsynced.sync = False
+        self._unsynced.no_slowdown = True
         self._keys = int.from_bytes(db.get(_COUNT_KEY) or b"", "big")
 
     @classmethod
@@ -233,8 +244,30 @@ class RocksStore(Store):
                 self.sync()
         finally:
             self._open = False
-            self._db.close()
-            self._directory.close()
+            try:
+                self._let_go()
+            except Exception as error:
+                raise _translate(error, f"closing {self._directory.path}") from error
+            finally:
+                self._directory.close()
+
+    def _let_go(self) -> None:
+        """Close the database: tables in memory become files first, if there is room for that.
+
+        Where there is none, or merging has stood still for want of it, RocksDB would wait without
+        end; and all that is in the tables is in the log too.
+        """
+        db, memory_bytes = self._db, self._memory_bytes()
+        del self._db
+        has_room = room_bytes(self._directory.path) >= 2 * memory_bytes + _SLACK_BYTES
+        unmerged = int(db.property_value("rocksdb.num-files-at-level0") or 0)
+        if has_room and unmerged < _UNMERGED_FILES_MAX and self._failure is None:
+            db.close()
+        else:
+            db.cancel_all_background(True)
+
+    def _memory_bytes(self) -> int:
+        return self._db.property_int_value("rocksdb.size-all-mem-tables") or 0
 
     def _held(self) -> rocksdict.Rdict:
         if not self._open:
@@ -251,7 +284,7 @@ class RocksStore(Store):
         if not values:
             return
         keys_bytes = sum(len(key) + _ROW_OVERHEAD_BYTES for key in news)
-        wanted = keys_bytes + sum(len(value) for value in values) + _SLACK_BYTES
+        wanted = keys_bytes + sum(map(len, values)) + self._memory_bytes() + _SLACK_BYTES
         if (room := room_bytes(self._directory.path)) < wanted:
             raise StoreFull(
                 f"the disk of {self._directory.path} has {room} bytes left, and this batch may "
@@ -260,21 +293,44 @@ class RocksStore(Store):
 
     def _write(self, news: Mapping[bytes, bytes | None]) -> int:
         """Write a batch, with the count after it; return that."""
-        keys = self._keys
-        batch = rocksdict.WriteBatch(raw_mode=True)
         before = self._db.get(list(news))
         assert isinstance(before, list)
-        for (key, value), old in zip(news.items(), before, strict=True):
-            if value is None:
-                keys -= old is not None
-                batch.delete(key)
-            else:
-                keys += old is None
-                batch.put(key, value)
+        keys = self._keys
+        for value, old in zip(news.values(), before, strict=True):
+            keys += (value is not None) - (old is not None)
+        rows = dict(news)
         if keys != self._keys:
-            batch.put(_COUNT_KEY, keys.to_bytes(8, "big"))
-        self._db.write(batch, self._unsynced)
+            rows[_COUNT_KEY] = keys.to_bytes(8, "big")
+        self._write_when_not_stalled(rows)
         return keys
+
+    def _write_when_not_stalled(self, rows: Mapping[bytes, bytes | None]) -> None:
+        """Write; while RocksDB would have it wait, let others have the interpreter lock.
+
+        Raises:
+            StoreFull: merging has stood still for long: it has no room. Nothing was written.
+        """
+        deadline = time.monotonic() + _STALL_SECONDS_MAX
+        while True:
+            batch = rocksdict.WriteBatch(raw_mode=True)
+            for key, value in rows.items():
+                if value is None:
+                    batch.delete(key)
+                else:
+                    batch.put(key, value)
+            try:
+                self._db.write(batch, self._unsynced)
+            except Exception as error:
+                if "Write stall" not in str(error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise StoreFull(
+                        f"{self._directory.path} takes no writes: merging its files stands still, "
+                        "which is what happens when it has no room; free some space"
+                    ) from error
+                time.sleep(_STALL_LOOK_SECONDS)
+            else:
+                return
 
     def _write_failed(self, error: Exception) -> StoreError:
         """The trait's error for a failed write; remembered if the process must stop."""

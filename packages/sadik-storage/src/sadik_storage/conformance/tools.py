@@ -1,4 +1,4 @@
-"""What the conformance suite works with: a writer beside readers, a child to kill, a model.
+"""What the conformance suite works with: a writer beside readers, and children to kill.
 
 Needs neither pytest nor a backend, so that a fuzzer or a campaign can use it as well.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -15,37 +14,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from sadik_storage.trait import Row, Snapshot, Store
+from sadik_storage.trait import Row, Store
 
 __all__ = [
     "PLENTY",
     "Writer",
     "all_rows",
+    "child_command",
+    "child_environment",
     "commit_and_kill",
-    "compare",
-    "model_commit",
-    "random_batch",
-    "random_key",
+    "namespace_prefix",
     "walk",
 ]
 
 PLENTY = 2**30
 """A bound on bytes that no test reaches."""
 
-_CHILD = """
-import importlib, json, pathlib, sys
-module, name, path, options, durable = json.loads(sys.argv[1])
-backend = getattr(importlib.import_module(module), name)
-store = backend.open(pathlib.Path(path), options, durable=durable)
-last = store.get(b"last")
-count = int(last or 0)
-while True:
-    count += 1
-    text = b"%d" % count
-    rows = [(b"left/" + text, text), (b"right/" + text, text * 200), (b"last", text)]
-    store.commit(rows)
-    print(count, flush=True)
-"""
+_CHILD = Path(__file__).with_name("child.py")
 
 
 class Writer:
@@ -103,12 +88,10 @@ def commit_and_kill(
     Its n-th batch holds `left/n`, `right/n` and `last` = n; it goes on from the `last` it finds.
     Returns the last batch that it acknowledged.
     """
-    where = [backend.__module__, backend.__name__, str(path), dict(options), durable]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen(  # noqa: S603 - this interpreter, with the program above
-        [sys.executable, "-c", _CHILD, json.dumps(where)],
+    with subprocess.Popen(  # noqa: S603 - this interpreter, with a program of this package
+        child_command("commit", backend, options, path, durable=durable),
         stdout=subprocess.PIPE,
-        env=environment,
+        env=child_environment(),
     ) as child:
         assert child.stdout is not None
         try:
@@ -119,6 +102,42 @@ def commit_and_kill(
     whole = [line for line in lines if line.endswith(b"\n")]
     assert len(whole) >= commits, "the child ended by itself; its error was printed"
     return int(whole[-1])
+
+
+def child_command(
+    role: str,
+    backend: type[Store],
+    options: Mapping[str, object],
+    path: Path,
+    *,
+    durable: bool,
+    disk_bytes: int = 0,
+) -> list[str]:
+    """The command line of a child in one of the roles of `child.py`.
+
+    With `disk_bytes` the child first mounts a disk of that size over the path's parent: run it
+    after `namespace_prefix`, so that nobody else sees that, and nothing is left of it.
+    """
+    name = [backend.__module__, backend.__qualname__]
+    what = [role, *name, str(path), dict(options), durable, disk_bytes]
+    return [sys.executable, "-P", str(_CHILD), json.dumps(what)]
+
+
+def child_environment() -> dict[str, str]:
+    """The environment in which a child finds what this process can import."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def namespace_prefix() -> list[str] | None:
+    """A command's beginning that lets it mount for itself alone; `None` where that is refused."""
+    prefix = ["unshare", "--mount"]
+    if os.geteuid() != 0:
+        prefix += ["--user", "--map-root-user"]
+    try:
+        tried = subprocess.run([*prefix, "true"], check=False, capture_output=True)  # noqa: S603
+    except FileNotFoundError:
+        return None
+    return prefix if tried.returncode == 0 else None
 
 
 def all_rows(store: Store) -> list[Row]:
@@ -135,46 +154,3 @@ def walk(store: Store, *, limit: int, limit_bytes: int = PLENTY) -> list[Row]:
         rows += chunk
         start = chunk[-1][0] + b"\0"
     return rows
-
-
-def random_key(rng: random.Random) -> bytes:
-    """One of few keys, so that they meet; most short, some long."""
-    key = bytes(rng.choice(b"\0\x01a\xfe\xff") for _ in range(rng.randint(1, 3)))
-    return key * 170 if rng.random() < 0.1 else key
-
-
-def random_batch(rng: random.Random) -> list[tuple[bytes, bytes | None]]:
-    """Puts and deletes of random keys, some of them twice."""
-    batch: list[tuple[bytes, bytes | None]] = []
-    for _ in range(rng.choice((1, 1, 2, 5, 30))):
-        size = rng.choice((0, 1, 10, 100, 3_000, 20_000))
-        batch.append((random_key(rng), None if rng.random() < 0.4 else rng.randbytes(size)))
-    return batch
-
-
-def model_commit(model: dict[bytes, bytes], batch: list[tuple[bytes, bytes | None]]) -> None:
-    """Do to the dictionary what `Store.commit` does to a store."""
-    for key, value in batch:
-        if value is None:
-            model.pop(key, None)
-        else:
-            model[key] = value
-
-
-def compare(rng: random.Random, view: Store | Snapshot, model: Mapping[bytes, bytes]) -> None:
-    """One random get and one random scan must agree with the model."""
-    key = random_key(rng)
-    assert view.get(key) == model.get(key)
-    start = rng.choice((b"", random_key(rng)))
-    stop = rng.choice((None, random_key(rng)))
-    limit, limit_bytes = rng.choice((1, 5, 999, 999)), rng.choice((0, 5_000, PLENTY, PLENTY))
-    expected: list[Row] = []
-    size = 0
-    for row in sorted(model.items()):
-        if row[0] < start or (stop is not None and row[0] >= stop):
-            continue
-        size += len(row[0]) + len(row[1])
-        if len(expected) == limit or (expected and size > limit_bytes):
-            break
-        expected.append(row)
-    assert view.scan(start, stop, limit=limit, limit_bytes=limit_bytes) == expected
