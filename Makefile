@@ -28,7 +28,7 @@ run: setup ## start a three-node cluster on this machine, until Ctrl-C
 	$(BIN)/sadik-node dev $(ARGS)
 
 .PHONY: check
-check: format-check lint types contracts ## formatting, lint, types, import contracts, purity
+check: format-check lint types contracts audit ## formatting, lint, types, contracts, known holes
 
 .PHONY: format
 format: setup ## format everything, and fix what the linter can fix by itself
@@ -55,6 +55,10 @@ $(TYPED): types-%: setup
 contracts: setup
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/purity.py
+
+.PHONY: audit
+audit: ## known vulnerabilities of what requirements.lock names; skipped where nobody can be asked
+	@scripts/audit
 
 # ARGS may choose none of one part's tests, which pytest reports as exit code 5.
 pytest = $(BIN)/pytest $(1) $(ARGS) || { [ $$? = 5 ] && [ -n "$(strip $(ARGS))" ]; }
