@@ -123,7 +123,7 @@ def status_document(life: _Life) -> dict[str, object]:
             "bytes": size.bytes_used,
             "waiting_bytes": host.committer.waiting_bytes,
             "failed_commits": host.committer.failures,
-            "short_of_space": host.committer.is_short_of_space,
+            "short_of_space": life.space.is_short,
         },
         "requests": {"open": host.requests_open, "connections": life.server.connections},
         "hints": {"pending": engine.hints_pending, "bytes": engine.hints_pending_bytes},

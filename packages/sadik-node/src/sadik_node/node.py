@@ -349,8 +349,9 @@ class _Life:
             application, sockets, limits, clock.now, lambda: clock.wall() / SECOND
         )
         self.space = SpaceWatch(
-            self.host.committer, engine_number, directory.path, settings.limits.free_bytes, node.log
+            store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
         )
+        self.host.committer.grown = self.space.grown
         bind_figures(self)
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()

@@ -88,6 +88,7 @@ class Desk:
         self.sealer: ContextSealer | None = None
         self.request_bytes = 0
         self.sealed_until: int | None = None
+        self.is_disk_short = False
         self.hints: HintNotes
         self.repairs: Repairs
         self._request_ids = RequestIds(source)

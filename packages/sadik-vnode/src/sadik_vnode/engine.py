@@ -20,6 +20,7 @@ from sadik_machine import (
     SECOND,
     Cancelled,
     Deadlines,
+    DiskShort,
     Draining,
     Effect,
     Failed,
@@ -514,6 +515,8 @@ class Engine:
                     self._unsent(to, message)
             case Draining():
                 self._drain()
+            case DiskShort(is_short):
+                desk.is_disk_short = is_short
             case WallTime(wall_ns):
                 desk.clock.set_wall(desk.now, wall_ns)
             case MembersChanged(members):

@@ -73,6 +73,9 @@ class ReplicaWrite:
     context: object
     timestamp: int
     trace: str = ""
+    is_put: bool = False
+    """Whether a client waits for it who brings a value: a replica whose disk is short of room
+    refuses that, and takes deletes and what repairs."""
 
 
 @MESSAGES.message(101)

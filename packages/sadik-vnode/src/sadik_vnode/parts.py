@@ -49,6 +49,8 @@ def replica_write(
     part: Container[Version],
     timestamp: int,
     trace: str = "",
+    *,
+    is_put: bool = False,
 ) -> ReplicaWrite:
     """The message that merges ``part`` for owner ``slot``. All bodies must be in hand."""
     assert all(v.body is not None for v in part.versions.values()), "bodies are in hand"
@@ -62,4 +64,5 @@ def replica_write(
         part.context.to_plain(),
         timestamp,
         trace,
+        is_put,
     )

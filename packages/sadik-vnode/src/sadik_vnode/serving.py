@@ -75,6 +75,9 @@ class Serving:
             desk.counters.malformed_messages += 1
             refuse(Status.FAILED)
             return
+        if desk.is_disk_short and message.is_put:
+            refuse(Status.FULL)
+            return
         desk.clock.adopt(desk.now, message.timestamp)
         ack = ReplicaAck(message.request, message.slot, Status.OK, desk.config.durable)
         noted = [slot] if slot != desk.self_id else []

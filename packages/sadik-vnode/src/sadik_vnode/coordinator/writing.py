@@ -309,8 +309,9 @@ class Writing(Conversation):
         assert self._delta is not None, "values are kept until the client is answered"
         timestamp = self.desk.clock.tick(self.desk.now)
         return replica_write(
-            self.id, self.epoch, self.key, slot, self._delta, timestamp, self._trace
-        )
+            self.id, self.epoch, self.key, slot, self._delta, timestamp, self._trace,
+            is_put=self._intent.value is not None,
+        )  # fmt: skip
 
     def _stored(self) -> None:
         self._is_stored = True
