@@ -26,7 +26,7 @@ def _last_told_wins() -> list[Patch]:
 
 
 def _others_believed() -> list[Patch]:
-    def believe(self: Membership, member: Any) -> None:
+    def believe(self: Membership, sender: Any, member: Any) -> None:
         self._state.merge_member(member)
 
     return [(Membership, "_merge_told", believe)]
