@@ -327,10 +327,13 @@ class LmdbStore(Store):
     def _write_failed(self, error: lmdb.Error, written_bytes: int) -> StoreError:
         """The trait's error for a failed write; remembered if the process must stop."""
         failure = _translate(error, f"writing to {self._directory.path}")
-        short = _code(error) == errno.EIO and room_bytes(self._directory.path) < written_bytes
-        if short and not self._is_fatal():
+        is_short = room_bytes(self._directory.path) < written_bytes
+        if _code(error) == errno.EIO and is_short and not self._is_fatal():
             # A write cut short by a full disk, of pages that nothing points at.
             failure = translate_os_error(errno.ENOSPC, f"writing to {self._directory.path}")
+        elif _code(error) == errno.ENOSPC and not is_short:
+            # There is room, so it may have been the sync that failed, for what was written before.
+            failure = StoreIOError(f"{error}, though the disk has room")
         elif isinstance(failure, StoreFull) and self._is_fatal():
             failure = StoreIOError(f"the disk was full and LMDB could not undo it: {error}")
         if isinstance(failure, StoreIOError):
