@@ -26,7 +26,7 @@ BACKENDS: dict[str, tuple[str, str, dict[str, object]]] = {
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory, require_program: Callable[..., str]) -> Path:
     """The library that makes calls fail."""
-    compiler = require_program("cc", package="gcc and libc6-dev")
+    compiler = require_program("cc", package="build-essential")
     library = tmp_path_factory.mktemp("shim") / "faulty_calls.so"
     source = str(HERE / "faulty_calls.c")
     flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror"]

@@ -383,8 +383,9 @@ def test_a_large_file_is_verified_after_a_crash(tmp_path: Path) -> None:
     for page in range(2, len(pages) // 4096):
         pages[page * 4096] ^= 1  # a page's own number
     file.write_bytes(pages)
-    verify_bytes = len(pages) // 4
-    open_store(tmp_path / "s", verify_bytes=verify_bytes).close()
-    (tmp_path / "s" / "OPEN").touch()
-    with pytest.raises(StoreCorrupted, match="is damaged"):
-        open_store(tmp_path / "s", verify_bytes=verify_bytes)
+    for verify_bytes, deaths in ((len(pages) // 3, "1"), (0, "3")):
+        open_store(tmp_path / "s", verify_bytes=verify_bytes).close()
+        (tmp_path / "s" / "OPEN").write_text(deaths)
+        with pytest.raises(StoreCorrupted, match="is damaged"):
+            open_store(tmp_path / "s", verify_bytes=verify_bytes)
+        (tmp_path / "s" / "OPEN").unlink()
