@@ -22,6 +22,8 @@ import attrs
 import pytest
 import trio
 
+from sadik_members import RefusalReason
+from sadik_metrics.families import PEER_REFUSALS
 from sadik_node.address import Address
 from sadik_node.errors import NodeError, find_cause
 from sadik_node.log import Log
@@ -492,3 +494,7 @@ async def test_a_scrub_finds_what_rotted_while_a_node_was_stopped(tmp_path: Path
         assert float(figures["sadik_scrubs_total"]) >= 2
         assert (await ask(one, "POST", "/v1/scrub?all=1", b"")).status == 400
         assert (await ask(one, "GET", "/v1/scrub")).status == 405
+
+
+def test_every_reason_for_which_a_peer_is_refused_has_its_series() -> None:
+    assert {str(reason) for reason in RefusalReason} <= set(PEER_REFUSALS)
