@@ -17,7 +17,7 @@ export PYTHON UPGRADE
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## make .venv with every package in it; does nothing when it is up to date
@@ -94,6 +94,11 @@ bench: setup ## the cluster's speed, beside a three-node etcd on the same machin
 .PHONY: screenshots
 screenshots: setup ## take the pictures of the console anew, into docs/images
 	$(BIN)/python scripts/screenshots
+
+.PHONY: bench-storage
+bench-storage: setup ## what each storage backend costs, and the host's group commit on the default
+	$(BIN)/python packages/sadik-storage/benchmarks/bench_storage.py $(ARGS)
+	$(BIN)/python packages/sadik-node/benchmarks/group_commit.py
 
 .PHONY: sim
 sim: setup ## 20,000 seeds of the simulator, in the background of other work
