@@ -15,6 +15,8 @@ from sadik_machine import (
     MILLISECOND,
     SECOND,
     Codec,
+    Link,
+    LinkState,
     NodeId,
     Observed,
     Received,
@@ -187,6 +189,27 @@ def test_a_node_has_the_last_word_on_itself() -> None:
     assert the_own_address_after_gossip() == "m:1"
     with planted("others-believed-of-oneself"):
         assert the_own_address_after_gossip() == "elsewhere:1"
+
+
+def a_linked_address_after_gossip() -> str:
+    me, peer, third = NodeId(b"m" * 8), NodeId(b"p" * 8), NodeId(b"t" * 8)
+    identity = Identity(me, "m", "m:1", "m:2", "z", 1.0, 1, 7)
+    machine = Membership(identity, ClusterSettings("c", 8, 3, ()), {}, random.Random(1))
+    machine.step(0, Woke())
+    known = attrs.evolve(machine.members[me], id=third, name="t", peer="t:1")
+    cluster = machine.snapshot().cluster_id
+    machine.step(1, Received(third, Delta(cluster, (member_to_plain(known),), (), ())))
+    machine.step(2, Link(third, LinkState.UP))
+    forged = attrs.evolve(known, peer="elsewhere:1", incarnation=99)
+    machine.step(3, Received(peer, Delta(cluster, (member_to_plain(forged),), (), ())))
+    return machine.members[third].peer
+
+
+def test_a_third_node_is_asked_itself() -> None:
+    """Seeds do not find it: no simulated peer lies."""
+    assert a_linked_address_after_gossip() == "t:1"
+    with planted("hearsay-believed"):
+        assert a_linked_address_after_gossip() == "elsewhere:1"
 
 
 def a_wrong_type_is_refused() -> bool:
