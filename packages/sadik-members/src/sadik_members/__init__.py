@@ -44,7 +44,12 @@ from sadik_members.news import (
     Seal,
     Sealed,
 )
-from sadik_members.registers import Merged, RegisterTable
+from sadik_members.registers import (
+    Merged,
+    RegisterTable,
+    register_from_plain,
+    register_to_plain,
+)
 from sadik_members.ring import claimants, first_owned_by, slot_of, vnodes_by_node
 from sadik_members.sequence import SequenceFilter
 from sadik_members.settings import (
@@ -56,7 +61,7 @@ from sadik_members.settings import (
     SettingsError,
 )
 from sadik_members.table import MemberTable, merge_members
-from sadik_members.view import Liveness, Member, MemberState, Register, Ring
+from sadik_members.view import Liveness, Member, MemberState, Phase, Register, Ring
 
 __all__ = [
     "DOCUMENTS_MAX",
@@ -97,6 +102,7 @@ __all__ = [
     "NewInstanceNeeded",
     "NewerRegister",
     "NoProver",
+    "Phase",
     "Prover",
     "Publish",
     "Readiness",
@@ -119,6 +125,8 @@ __all__ = [
     "first_owned_by",
     "is_stale_boot",
     "merge_members",
+    "register_from_plain",
+    "register_to_plain",
     "slot_of",
     "vnodes_by_node",
 ]

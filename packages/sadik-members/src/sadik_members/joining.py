@@ -162,7 +162,7 @@ def _check(message: JoinAccepted) -> _Offer:
         raise RemoteProtocolError("malformed", "a cluster of impossible make")
     registers = [register_from_plain(plain) for plain in message.registers]
     if any(not 0 <= partition < cluster.partitions for partition, _ in registers) or any(
-        len(register.owners) > cluster.replicas for _, register in registers
+        len(owners) > cluster.replicas for _, register in registers for owners in register.lists
     ):
         raise RemoteProtocolError("bad_register", "a register of another ring")
     return _Offer(

@@ -49,6 +49,7 @@ from sadik_members import (
     Seal,
     Sealed,
 )
+from sadik_vnode.adoption import newer_of
 from sadik_vnode.anti_entropy import AntiEntropy
 from sadik_vnode.births import Births
 from sadik_vnode.buckets import TTL_SECONDS_MAX, BadProperties
@@ -336,7 +337,8 @@ class Engine:
             desk.counters.duplicate_forwards += 1
             return
         if not self._takes(message):
-            desk.outbox.send(sender, not_taken(message.request))
+            partition = desk.placement.partition(Key.of(message.bucket, message.key))
+            desk.outbox.send(sender, not_taken(message.request, newer_of(desk, partition)))
             return
         self._forwards[identity] = None
         timeout_ns = min(max(message.timeout_ns, 1), _TIMEOUT_MAX_NS)

@@ -97,12 +97,16 @@ class Placement:
         """The fallbacks that are routable, in order."""
         return [node for node in self.fallbacks(partition) if self.is_routable(node)]
 
-    def stand_ins(self, partition: int, *, sloppy: bool) -> list[tuple[NodeId, NodeId | None]]:
+    def stand_ins(
+        self, partition: int, *, sloppy: bool, reads: bool = False
+    ) -> list[tuple[NodeId, NodeId | None]]:
         """For each owner slot in order, the node to ask: the owner, a fallback, or None.
 
-        A fallback stands in for one slot only, so no node is asked twice for a request.
+        The slots are those that count for ``reads``, or else for writes. A fallback stands in for
+        one slot only, so no node is asked twice for a request.
         """
-        owners = self.register(partition).owners
+        register = self.register(partition)
+        owners = register.readers if reads else register.owners
         if all(map(self.is_routable, owners)):
             return [(owner, owner) for owner in owners]
         spare = iter(self.live_fallbacks(partition) if sloppy else ())

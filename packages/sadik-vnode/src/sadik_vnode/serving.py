@@ -53,7 +53,7 @@ class Serving:
         key = Key.of(message.bucket, message.key)
         slot = NodeId(message.slot)
 
-        def refuse(status: Status, newer: tuple[int, tuple[bytes, ...]] | None = None) -> None:
+        def refuse(status: Status, newer: tuple[object, ...] | None = None) -> None:
             desk.outbox.send(
                 sender, ReplicaAck(message.request, message.slot, status, False, newer)
             )
@@ -202,6 +202,6 @@ class Serving:
         sender: NodeId,
         request: int,
         status: Status,
-        newer: tuple[int, tuple[bytes, ...]] | None = None,
+        newer: tuple[object, ...] | None = None,
     ) -> None:
         self._desk.outbox.send(sender, ReplicaState(request, status, (), _NO_CONTEXT, newer))

@@ -13,6 +13,7 @@ from attrs import define
 
 from sadik_causality import Container, Context
 from sadik_machine import FailureReason, NodeId
+from sadik_vnode.adoption import newer_of
 from sadik_vnode.anti_entropy.engagement import Engagement
 from sadik_vnode.anti_entropy.messages import (
     SHORT_BYTES,
@@ -111,8 +112,7 @@ class Answering:
             if not are_owners(desk, partition, epoch, sender):
                 refused.append(partition)
                 if 0 <= partition < ring.partitions and ring.registers[partition].epoch > epoch:
-                    register = ring.registers[partition]
-                    newer.append((partition, register.epoch, register.owners))
+                    newer.append((partition, *newer_of(desk, partition)))
             elif pack(tree.root(partition, ring.partitions)) != root:
                 differing.append((partition, packed_middles(desk, partition)))
         if differing and not self._engagement.engage(sender, desk.now, asks=True):
