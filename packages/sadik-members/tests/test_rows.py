@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sadik_machine import NodeId, decode_plain, encode_plain
-from sadik_members import Document, Member, MemberState, Register
+from sadik_members import Document, Member, MemberState, Phase, Register
 from sadik_members.rows import (
     Cluster,
     SavedState,

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from attrs import Factory, define
 
 from sadik_causality import Dot
@@ -115,7 +116,7 @@ class World:
         self.disks = random.Random(f"disks {seed}")
         self.boots = random.Random(f"boots {seed}")
         self.faults = faults or Faults()
-        self.config = config or EngineConfig()
+        self.config = attrs.evolve(config or EngineConfig(), changes_ring=False)
         self.trace = Trace(keep=4000)
         self.codec = Codec(MESSAGES)
         self.now = SECOND

@@ -19,7 +19,6 @@ from typing import TypeVar
 from attrs import evolve, frozen
 
 from sadik_machine import MILLISECOND, SECOND, NodeId
-from sadik_members import NewerRegister, Register
 from sadik_sim.network import NetworkFaults
 from sadik_sim.node import SimNode
 from sadik_sim.world import World
@@ -37,7 +36,7 @@ __all__ = [
 
 KINDS = (
     "crash", "stop", "power", "pause", "cut", "split", "clog", "break", "clock", "drift",
-    "full", "slow", "broken", "old_copy", "register", "flip",
+    "full", "slow", "broken", "old_copy", "flip",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -60,7 +59,7 @@ class Fault:
 
     ``nodes`` names who is concerned: one node, the two ends of a direction, or one side of a split.
     ``strength`` is what the kind makes of it: nanoseconds of a clog or a clock jump, thousandths of
-    a disk's chance, parts per million of a drift, the partition of a new register; of an old copy,
+    a disk's chance, parts per million of a drift; of an old copy,
     1 if it was made of a node that had stopped cleanly; of flipped bits, which and how many.
     """
 
@@ -138,8 +137,6 @@ def _draw(source: random.Random, kind: str, at_ns: int, names: Sequence[str]) ->
         case "old_copy":
             duration_ns = source.randrange(SECOND, 8 * SECOND)
             strength = source.randrange(2)
-        case "register":
-            strength = source.randrange(1 << 16)
         case "flip":
             strength = source.randrange(1 << 32)
         case _:
@@ -294,23 +291,6 @@ def _flip(world: World, nodes: list[SimNode], fault: Fault) -> None:
                 world.checks.lost_record(nodes[0])
 
 
-def _register(world: World, nodes: list[SimNode], fault: Fault) -> None:
-    """The owners decide to rank themselves anew; one node is the first to hear of it.
-
-    Until registers are decided by their owners, this is how a run comes to more than one epoch.
-    """
-    node = nodes[0]
-    if not node.is_running or node.membership is None or node.membership.ring is None:
-        return
-    partition = fault.strength % world.partitions
-    known = world.ring.registers[partition]
-    owners = (*known.owners[1:], *known.owners[:1])
-    decided = Register(known.epoch + 1, owners)
-    world.decided[partition] = decided
-    world.sometimes("register decided")
-    node.tell(NewerRegister(partition, decided))
-
-
 _APPLY = {
     "crash": _crash,
     "power": _crash,
@@ -326,6 +306,5 @@ _APPLY = {
     "slow": _disk,
     "broken": _disk,
     "old_copy": _old_copy,
-    "register": _register,
     "flip": _flip,
 }

@@ -37,7 +37,6 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "network": ("cut", "split", "clog", "break", "pause"),
     "disks": ("full", "slow", "broken", "crash", "old_copy", "flip"),
     "clocks": ("clock", "drift"),
-    "epochs": ("register", "cut", "crash"),
 }
 """The kinds of fault that a profile draws from."""
 

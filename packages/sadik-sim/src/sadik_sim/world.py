@@ -18,6 +18,7 @@ from sadik_members import (
     ClusterJoined,
     HandshakeRefused,
     MemberState,
+    Phase,
     RefusalReason,
     Register,
     Ring,
@@ -114,11 +115,19 @@ class World:
         membership = node.membership
         if membership is None or not node.is_ready or membership.ring is None:
             return False
+        if node.engine is None or not node.engine.is_ring_settled:
+            return False
         if len(membership.members) < expected:
             return False
         states = [member.state for member in membership.members.values()]
-        named = {owner: None for r in membership.ring.registers for owner in r.owners}
-        return states.count(MemberState.UP) == expected and len(named) == expected
+        ring = membership.ring
+        named = {owner: None for r in ring.registers for owner in r.owners}
+        width = min(ring.replicas, expected)
+        return (
+            states.count(MemberState.UP) == expected
+            and len(named) == expected
+            and all(r.phase is Phase.DONE and len(r.owners) == width for r in ring.registers)
+        )
 
     def seeds_of(self, node: SimNode) -> list[str]:
         """Whom a node is told to join: the first node, which itself is told nobody."""

@@ -28,13 +28,16 @@ def adopt_newer(desk: Desk, partition: int, newer: tuple[object, ...] | None) ->
     return adopt(desk, partition, register)
 
 
-def adopt(desk: Desk, partition: int, register: Register) -> bool:
-    """Adopt a decided register, if it is newer than what is known; whether it was."""
+def adopt(desk: Desk, partition: int, register: Register, *, is_own: bool = False) -> bool:
+    """Adopt a decided register, if it is newer than what is known; whether it was.
+
+    ``is_own``: it was decided here, so that nobody else knows of it.
+    """
     ring = desk.placement.ring
     if ring is None or register.epoch <= ring.registers[partition].epoch:
         return False
     registers = list(ring.registers)
     registers[partition] = register
     desk.placement.set_ring(attrs.evolve(ring, registers=tuple(registers)))
-    desk.outbox.announce(NewerRegister(partition, register))
+    desk.outbox.announce(NewerRegister(partition, register, is_own))
     return True

@@ -44,5 +44,9 @@ class EngineConfig:
     anti_entropy_interval_ns: int = 10 * SECOND
     """About how often this node compares its partitions with the next of their other owners; 0 for
     never but on demand."""
+    changes_ring: bool = True
+    """Whether this node takes part in changing the ring; false in tests of a ring that stands."""
+    plan_after_ns: int = SECOND
+    """How long membership stands still before the ring is planned anew."""
     scan_rows: int = 1000
     scan_bytes: int = 256 * 1024

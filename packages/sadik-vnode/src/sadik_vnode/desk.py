@@ -87,7 +87,6 @@ class Desk:
         self.conversations: dict[RequestId, Conversation] = {}
         self.sealer: ContextSealer | None = None
         self.request_bytes = 0
-        self.sealed_until: int | None = None
         self.hints: HintNotes
         self.repairs: Repairs
         self._request_ids = RequestIds(source)
@@ -115,8 +114,3 @@ class Desk:
             len(self.conversations) >= self.config.requests_max
             or self.request_bytes >= self.config.request_bytes_max
         )
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether the ring is about to change, so that no write may begin."""
-        return self.sealed_until is not None and self.now < self.sealed_until

@@ -23,7 +23,6 @@ from sadik_machine import (
     Draining,
     Effect,
     Failed,
-    FailureReason,
     Input,
     Link,
     LinkState,
@@ -33,7 +32,6 @@ from sadik_machine import (
     Received,
     Requested,
     RequestId,
-    ScanRows,
     Stored,
     Unsent,
     WallTime,
@@ -46,8 +44,6 @@ from sadik_members import (
     MembersChanged,
     Publish,
     RingChanged,
-    Seal,
-    Sealed,
 )
 from sadik_vnode.adoption import newer_of
 from sadik_vnode.anti_entropy import AntiEntropy
@@ -60,12 +56,11 @@ from sadik_vnode.coordinator.getting import Getting
 from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.putting import Coordinating, Forwarding, route
 from sadik_vnode.coordinator.repairing import Repairs
-from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
 from sadik_vnode.forwarding import answer_of, not_taken
 from sadik_vnode.hints import HintNotes
-from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, TREE_ROW, Key, is_name
+from sadik_vnode.keyspace import BIRTHS_ROW, TREE_ROW, Key, is_name
 from sadik_vnode.messages import (
     FetchBody,
     ForwardWrite,
@@ -91,14 +86,18 @@ from sadik_vnode.requests import (
     Hints,
     ListKeys,
     Outcome,
+    Plan,
     Put,
     Refusal,
     Refused,
     Repair,
     Result,
     Tally,
+    Transfers,
     Unavailable,
 )
+from sadik_vnode.ringchange import RingChanges
+from sadik_vnode.ringchange.planning import what_if
 from sadik_vnode.serving import Serving
 from sadik_vnode.tree import HashTree
 from sadik_vnode.tree_building import TreeBuilder, built_in
@@ -150,11 +149,10 @@ class Engine:
         self._desk.replica.tree.built = built_in(saved_rows.get(TREE_ROW))
         self._builder = TreeBuilder(self._desk)
         self._anti_entropy = AntiEntropy(self._desk, random.Random(source.getrandbits(64)))
+        self._changes = RingChanges(self._desk, random.Random(source.getrandbits(64)))
         self._serving = Serving(self._desk)
         self._started = False
         self._is_draining = False
-        self._holds_data: bool | None = None
-        self._seals: list[Seal] = []
         self._clients: dict[RequestId, Getting] = {}
         self._forwards: dict[tuple[NodeId, int], None] = {}
         self._forwards_expiry: Deadlines[tuple[NodeId, int]] = Deadlines()
@@ -179,6 +177,8 @@ class Engine:
             BucketReset: self._bucket_reset,
             BucketList: self._bucket_list,
             Repair: self._repair,
+            Transfers: self._transfers,
+            Plan: self._plan,
         }
 
     # What the host reads, at any time between steps
@@ -212,6 +212,16 @@ class Engine:
     def requests_open(self) -> int:
         """Conversations for clients and other nodes: all but background work."""
         return sum(not c.is_background for c in self._desk.conversations.values())
+
+    @property
+    def transfers_active(self) -> int:
+        """Partitions that are being brought to this node."""
+        return self._changes.transfers_active
+
+    @property
+    def is_ring_settled(self) -> bool:
+        """Whether the ring is where it should be, as far as it is for this node to see to it."""
+        return self._changes.is_settled
 
     @property
     def clock_refused_count(self) -> int:
@@ -259,22 +269,11 @@ class Engine:
         return desk.outbox.take()
 
     def _start(self) -> None:
-        """Count what hint notes there are, and see whether there are data at all."""
+        """Count what hint notes there are, and begin the background work."""
         self._started = True
         self._desk.hints.start()
         self._builder.start()
         self._anti_entropy.start()
-
-        def looked(rows: list[tuple[bytes, bytes]]) -> None:
-            self._holds_data = bool(rows)
-            self._answer_seals()
-
-        def failed(_reason: FailureReason) -> None:
-            self._holds_data = True
-
-        self._desk.outbox.load(
-            ScanRows(*DATA_RANGE, limit_rows=1, limit_bytes=1, keys_only=True), looked, failed
-        )
 
     def _woke(self) -> None:
         for conversation, what in self._desk.deadlines.due(self._desk.now):
@@ -298,7 +297,9 @@ class Engine:
             desk.placement.set_going(sender, is_going=True)
             return
         serve = self._messages.get(type(message))
-        if serve is None and self._anti_entropy.serve(sender, message):
+        if serve is None and (
+            self._anti_entropy.serve(sender, message) or self._changes.serve(sender, message)
+        ):
             return
         if serve is not None:
             if not is_name(message.bucket, getattr(message, "key", b"k")):  # type: ignore[attr-defined]
@@ -402,10 +403,6 @@ class Engine:
         desk = self._desk
         if desk.is_overloaded:
             return Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
-        if desk.is_sealed:
-            return Unavailable(
-                Outcome.NOT_APPLIED, "the ring is changing; try again in a moment", _NOBODY
-            )
         return None
 
     def _replier(self, request_id: RequestId, *, served: bool = False) -> Callable[[Result], None]:
@@ -445,6 +442,12 @@ class Engine:
 
     def _repair(self, request_id: RequestId, request: Repair) -> None:
         self._anti_entropy.repair(request, self._replier(request_id))
+
+    def _transfers(self, request_id: RequestId, _request: Transfers) -> None:
+        self._changes.ask_transfers(self._replier(request_id))
+
+    def _plan(self, request_id: RequestId, request: Plan) -> None:
+        self._desk.outbox.reply(request_id, what_if(self._desk.placement, request))
 
     # Buckets
 
@@ -499,6 +502,7 @@ class Engine:
                     desk.hints.deliver(peer)
                 else:
                     self._peer_lost(peer)
+                self._changes.poke()
             case Unsent(to, messages):
                 for message in messages:
                     self._unsent(to, message)
@@ -509,18 +513,16 @@ class Engine:
             case MembersChanged(members):
                 desk.placement.set_members(members)
                 desk.hints.deliver_all()
+                self._changes.poke()
             case RingChanged(ring):
-                desk.placement.set_ring(ring)
+                desk.placement.stored_ring(ring)
                 desk.buckets.replicas = ring.replicas
-                desk.sealed_until = None
                 desk.hints.deliver_all()
+                self._changes.poke()
             case ClusterJoined(cluster_id, cluster_key):
                 desk.sealer = ContextSealer(cluster_key, cluster_id)
             case DocumentsChanged():
                 self._documents_changed(news)
-            case Seal():
-                self._seals.append(news)
-                self._answer_seals()
             case _:
                 pass  # news for somebody else
 
@@ -532,26 +534,6 @@ class Engine:
         for node in sorted(desk.placement.members):
             if node != desk.self_id and desk.placement.is_member(node):
                 desk.outbox.send(node, GoingAway())
-
-    def _answer_seals(self) -> None:
-        """Say whether this node is empty; if so take no writes until the ring has changed.
-
-        A write under way makes the node not empty, for it may yet be acknowledged under the present
-        ring.
-        """
-        if self._holds_data is None:
-            return
-        desk = self._desk
-        empty = not (
-            self._holds_data
-            or desk.replica.has_written
-            or any(isinstance(c, Forwarding | Writing) for c in desk.conversations.values())
-        )
-        for seal in self._seals:
-            if empty:
-                desk.sealed_until = max(seal.until, desk.sealed_until or 0)
-            desk.outbox.announce(Sealed(seal.number, empty))
-        self._seals.clear()
 
     def _unsent(self, to: NodeId, message: object) -> None:
         conversation = self._desk.conversations.get(getattr(message, "request", None))  # type: ignore[arg-type]

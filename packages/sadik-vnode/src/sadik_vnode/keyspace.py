@@ -5,6 +5,7 @@ The first byte of a row key says what the row is:
 ====  =========================================  =============================================
 byte  rest of the key                            value
 ====  =========================================  =============================================
+A     partition (2)                              promises for the partition's register
 B     (nothing)                                  births reserved so far
 B     t                                          how far the hash tree was built, where it was not
 H     owner slot (8), bucket, 0, key             a hint note: that owner lacks this key's state
@@ -41,6 +42,7 @@ __all__ = [
     "SAVED_RANGE",
     "TREE_ROW",
     "Key",
+    "acceptor_row",
     "hint_row",
     "hint_slot_range",
     "index_key",
@@ -54,6 +56,7 @@ __all__ = [
     "records_range",
 ]
 
+_ACCEPTOR = b"A"
 BIRTHS_ROW = b"B"
 TREE_ROW = b"Bt"
 
@@ -85,6 +88,11 @@ _LEAF_SHIFT = 64 - LEAF_BITS
 
 # A request meets its key several times on a node, and hot keys are met all the time.
 _RECENT_KEYS: Final = 1024
+
+
+def acceptor_row(partition: int) -> bytes:
+    """The row of this node's promises for a partition's register."""
+    return _ACCEPTOR + partition.to_bytes(2, "big")
 
 
 def is_name(bucket: str, key: bytes) -> bool:

@@ -23,6 +23,8 @@ class Placement:
     def __init__(self, self_id: NodeId) -> None:
         self.self_id = self_id
         self.ring: Ring | None = None
+        self.durable: Ring | None = None
+        """The ring as it is on disk: what is adopted from an answer comes there a little later."""
         self.members: Mapping[NodeId, Member] = {}
         self._liveness: dict[NodeId, Liveness] = {}
         self._going: dict[NodeId, None] = {}
@@ -35,6 +37,23 @@ class Placement:
         self.ring = ring
         self._shift = 65 - ring.partitions.bit_length()
         self._fallbacks.clear()
+
+    def stored_ring(self, ring: Ring) -> None:
+        """Adopt a ring that is on disk; what is known newer of a partition stays."""
+        self.durable = ring
+        known = self.ring
+        if known is not None and len(known.registers) == len(ring.registers):
+            registers = tuple(
+                mine if mine.epoch > theirs.epoch else theirs
+                for mine, theirs in zip(known.registers, ring.registers, strict=True)
+            )
+            ring = Ring(ring.replicas, registers)
+        self.set_ring(ring)
+
+    def name_of(self, node: NodeId) -> str:
+        """A node as people know it."""
+        member = self.members.get(node)
+        return node.hex() if member is None else member.name
 
     def set_members(self, members: Mapping[NodeId, Member]) -> None:
         """Adopt a member table."""

@@ -36,6 +36,8 @@ __all__ = [
     "ListResult",
     "Missing",
     "Outcome",
+    "Plan",
+    "PlanResult",
     "Put",
     "Quorum",
     "Refusal",
@@ -45,6 +47,9 @@ __all__ = [
     "Request",
     "Result",
     "Tally",
+    "Transfer",
+    "Transfers",
+    "TransfersResult",
     "Unavailable",
     "VersionView",
     "Written",
@@ -444,7 +449,58 @@ class RepairResult:
     is_finished: bool
 
 
+@frozen
+class Plan:
+    """What would a change of members move? ``joining`` are (name, zone, weight) of nodes that are
+    not there yet; ``going`` are members that leave or are removed.
+    """
+
+    joining: tuple[tuple[str, str, float], ...] = ()
+    going: tuple[NodeId, ...] = ()
+
+
+@frozen
+class PlanResult:
+    """The moves ``(partition, giver, receiver)``, their least possible number, and the balance.
+
+    A node that is yet to join has no id: it goes by its name, as bytes.
+    """
+
+    moves: Sequence[tuple[int, bytes | None, bytes | None]]
+    minimum: int
+    slots: Mapping[bytes, tuple[int, int]]
+    """By node: its owner slots now and then."""
+    refusal: str = ""
+
+
+@frozen
+class Transfers:
+    """What moves, in the whole cluster?"""
+
+
+@frozen
+class Transfer:
+    """One partition on its way, or planned to be. ``state`` is ``planned``, ``moving``,
+    ``switching`` or ``waiting``; ``reason`` says what it waits for.
+    """
+
+    partition: int
+    giver: NodeId | None
+    receiver: NodeId | None
+    records: int
+    state: str
+    reason: str
+
+
+@frozen
+class TransfersResult:
+    """All transfers, and which member drives them; None where none can be reached."""
+
+    transfers: Sequence[Transfer]
+    driver: NodeId | None
+
+
 Result = (
     Found | Missing | Written | Refused | Unavailable | ListResult | ExplainResult | BucketResult
-    | BucketsResult | HintsResult | RepairResult
+    | BucketsResult | HintsResult | RepairResult | TransfersResult | PlanResult
 )  # fmt: skip

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sadik_members import planner
 from sadik_members import table as table_module
 from sadik_members.detector import Detector
 from sadik_members.registers import Merged, RegisterTable
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.requests import Outcome
+from sadik_vnode.ringchange import driver
 
 __all__ = ["BUGS"]
 
@@ -73,13 +73,13 @@ def _registers_not_gossiped() -> list[Patch]:
 
 
 def _owner_twice() -> list[Patch]:
-    claim = vars(planner)["claim"]
+    claim = vars(driver)["claim"]
 
     def careless(*args: Any, **options: Any) -> Any:
         rows = claim(*args, **options)
         return tuple((row[0], row[0], *row[2:]) if len(row) > 1 else row for row in rows)
 
-    return [(planner, "claim", careless)]
+    return [(driver, "claim", careless)]
 
 
 def _lost_replicas_shunned() -> list[Patch]:
