@@ -147,10 +147,10 @@ def test_while_owners_change_a_write_needs_its_quorum_in_both_lists() -> None:
     tally = JointTally((old, new), ("quorum", 0, 0))
     for node in (NODES[0], NODES[1]):
         tally.add(node, node, durable=True)
-    assert not tally.enough  # two of the old owners, and one of the new
+    before = tally.enough
     assert (tally.value().needed, tally.value().got) == (2, 1)
     tally.add(NODES[3], NODES[3], durable=True)
-    assert tally.enough
+    assert (before, tally.enough) == (False, True)  # two of the old and one of the new; then both
     assert (tally.value().needed, tally.value().got) == (2, 2)
 
 

@@ -67,6 +67,7 @@ __all__ = ["Node"]
 _DRAIN_NS = 7 * SECOND
 _GOODBYE_NS = SECOND // 10
 _SETTLE_NS = SECOND
+_PLACE_NS = 5 * SECOND
 _FLUSH_NS = SECOND // 2
 _SCAN_ROWS = 1000
 _SCAN_BYTES = 1 << 20
@@ -271,7 +272,13 @@ class _Life:
             life.boot_number,
             life.boot_nonce,
         )
-        self.view = ClusterView(directory.node_id, settings.node.name)
+        is_joining = life.boot_number == 1 and bool(settings.cluster.join)
+        self.view = ClusterView(
+            directory.node_id,
+            settings.node.name,
+            clock.now,
+            clock.now() + _PLACE_NS if is_joining else 0,
+        )
         self.metrics = NodeMetrics(version("sadik-node"))
         self.membership = self._make_membership(source)
         self.is_durable = store.durable

@@ -19,6 +19,7 @@ from typing import TypeVar
 from attrs import evolve, frozen
 
 from sadik_machine import MILLISECOND, SECOND, NodeId
+from sadik_members import Leave, MemberState, Remove
 from sadik_sim.network import NetworkFaults
 from sadik_sim.node import SimNode
 from sadik_sim.world import World
@@ -26,6 +27,7 @@ from sadik_sim.world import World
 __all__ = [
     "KINDS",
     "LOSING_KINDS",
+    "MEMBERSHIP_KINDS",
     "Fault",
     "apply_fault",
     "draw_faults",
@@ -39,6 +41,9 @@ KINDS = (
     "full", "slow", "broken", "old_copy", "flip",
 )  # fmt: skip
 
+MEMBERSHIP_KINDS = ("join", "leave", "remove")
+"""Members come and go: kinds of a profile of their own."""
+
 T = TypeVar("T")
 
 LOSING_KINDS = ("old_copy", "flip")
@@ -49,8 +54,11 @@ _FLIPPED = (b"O", b"O", b"O", b"O", b"V", b"B")
 starting, and nothing can take its place yet; notes and the keys of a bucket have no values."""
 _SPREAD = 2_654_435_761
 
+_INSIST_NS = 3 * SECOND
 _YEAR_NS = 365 * 86_400 * SECOND
-_NEVER_NOTED_KINDS = ("crash", "stop", "power", "broken", "full", "drift", *LOSING_KINDS)
+_NEVER_NOTED_KINDS = (
+    "crash", "stop", "power", "broken", "full", "drift", *LOSING_KINDS, *MEMBERSHIP_KINDS,
+)  # fmt: skip
 
 
 @frozen
@@ -91,6 +99,11 @@ def draw_faults(
     """A schedule: some of ``kinds``, one fault about every ``every_ns``."""
     if not kinds:
         return []
+    changes = [kind for kind in kinds if kind in MEMBERSHIP_KINDS]
+    kinds = [kind for kind in kinds if kind not in MEMBERSHIP_KINDS]
+    if changes:
+        calm = draw_faults(source, names, length_ns, kinds=kinds, every_ns=every_ns)
+        return sorted((*_draw_changes(source, names, length_ns), *calm), key=_at)
     present = [kind for kind in kinds if source.randrange(2)] or [source.choice(kinds)]
     faults: list[Fault] = []
     victim: tuple[str, ...] = ()
@@ -104,6 +117,27 @@ def draw_faults(
             faults.append(fault)
         at += 1 + source.randrange(2 * every_ns)
     return faults
+
+
+def _at(fault: Fault) -> int:
+    return fault.at_ns
+
+
+def _draw_changes(source: random.Random, names: Sequence[str], length_ns: int) -> list[Fault]:
+    """Some joins, departures and a removal. Three of the first nodes stay."""
+    changes: list[Fault] = []
+    last_ns = length_ns * 2 // 3
+
+    def change(kind: str, name: str) -> None:
+        changes.append(Fault(source.randrange(last_ns), kind, (name,), 0))
+
+    for number in range(source.randrange(4)):
+        change("join", f"n{len(names) + number + 1}")
+    going = source.sample(list(names), max(min(2, len(names) - 3), 0))
+    for name in going[: source.randrange(len(going) + 1)]:
+        is_removed = not any(other.kind == "remove" for other in changes) and source.randrange(2)
+        change("remove" if is_removed else "leave", name)
+    return changes or [Fault(last_ns // 2, "join", (f"n{len(names) + 1}",), 0)]
 
 
 def _draw(source: random.Random, kind: str, at_ns: int, names: Sequence[str]) -> Fault:
@@ -164,7 +198,13 @@ def spares_notes(faults: Sequence[Fault]) -> bool:
 
 def apply_fault(world: World, fault: Fault) -> None:
     """Make it happen now, and end when its time is over."""
+    if fault.kind == "join":
+        world.join(fault.nodes[0])
+        world.sometimes("node joined")
+        return
     nodes = [world.node(name) for name in fault.nodes]
+    if any(node.is_gone for node in nodes):
+        return
     world.note(nodes[0], f"fault {fault.kind} {','.join(fault.nodes)}")
     _APPLY[fault.kind](world, nodes, fault)
 
@@ -291,7 +331,37 @@ def _flip(world: World, nodes: list[SimNode], fault: Fault) -> None:
                 world.checks.lost_record(nodes[0])
 
 
+def _leave(world: World, nodes: list[SimNode], fault: Fault) -> None:
+    """An operator has a node leave, and asks again should it not have heard."""
+    node = nodes[0]
+    world.has_changed = True
+    if not node.is_gone:
+        node.tell(Leave())
+        world.events.after(_INSIST_NS, partial(_leave, world, nodes, fault))
+
+
+def _remove(world: World, nodes: list[SimNode], _fault: Fault) -> None:
+    """A node dies with its disk, and an operator removes it."""
+    node = nodes[0]
+    world.has_changed = True
+    world.sometimes("node removed")
+    world.depart(node)
+
+    def insist() -> None:
+        members = [m for m in world.running if m.membership is not None and m.is_ready]
+        known = [m.membership.members.get(node.id) for m in members if m.membership is not None]
+        if all(entry is None or entry.state is MemberState.LEFT for entry in known) and known:
+            return
+        if members:
+            members[0].tell(Remove(1, node.id, is_forced=False))
+        world.events.after(_INSIST_NS, insist)
+
+    world.events.after(_INSIST_NS, insist)
+
+
 _APPLY = {
+    "leave": _leave,
+    "remove": _remove,
     "crash": _crash,
     "power": _crash,
     "stop": _stop,

@@ -93,6 +93,7 @@ from sadik_vnode.requests import (
     Repair,
     Result,
     Tally,
+    Transfer,
     Transfers,
     Unavailable,
 )
@@ -217,6 +218,11 @@ class Engine:
     def transfers_active(self) -> int:
         """Partitions that are being brought to this node."""
         return self._changes.transfers_active
+
+    @property
+    def transfers(self) -> list[Transfer]:
+        """The changes of the ring that this node drives, planned ones too."""
+        return self._changes.transfers()
 
     @property
     def is_ring_settled(self) -> bool:

@@ -90,6 +90,10 @@ class Placement:
         """Whether ``node`` is a member that has not left."""
         return node in self._present
 
+    def has_left(self, node: NodeId) -> bool:
+        """Whether ``node`` was a member and is none any more."""
+        return node in self.members and node not in self._present
+
     def partition(self, key: Key) -> int:
         """The partition of a key. Only with a ring."""
         return key.token >> self._shift

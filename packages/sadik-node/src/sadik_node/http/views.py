@@ -73,7 +73,7 @@ def ring(service: Service, exchange: Exchange) -> None:
         return
     names: dict[NodeId, str] = {}
     owners = [
-        [names.setdefault(owner, view.name_of(owner)) for owner in register.owners]
+        [names.setdefault(owner, view.name_of(owner)) for owner in register.readers]
         for register in now.registers
     ]
     exchange.answer(json_answer({

@@ -106,7 +106,7 @@ BUGS = (
         30,
         "A decided register reaches only the nodes that are asked about its partition.",
         _registers_not_gossiped,
-        {"profile": "epochs"},
+        {"profile": "membership"},
     ),
     PlantedBug(
         "owner-twice",
@@ -140,7 +140,7 @@ BUGS = (
         17,
         "A new register takes the place of the old one within its epoch.",
         _epoch_not_raised,
-        {"profile": "epochs"},
+        {"profile": "membership"},
     ),
     PlantedBug(
         "never-up-again",

@@ -24,7 +24,7 @@ from attrs import Factory, define
 
 from sadik_hashing import Assignment, claim
 from sadik_machine import MILLISECOND, SECOND, NodeId
-from sadik_members import MemberState, Phase, Register, claimants, register_to_plain
+from sadik_members import MemberState, NothingHeld, Phase, Register, claimants, register_to_plain
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.requests import Result, Transfer, TransfersResult
 from sadik_vnode.ringchange.acceptor import Acceptor
@@ -49,6 +49,7 @@ _CHANGES_MAX: Final = 32
 _SOON_NS: Final = MILLISECOND
 _TICK_NS: Final = 200 * MILLISECOND
 _ASK_AGAIN_NS: Final = SECOND
+_HASTE: Final = 10
 _RETRY_NS: Final = 300 * MILLISECOND
 
 
@@ -168,16 +169,20 @@ class RingChanges(Conversation):
             if desk.placement.members[NodeId(claimant.id)].state is MemberState.UP
         ]
         key = tuple(nodes)
+        ring = desk.placement.ring
+        assert ring is not None, "who plans knows a ring"
         if key != self._key:
             self._key = key
-            self._still_at = desk.now + desk.config.plan_after_ns
+            width = min(ring.replicas, len(nodes))
+            lacks = any(len(register.settled) < width for register in ring.registers)
+            # Replicas that are missing are not waited for: to grow a list moves nothing in vain.
+            after_ns = desk.config.plan_after_ns // (_HASTE if lacks else 1)
+            self._still_at = desk.now + after_ns
             self._target = None
         if self._target is not None:
             return self._target
         if desk.now < self._still_at or not nodes:
             return None
-        ring = desk.placement.ring
-        assert ring is not None, "who plans knows a ring"
         present = tuple(register.settled for register in ring.registers)
         self._target = claim(nodes, ring.partitions, ring.replicas, present)
         return self._target
@@ -189,6 +194,7 @@ class RingChanges(Conversation):
         ring = desk.placement.ring
         if ring is None:
             return
+        self._see_off()
         if self.driver() != desk.self_id:
             self._rest()
             return
@@ -219,10 +225,25 @@ class RingChanges(Conversation):
             registers = tuple(register_to_plain(p, desk.placement.register(p)) for p in partitions)
             desk.outbox.send(node, AdoptionAsked(self.id, registers))
         if self._changes or target is None:
-            self._soon(_TICK_NS)
+            wait_ns = max(self._still_at - desk.now, _SOON_NS) if target is None else _TICK_NS
+            self._soon(min(wait_ns, _TICK_NS))
         else:
             self._adopted.clear()
             self._asked.clear()
+
+    def _see_off(self) -> None:
+        """A node that leaves says when it owns nothing any more, and no note waits with it."""
+        desk = self.desk
+        own = desk.placement.members.get(desk.self_id)
+        durable = desk.placement.durable
+        if own is None or own.state is not MemberState.LEAVING or durable is None:
+            return
+        is_owner = any(desk.self_id in register.owners for register in durable.registers)
+        if is_owner or desk.hints.notes_pending:
+            self._soon(_TICK_NS)
+        else:
+            desk.outbox.announce(NothingHeld())
+            self._soon(_ASK_AGAIN_NS)
 
     def _rest(self) -> None:
         """Another member drives."""
