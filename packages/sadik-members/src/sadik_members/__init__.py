@@ -7,17 +7,16 @@ from sadik_members.documents import (
     DOCUMENTS_MAX,
     DocumentTable,
 )
-from sadik_members.handshake import (
+from sadik_members.handshake import Handshake
+from sadik_members.hello import (
     HANDSHAKE_BYTES_MAX,
+    HANDSHAKE_MESSAGES,
     HANDSHAKE_TIMEOUT_NS,
     MAGIC,
     VERSION_MAX,
     VERSION_MIN,
     Established,
-    Handshake,
     Hello,
-    NoProver,
-    Prover,
     Refusal,
     RefusalReason,
     Refused,
@@ -47,6 +46,7 @@ from sadik_members.news import (
     Remove,
     RingChanged,
 )
+from sadik_members.proof import ClusterSecrets
 from sadik_members.registers import (
     Merged,
     RegisterTable,
@@ -71,6 +71,7 @@ __all__ = [
     "DOCUMENT_BYTES_MAX",
     "DOCUMENT_NAME_CHARS_MAX",
     "HANDSHAKE_BYTES_MAX",
+    "HANDSHAKE_MESSAGES",
     "HANDSHAKE_TIMEOUT_NS",
     "MAGIC",
     "MEMBERSHIP_ROWS",
@@ -81,6 +82,7 @@ __all__ = [
     "VERSION_MIN",
     "BootsMet",
     "ClusterJoined",
+    "ClusterSecrets",
     "ClusterSettings",
     "DialTargets",
     "Document",
@@ -106,10 +108,8 @@ __all__ = [
     "Merged",
     "NewInstanceNeeded",
     "NewerRegister",
-    "NoProver",
     "NothingHeld",
     "Phase",
-    "Prover",
     "Publish",
     "Readiness",
     "Refusal",

@@ -42,22 +42,18 @@ class Joiner:
     state: State
     refusal: str = ""
     """Why the cluster did not take this node when last asked."""
-    _ask_at: int | None = None
-
-    @property
-    def deadline(self) -> int | None:
-        """When `wake` is wanted."""
-        return self._ask_at
+    deadline: int | None = None
+    """When `wake` is wanted."""
 
     def start(self, now: int) -> None:
         """Begin to ask."""
-        self._ask_at = now + ASK_NS
+        self.deadline = now + ASK_NS
 
     def wake(self, now: int, linked: list[NodeId]) -> None:
         """Ask again if it is time."""
-        if self._ask_at is None or now < self._ask_at:
+        if self.deadline is None or now < self.deadline:
             return
-        self._ask_at = now + ASK_NS
+        self.deadline = now + ASK_NS
         for peer in linked:
             self.ask(peer)
 
@@ -80,7 +76,7 @@ class Joiner:
 
     def refused(self, now: int, message: JoinRefusal) -> None:
         """The cluster does not take this node: say so once, and ask on at leisure."""
-        self._ask_at = now + ASK_AFTER_REFUSAL_NS
+        self.deadline = now + ASK_AFTER_REFUSAL_NS
         reason = message.reason[:1000]
         if reason != self.refusal:
             self.refusal = reason
@@ -117,7 +113,7 @@ class Joiner:
             state.merge_document(document)
         state.merge_member(state.own_entry(own.incarnation + 1, MemberState.UP))
         state.to_push = True
-        self._ask_at = None
+        self.deadline = None
         self.refusal = ""
         return cluster
 

@@ -37,12 +37,11 @@ from sadik_machine import (
     Received,
     RemoteProtocolError,
     Stored,
-    earliest,
 )
 from sadik_members.admission import is_stale_boot
 from sadik_members.detector import Detector
 from sadik_members.gossip import Gossip
-from sadik_members.handshake import RefusalReason
+from sadik_members.hello import RefusalReason
 from sadik_members.joining import Joiner
 from sadik_members.messages import (
     Ack,
@@ -94,6 +93,7 @@ from sadik_members.settings import (
     SettingsError,
 )
 from sadik_members.state import State
+from sadik_members.table import is_other_identity
 from sadik_members.taking_in import TakingIn
 from sadik_members.turn import StoreQueue
 from sadik_members.view import Liveness, Member, MemberState, Ring
@@ -204,10 +204,9 @@ class Membership:
         return self._deadline
 
     def _next_deadline(self) -> int | None:
-        first = earliest(self._detector.deadline, self._stores.deadline)
-        if self._state.is_left:
-            return first
-        for part in (self._gossip, self._joiner, self._removing):
+        first = self._detector.deadline
+        parts = (self._stores, self._gossip, self._joiner, self._removing)
+        for part in parts[:1] if self._state.is_left else parts:
             deadline = part.deadline
             if deadline is not None and (first is None or deadline < first):
                 first = deadline
@@ -407,6 +406,8 @@ class Membership:
         # The word may be a peer's own: only known ones become names of counters.
         reason = news.reason if news.reason in _REFUSAL_REASONS else "other"
         state.count(f"handshake_{reason}")
+        if not news.is_proven:
+            return  # a stranger's word
         if news.by_peer and news.reason == "stale_boot":
             self._need_instance(news.boot_number)
         elif news.by_peer and news.reason == "removed" and state.cluster is not None:
@@ -440,7 +441,7 @@ class Membership:
         state = self._state
         self._detector.heard(now, sender)
         # Tuples of classes: told apart in a third of the time that their unions take.
-        if self._has_left(sender):
+        if not state.table.is_present(sender) and self._has_left(sender):
             state.count("removed")
         elif isinstance(message, (JoinRequest, JoinRefusal, JoinAccepted)):
             self._receive_joining(now, sender, message)
@@ -519,8 +520,11 @@ class Membership:
 
     # Helpers.
 
-    def _merge_told(self, member: Member) -> None:
-        """Merge an entry that a peer sent: about this node itself it has the last word."""
+    def _merge_told(self, sender: NodeId, member: Member) -> None:
+        """Merge an entry that a peer sent: about this node itself it has the last word.
+
+        About a third node nobody says who it is while it can be asked itself.
+        """
         state = self._state
         if member.id == state.me and member.state is not MemberState.LEFT:
             own, identity = state.own(), state.identity
@@ -534,6 +538,15 @@ class Membership:
                 state.raise_incarnation(member.incarnation)
             return
         known = state.table.get(member.id)
+        if (
+            known is not None
+            and member.id != sender
+            and self._detector.is_linked(member.id)
+            and is_other_identity(known, member)
+        ):
+            state.count("hearsay")
+            self._gossip.ask(member.id)
+            return
         if (
             state.merge_member(member)
             and known is not None

@@ -57,7 +57,8 @@ _SPREAD = 2_654_435_761
 _INSIST_NS = 3 * SECOND
 _YEAR_NS = 365 * 86_400 * SECOND
 _NEVER_NOTED_KINDS = (
-    "crash", "stop", "power", "broken", "full", "drift", *LOSING_KINDS, *MEMBERSHIP_KINDS,
+    "crash", "away", "stop", "power", "broken", "full", "drift",
+    *LOSING_KINDS, *MEMBERSHIP_KINDS,
 )  # fmt: skip
 
 
@@ -173,6 +174,8 @@ def _draw(source: random.Random, kind: str, at_ns: int, names: Sequence[str]) ->
             strength = source.randrange(2)
         case "flip":
             strength = source.randrange(1 << 32)
+        case "away":
+            duration_ns = source.randrange(10 * SECOND, 40 * SECOND)
         case _:
             pass
     return Fault(at_ns, kind, one, duration_ns, strength)
@@ -363,6 +366,7 @@ _APPLY = {
     "leave": _leave,
     "remove": _remove,
     "crash": _crash,
+    "away": _crash,
     "power": _crash,
     "stop": _stop,
     "pause": _pause,

@@ -50,6 +50,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
         "break",
         "slow",
     ),
+    "absence": ("away", "cut", "old_copy", "clock"),
 }
 """The kinds of fault that a profile draws from."""
 

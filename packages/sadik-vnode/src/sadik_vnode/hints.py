@@ -172,6 +172,11 @@ class HintNotes:
 
         self.check([slot], key, checked)
 
+    def is_delivering(self, node: NodeId) -> bool:
+        """Whether what waits for ``node`` is on its way."""
+        slot = self._slots.get(node)
+        return slot is not None and slot.delivery is not None
+
     def deliver(self, node: NodeId) -> None:
         """Begin delivery to ``node`` if it may be reached and anything waits for it."""
         slot = self._slots.get(node)
@@ -185,6 +190,7 @@ class HintNotes:
             slot is not None
             and slot.may_wait
             and placement.ring is not None
+            and not self._desk.generations.is_behind
             and slot.delivery is None
             and node != self._desk.self_id
             and placement.is_member(node)
@@ -239,6 +245,7 @@ class HintNotes:
             slot.may_wait = False
             self._bytes -= slot.bytes
             slot.notes = slot.bytes = 0
+            self._desk.foreign.reachable()
 
     def _forget(self, node: NodeId, size: int) -> None:
         slot = self._slots[node]
@@ -250,7 +257,10 @@ class HintNotes:
     def _count_from(self, start: bytes) -> None:
         def loaded(rows: list[tuple[bytes, bytes]]) -> None:
             for row, _ in rows:
-                node = parse_hint_row(row)[0]
+                try:
+                    node = parse_hint_row(row)[0]
+                except ValueError:  # damaged: it is for nobody
+                    continue
                 slot = self._slots.setdefault(node, _Slot())
                 slot.may_wait = True
                 slot.notes += 1
@@ -329,6 +339,7 @@ class Delivery(Conversation):
         if travelling is None:
             return
         if message.status != Status.OK:
+            self.desk.generations.heard(message.generation)
             self.try_later()
             return
         travelling.parts -= 1
@@ -376,7 +387,11 @@ class Delivery(Conversation):
         self._loading = len(rows)
         self.wake("ack", self.desk.now + _ACK_TIMEOUT_NS)
         for row, _ in rows:
-            _, key = parse_hint_row(row)
+            try:
+                _, key = parse_hint_row(row)
+            except ValueError:
+                self._loading -= 1
+                continue
             self._renoted.pop(key, None)
             self._load(key)
 
@@ -384,9 +399,11 @@ class Delivery(Conversation):
         self.try_later()
 
     def _load(self, key: Key) -> None:
+        generation = self.desk.generations.generation
+
         def whole(record: Record) -> None:
             if not self._stopped:
-                self._send(key, record)
+                self._send(key, record, generation)
 
         def failed(_reason: FailureReason) -> None:
             # A damaged record is counted where it was found; its note waits for a repair.
@@ -395,7 +412,7 @@ class Delivery(Conversation):
 
         self.desk.replica.read_whole(key, whole, failed)
 
-    def _send(self, key: Key, record: Record) -> None:
+    def _send(self, key: Key, record: Record, generation: int) -> None:
         desk = self.desk
         if record.is_absent:
             desk.hints.delivered(self._node, key)
@@ -407,7 +424,8 @@ class Delivery(Conversation):
             timestamp = desk.clock.tick(desk.now)
             for part in parts:
                 desk.outbox.send(
-                    self._node, replica_write(request, epoch, key, self._node, part, timestamp)
+                    self._node,
+                    replica_write(request, epoch, key, self._node, part, timestamp, generation),
                 )
         self._loaded_one()
 

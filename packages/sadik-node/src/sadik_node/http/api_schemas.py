@@ -98,6 +98,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         name=_TEXT, id=_TEXT, version=_TEXT, ready=_FLAG, waits_for=_TEXT, boot=_COUNT,
         uptime_seconds=_NUMBER, cluster={"type": "object"}, store={"type": "object"},
         requests={"type": "object"}, hints={"type": "object"}, clock={"type": "object"},
+        tombstones=_object(
+            "waiting reaped generation waits_for",
+            waiting=_COUNT, reaped=_COUNT, generation=_COUNT, waits_for=_list(_TEXT),
+        ),
+        foreign={"type": "object"}, catching_up=_FLAG,
     ),
     "Transfers": _object("transfers", transfers=_list(_object(
         "partition from to bytes_done bytes_total state reason",
@@ -112,6 +117,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "partitions partitions_done compared differing differences repaired unreachable finished",
         partitions=_COUNT, partitions_done=_COUNT, compared=_COUNT, differing=_COUNT,
         differences=_COUNT, repaired=_COUNT, unreachable=_list(_TEXT), finished=_FLAG,
+    ),
+    "Scrub": _object(
+        "records values damaged misplaced sums_wrong unlisted finished",
+        records=_COUNT, values=_COUNT, damaged=_COUNT, misplaced=_COUNT, sums_wrong=_COUNT,
+        unlisted=_COUNT, finished=_FLAG,
     ),
     "Explanation": _object(
         "bucket key partition owners fallbacks replicas hints",

@@ -239,6 +239,12 @@ class Coordinating:
             intent = Intent(None, None, (), seen, last_wins=last_wins)
             self._read_first(r, intent, want)
             return
+        if desk.is_disk_short:
+            self._done(Refused(
+                Refusal.DISK_FULL,
+                "the coordinator's disk has less room than is to be kept free; deletes are taken",
+            ))  # fmt: skip
+            return
         limit = properties.value_bytes or desk.config.value_bytes_max
         if len(request.value) > limit:
             self._done(
