@@ -115,7 +115,7 @@ class SimNode:
         self._wake_at: int | None = None
         self._deadlines: list[int | None] = [None, None]
         self._is_feeding = False
-        self._is_leaving = False
+        self.is_leaving = False
         self._worked_off = 0
 
     @property
@@ -427,9 +427,9 @@ class SimNode:
 
     def _leave(self, boot: int) -> None:
         """It owns nothing and holds nothing: it says that it has left, and stops."""
-        if self.boot != boot or not self.is_running or self.is_paused or self._is_leaving:
+        if self.boot != boot or not self.is_running or self.is_paused or self.is_leaving:
             return
-        self._is_leaving = True
+        self.is_leaving = True
         self.world.sometimes("node left")
         self.tell(Left())
         self.world.events.after(SECOND // 2, lambda: self.world.depart(self))

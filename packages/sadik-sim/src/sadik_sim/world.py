@@ -189,6 +189,11 @@ class World:
             self._owners = [register.owners for register in self.ring.registers]
         return self._owners[key.token >> (65 - len(self._owners).bit_length())]
 
+    def readers(self, key: Key) -> tuple[NodeId, ...]:
+        """The owners of a key that are read."""
+        ring = self.ring
+        return ring.registers[key.token >> (65 - ring.partitions.bit_length())].readers
+
     # What nodes need
 
     def make_engine(
