@@ -51,6 +51,7 @@ from sadik_members.messages import (
     JoinAccepted,
     JoinRefusal,
     JoinRequest,
+    LeaveAsked,
     Ping,
     PingFor,
     RemovalAgreed,
@@ -513,6 +514,8 @@ class Membership:
             case RemovalAsked():
                 is_alive = self.liveness(NodeId(message.node)) is Liveness.UP
                 self._removing.asked(sender, message, is_alive=is_alive)
+            case LeaveAsked():
+                self._removing.leave(Leave())
             case RemovalAgreed():
                 self._removing.agreed(sender, message)
             case _:

@@ -19,6 +19,7 @@ __all__ = [
     "JoinAccepted",
     "JoinRefusal",
     "JoinRequest",
+    "LeaveAsked",
     "Ping",
     "PingFor",
     "RemovalAgreed",
@@ -145,6 +146,14 @@ class JoinRefusal:
     """You are not taken; the reason is a sentence for your operator."""
 
     reason: str
+
+
+@MESSAGES.message(52)
+@define
+class LeaveAsked:
+    """An operator wants you to leave."""
+
+    cluster_id: bytes
 
 
 @MESSAGES.message(50)

@@ -88,7 +88,12 @@ class DocumentsChanged:
 
 @frozen
 class Leave:
-    """An operator wants this node to leave: it owns nothing from the next plan on."""
+    """An operator wants a node to leave: it owns nothing from the next plan on.
+
+    ``node`` None is this node; another one is asked to, for only a node itself can say so.
+    """
+
+    node: NodeId | None = None
 
 
 @frozen

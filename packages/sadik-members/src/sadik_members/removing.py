@@ -14,7 +14,7 @@ import random
 from attrs import define, evolve, field
 
 from sadik_machine import SECOND, NodeId
-from sadik_members.messages import RemovalAgreed, RemovalAsked
+from sadik_members.messages import LeaveAsked, RemovalAgreed, RemovalAsked
 from sadik_members.news import Leave, Left, RemovalDone, Remove
 from sadik_members.state import State
 from sadik_members.view import MemberState
@@ -58,9 +58,13 @@ class Removing:
             )
             self._tell(removal, detail)
 
-    def leave(self, _news: Leave) -> None:
-        """This node is to leave: it owns nothing from the next plan on."""
+    def leave(self, news: Leave) -> None:
+        """This node is to leave: it owns nothing from the next plan on. Or another one is."""
         state = self.state
+        if news.node is not None and news.node != state.me:
+            if state.cluster is not None:
+                state.turn.send_now(news.node, LeaveAsked(state.cluster.id))
+            return
         own = state.own()
         if own is not None and own.state in (MemberState.JOINING, MemberState.UP):
             state.merge_member(state.own_entry(own.incarnation + 1, MemberState.LEAVING))

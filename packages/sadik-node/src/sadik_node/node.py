@@ -32,8 +32,10 @@ from sadik_members import (
     Heard,
     Identity,
     JoinRefused,
+    Left,
     Membership,
     NewInstanceNeeded,
+    NothingHeld,
     Readiness,
     SavedStateError,
     SettingsError,
@@ -344,7 +346,9 @@ class _Life:
             partial(status_document, self),
             self.log.defect,
             clock.now,
+            tell=self.host.tell,
         )
+        self.host.observe(self.service.observe)
         application = HttpApplication(
             self.service,
             HostCheck(_allowed_names(settings)),
@@ -361,6 +365,8 @@ class _Life:
         )
         self.host.committer.grown = self.space.grown
         bind_figures(self)
+        self._node = node
+        self.is_leaving = False
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()
 
@@ -417,6 +423,11 @@ class _Life:
         await self.server.drain(self.clock.now() + (_DRAIN_NS if stop.is_set() else 0))
         with trio.move_on_after(_SETTLE_NS / SECOND):
             await self.host.settle(lambda: not self.engine.requests_open)
+        if self.is_leaving:
+            # Only now: who has left is asked nothing, and answers nothing, any more.
+            self.host.tell(Left())
+            with trio.move_on_after(_SETTLE_NS / SECOND):
+                await self.host.settle()
         with trio.move_on_after(2 * _FLUSH_NS / SECOND):
             await self.messenger.shutdown(_FLUSH_NS)
         scope.cancel()
@@ -460,6 +471,10 @@ class _Life:
             case Readiness():
                 self.metrics.ready = int(news.ready)
                 self.log.event("ready" if news.ready else "not_ready", news.reason)
+            case NothingHeld() if not self.is_leaving:
+                self.is_leaving = True
+                self.log.event("draining", "its last partition is safe: it leaves the cluster")
+                self._node.stop()
             case JoinRefused():
                 self.log.event("join_refused", news.reason)
             case ClusterJoined():

@@ -219,9 +219,24 @@ class Scrub:
     """When to answer, though it may not be finished: it goes on."""
 
 
+@frozen
+class Plan:
+    """What would a change of members move? ``joining`` are (name, zone, weight) of nodes that are
+    not there yet; ``going`` are members that leave or are removed.
+    """
+
+    joining: tuple[tuple[str, str, float], ...] = ()
+    going: tuple[NodeId, ...] = ()
+
+
+@frozen
+class Transfers:
+    """What moves, in the whole cluster?"""
+
+
 Request = (
     Get | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset | BucketList
-    | Hints | Repair | Scrub
+    | Hints | Repair | Scrub | Plan | Transfers
 )  # fmt: skip
 
 
@@ -460,16 +475,6 @@ class RepairResult:
 
 
 @frozen
-class Plan:
-    """What would a change of members move? ``joining`` are (name, zone, weight) of nodes that are
-    not there yet; ``going`` are members that leave or are removed.
-    """
-
-    joining: tuple[tuple[str, str, float], ...] = ()
-    going: tuple[NodeId, ...] = ()
-
-
-@frozen
 class PlanResult:
     """The moves ``(partition, giver, receiver)``, their least possible number, and the balance.
 
@@ -484,11 +489,6 @@ class PlanResult:
 
 
 @frozen
-class Transfers:
-    """What moves, in the whole cluster?"""
-
-
-@frozen
 class Transfer:
     """One partition on its way, or planned to be. ``state`` is ``planned``, ``moving``,
     ``switching`` or ``waiting``; ``reason`` says what it waits for.
@@ -497,7 +497,8 @@ class Transfer:
     partition: int
     giver: NodeId | None
     receiver: NodeId | None
-    records: int
+    bytes: int
+    """Brought to the receiver so far."""
     state: str
     reason: str
 

@@ -83,6 +83,7 @@ class Serving:
             refuse(Status.FULL)
             return
         desk.clock.adopt(desk.now, message.timestamp)
+        desk.arrived(partition, sender, sum(v.size for v in incoming.versions.values()))
         ack = ReplicaAck(message.request, message.slot, Status.OK, desk.config.durable)
         noted = [slot] if slot != desk.self_id else []
 

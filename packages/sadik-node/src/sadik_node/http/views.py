@@ -33,7 +33,6 @@ __all__ = [
     "readiness",
     "ring",
     "status",
-    "transfers",
 ]
 
 View = Callable[[Service, Exchange], None]
@@ -86,11 +85,6 @@ def ring(service: Service, exchange: Exchange) -> None:
 def status(service: Service, exchange: Exchange) -> None:
     """``GET /v1/status``."""
     exchange.answer(json_answer(service.status()))
-
-
-def transfers(_service: Service, exchange: Exchange) -> None:
-    """``GET /v1/transfers``: nothing moves in this version, where only empty clusters grow."""
-    exchange.answer(json_answer({"transfers": []}))
 
 
 def hints(service: Service, exchange: Exchange) -> None:

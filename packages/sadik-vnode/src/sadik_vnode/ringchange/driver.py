@@ -65,7 +65,7 @@ class _Change:
     filled: dict[NodeId, int] = Factory(dict)
     fill_asked_at: dict[NodeId, int] = Factory(dict)
     fill_waits: str = ""
-    records: int = 0
+    bytes: int = 0
 
 
 class RingChanges(Conversation):
@@ -402,7 +402,7 @@ class RingChanges(Conversation):
         if change is None:
             return
         change.fill_waits = message.waits_for
-        change.records = max(change.records, message.records)
+        change.bytes = max(change.bytes, message.bytes)
         if message.is_filled:
             change.filled[sender] = message.epoch
             self._soon(_SOON_NS)
@@ -430,7 +430,7 @@ class RingChanges(Conversation):
                     partition,
                     giving[0] if giving else None,
                     receiving[0] if receiving else None,
-                    change.records,
+                    change.bytes,
                     "waiting" if change.is_stalled else state,
                     change.reason,
                 )
@@ -467,8 +467,7 @@ class RingChanges(Conversation):
     def _transfers_asked(self, sender: NodeId, message: TransfersAsked) -> None:
         self._tick()
         rows = tuple(
-            (t.partition, t.giver, t.receiver, t.records, t.state, t.reason)
-            for t in self.transfers()
+            (t.partition, t.giver, t.receiver, t.bytes, t.state, t.reason) for t in self.transfers()
         )
         self.desk.outbox.send(sender, TransfersTold(message.request, rows))
 
@@ -497,11 +496,11 @@ class _AskingTransfers(Conversation):
                     partition,
                     None if giver is None else NodeId(giver),
                     None if receiver is None else NodeId(receiver),
-                    records,
+                    size,
                     state,
                     reason,
                 )
-                for partition, giver, receiver, records, state, reason in message.rows
+                for partition, giver, receiver, size, state, reason in message.rows
             ]
             self._end(TransfersResult(rows, self._driver))
 

@@ -33,7 +33,7 @@ class _Job:
     asker: NodeId
     request: int
     givers: dict[NodeId, None]
-    records: int = 0
+    bytes: int = 0
     failures: int = 0
 
 
@@ -52,6 +52,7 @@ class Filling(Conversation):
     def __init__(self, desk: Desk, here: Callable[[NodeId, FillTold], None]) -> None:
         super().__init__(desk)
         self.close()
+        desk.arrived = self.arrived
         self._here = here
         self._jobs: dict[int, _Job] = {}
         self._running: dict[NodeId, _Run] = {}
@@ -81,6 +82,12 @@ class Filling(Conversation):
         job.asker, job.request = sender, message.request
         self._report(partition, job)
         self._pump()
+
+    def arrived(self, partition: int, sender: NodeId, size: int) -> None:
+        """Bytes of a partition came from ``sender``: are they of a transfer?"""
+        job = self._jobs.get(partition)
+        if job is not None and sender in job.givers:
+            job.bytes += size
 
     def poke(self) -> None:
         """The ring or the members have changed."""
@@ -137,7 +144,6 @@ class Filling(Conversation):
             register = self.desk.placement.register(partition)
             if job is None or job.epoch != epoch or register.epoch != epoch:
                 continue
-            job.records += figures.received if len(epochs) == 1 else 0
             if figures.is_whole:
                 job.givers.pop(giver, None)
                 if not job.givers:
@@ -159,7 +165,7 @@ class Filling(Conversation):
             waits_for = "its hash tree is still being read"
         self._tell(
             job.asker,
-            FillTold(job.request, partition, job.epoch, not job.givers, job.records, waits_for),
+            FillTold(job.request, partition, job.epoch, not job.givers, job.bytes, waits_for),
         )
 
     def _tell(self, asker: NodeId, told: FillTold) -> None:

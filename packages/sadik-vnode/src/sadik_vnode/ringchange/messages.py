@@ -106,7 +106,7 @@ class FillTold:
     partition: int
     epoch: int
     is_filled: bool
-    records: int
+    bytes: int
     waits_for: str
 
 
@@ -121,7 +121,7 @@ class TransfersAsked:
 @MESSAGES.message(189)
 @define(slots=True)
 class TransfersTold:
-    """Rows ``(partition, giver, receiver, records, state, reason)``."""
+    """Rows ``(partition, giver, receiver, bytes, state, reason)``."""
 
     request: int
     rows: tuple[tuple[int, bytes | None, bytes | None, int, str, str], ...]
