@@ -341,8 +341,8 @@ class Checks:
         slot, key = parse_hint_row(row)
         self._world.sometimes("hint delivered")
         owner = self._world.nodes.get(slot)
-        if owner is not None and owner.is_leaving:
-            owner = None  # it has left: its notes pass to the owners that there are now
+        if owner is not None and (owner.is_leaving or owner.id not in self._world.owners(key)):
+            owner = None  # it is no owner any more: those that are have it, or get a note
         noted = self._notes.pop((node.id, row), {})
         if node.id in self._rolled_back:
             left = _readable(node.disk.durable.by_key.get(key.record_row)).container.context

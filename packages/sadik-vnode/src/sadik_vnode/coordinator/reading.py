@@ -222,7 +222,10 @@ class Reading(Conversation):
         if asked_at is not None:
             self.desk.latencies.add(sender, self.desk.now - asked_at)
         if message.status == Status.NEWER_EPOCH:
-            if adopt_newer(self.desk, self.partition, message.newer) and not self._finished:
+            adopt_newer(self.desk, self.partition, message.newer)
+            # Unless this answers what was asked under the register before: then it is asked anew.
+            epoch = self.desk.placement.register(self.partition).epoch
+            if epoch > self._epoch and not self._finished:
                 self._again()
             return
         if message.status != Status.OK:

@@ -371,12 +371,11 @@ class Writing(Conversation):
 
     def _newer(self, slot: NodeId, newer: tuple[object, ...] | None) -> None:
         """A replica knows a newer register: send the same dot to its owners and count afresh."""
-        self._retries += 1
-        if self._retries > _EPOCH_RETRIES_MAX or self._answered:
-            self._slot_failed(slot)
-            return
         adopt_newer(self.desk, self.partition, newer)
         if self.desk.placement.register(self.partition).epoch == self.epoch:
+            return  # it answers what was sent under the register before: this one is on its way
+        self._retries += 1
+        if self._retries > _EPOCH_RETRIES_MAX or self._answered:
             self._slot_failed(slot)
             return
         self._again()
