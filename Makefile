@@ -17,7 +17,7 @@ export PYTHON UPGRADE
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## make .venv with every package in it; does nothing when it is up to date
@@ -95,6 +95,11 @@ bench: setup ## the cluster's speed, beside a three-node etcd on the same machin
 screenshots: setup ## take the pictures of the console anew, into docs/images
 	$(BIN)/python scripts/screenshots
 
+.PHONY: bench-storage
+bench-storage: setup ## what each storage backend costs, and the host's group commit on the default
+	$(BIN)/python packages/sadik-storage/benchmarks/bench_storage.py $(ARGS)
+	$(BIN)/python packages/sadik-node/benchmarks/group_commit.py
+
 .PHONY: sim
 sim: setup ## 20,000 seeds of the simulator, in the background of other work
 	nice -n 19 $(BIN)/sadik-sim run --seeds 20000 $(ARGS)
@@ -113,13 +118,13 @@ sim-slice: setup ## what CI runs of the simulator: 300 seeds and ten planted bug
 schemathesis: setup ## try a real node with thousands of cases made from its API's description
 	scripts/schemathesis $(ARGS)
 
-FUZZ_TARGETS := frames messages membership handshake records contexts
+FUZZ_TARGETS := frames messages membership engine handshake records contexts
 
 # TARGET=name runs one fuzzer, and ARGS are its own: make fuzz TARGET=messages ARGS="--runs 1000000"
 .PHONY: fuzz
 fuzz: setup ## a minute of fuzzing, over all that peers send (docs/security.md)
 	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
-	    $(BIN)/python fuzz/run.py $$target $(or $(ARGS),--seconds 10) || exit 1; \
+	    $(BIN)/python fuzz/run.py $$target $(or $(ARGS),--seconds 9) || exit 1; \
 	done
 
 .PHONY: ci-slow
