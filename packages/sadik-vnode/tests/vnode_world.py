@@ -117,7 +117,7 @@ class World:
         self.disks = random.Random(f"disks {seed}")
         self.boots = random.Random(f"boots {seed}")
         self.faults = faults or Faults()
-        self.config = config or EngineConfig()
+        self.config = attrs.evolve(config or EngineConfig(), changes_ring=False)
         self.trace = Trace(keep=4000)
         self.codec = Codec(MESSAGES)
         self.now = SECOND

@@ -48,6 +48,7 @@ def member_to_plain(member: Member) -> tuple[object, ...]:
         int(member.state),
         member.boot_number,
         member.boot_nonce,
+        *((True,) if member.is_forced else ()),
     )
 
 
@@ -64,6 +65,7 @@ def member_from_plain(plain: object) -> Member:
     if any(type(value) is not kind for value, kind in zip(values, kinds, strict=True)):
         raise RemoteProtocolError("bad_member", "a value of a member has the wrong type")
     node_id, name, peer, http, zone, weight, incarnation, state, boot_number, boot_nonce = values
+    is_forced = len(plain) > _FIELDS and plain[_FIELDS] is True and state == MemberState.LEFT
     fault = identity_fault(name, peer, http, zone, weight)
     if len(node_id) != NODE_ID_BYTES:
         fault = f"a node id has {NODE_ID_BYTES} bytes"
@@ -86,6 +88,7 @@ def member_from_plain(plain: object) -> Member:
         state=MemberState(state),
         boot_number=boot_number,
         boot_nonce=boot_nonce,
+        is_forced=is_forced,
     )
 
 

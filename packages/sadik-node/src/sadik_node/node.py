@@ -32,8 +32,10 @@ from sadik_members import (
     Heard,
     Identity,
     JoinRefused,
+    Left,
     Membership,
     NewInstanceNeeded,
+    NothingHeld,
     Readiness,
     SavedStateError,
     SettingsError,
@@ -70,6 +72,7 @@ __all__ = ["Node"]
 _DRAIN_NS = 7 * SECOND
 _GOODBYE_NS = SECOND // 10
 _SETTLE_NS = SECOND
+_PLACE_NS = 5 * SECOND
 _FLUSH_NS = SECOND // 2
 _SCAN_ROWS = 1000
 _SCAN_BYTES = 1 << 20
@@ -280,7 +283,13 @@ class _Life:
             life.boot_number,
             life.boot_nonce,
         )
-        self.view = ClusterView(directory.node_id, settings.node.name)
+        is_joining = life.boot_number == 1 and bool(settings.cluster.join)
+        self.view = ClusterView(
+            directory.node_id,
+            settings.node.name,
+            clock.now,
+            clock.now() + _PLACE_NS if is_joining else 0,
+        )
         self.metrics = NodeMetrics(version("sadik-node"))
         self.membership = self._make_membership(source)
         self.is_durable = store.durable
@@ -337,7 +346,9 @@ class _Life:
             partial(status_document, self),
             self.log.defect,
             clock.now,
+            tell=self.host.tell,
         )
+        self.host.observe(self.service.observe)
         application = HttpApplication(
             self.service,
             HostCheck(_allowed_names(settings)),
@@ -354,6 +365,8 @@ class _Life:
         )
         self.host.committer.grown = self.space.grown
         bind_figures(self)
+        self._node = node
+        self.is_leaving = False
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()
 
@@ -410,6 +423,11 @@ class _Life:
         await self.server.drain(self.clock.now() + (_DRAIN_NS if stop.is_set() else 0))
         with trio.move_on_after(_SETTLE_NS / SECOND):
             await self.host.settle(lambda: not self.engine.requests_open)
+        if self.is_leaving:
+            # Only now: who has left is asked nothing, and answers nothing, any more.
+            self.host.tell(Left())
+            with trio.move_on_after(_SETTLE_NS / SECOND):
+                await self.host.settle()
         with trio.move_on_after(2 * _FLUSH_NS / SECOND):
             await self.messenger.shutdown(_FLUSH_NS)
         scope.cancel()
@@ -453,6 +471,10 @@ class _Life:
             case Readiness():
                 self.metrics.ready = int(news.ready)
                 self.log.event("ready" if news.ready else "not_ready", news.reason)
+            case NothingHeld() if not self.is_leaving:
+                self.is_leaving = True
+                self.log.event("draining", "its last partition is safe: it leaves the cluster")
+                self._node.stop()
             case JoinRefused():
                 self.log.event("join_refused", news.reason)
             case ClusterJoined():

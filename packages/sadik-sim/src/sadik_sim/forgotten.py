@@ -75,7 +75,9 @@ class Forgotten:
             self._is_reaped(node, key, record)
             return
         self._world.sometimes("foreign record handed off")
-        for owner in map(self._world.nodes.__getitem__, self._world.owners(key)):
+        nodes = self._world.nodes
+        # A node that is still being brought the partition gets it from those that are read.
+        for owner in [nodes[n] for n in self._world.readers(key) if n in nodes]:
             if owner.id in self._is_excused:
                 continue
             has = _readable(owner.disk.durable.by_key.get(row)).container.context

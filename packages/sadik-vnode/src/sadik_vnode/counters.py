@@ -37,6 +37,10 @@ class Counters:
     """Leaves summed up from the records of a store that had no tree."""
     tree_leaves_mended: int = 0
     """Leaves whose sums were not those of their records."""
+    transferred_records: int = 0
+    """Records that came to this node because it is to own their partition."""
+    registers_decided: int = 0
+    """Registers of the ring that this node brought to a decision."""
     foreign_handed_off: int = 0
     """Records of partitions that are not this node's, taken away when all owners had them."""
     reaped: int = 0

@@ -45,8 +45,6 @@ from sadik_members import (
     LivenessChanged,
     MembersChanged,
     RingChanged,
-    Seal,
-    Sealed,
 )
 from sadik_vnode.anti_entropy import AntiEntropy
 from sadik_vnode.births import Births
@@ -59,7 +57,6 @@ from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.putting import Forwarding
 from sadik_vnode.coordinator.repairing import Repairs
 from sadik_vnode.coordinator.taking import TakenForwards
-from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
 from sadik_vnode.foreign import ForeignRecords
@@ -90,6 +87,7 @@ from sadik_vnode.requests import (
     Hints,
     ListKeys,
     Outcome,
+    Plan,
     Put,
     Refusal,
     Refused,
@@ -97,8 +95,12 @@ from sadik_vnode.requests import (
     Result,
     Scrub,
     Tally,
+    Transfer,
+    Transfers,
     Unavailable,
 )
+from sadik_vnode.ringchange import RingChanges
+from sadik_vnode.ringchange.planning import what_if
 from sadik_vnode.scrub import Scrubbing
 from sadik_vnode.serving import Serving
 from sadik_vnode.tree import HashTree
@@ -161,6 +163,7 @@ class Engine:
         self._builder = TreeBuilder(self._desk)
         self._scrubbing = Scrubbing(self._desk, self._damaged, self._builder.mend)
         self._anti_entropy = AntiEntropy(self._desk, random.Random(source.getrandbits(64)))
+        self._changes = RingChanges(self._desk, random.Random(source.getrandbits(64)))
         self._serving = Serving(self._desk)
         life = source.getrandbits(63)
         copies = [saved_rows.get(row) for row in REAP_ROWS]
@@ -172,9 +175,8 @@ class Engine:
         generations.on_entered = self._entered
         self._reaping = Answering(self._desk)
         self._started = False
-        self._is_draining = False
         self._holds_data: bool | None = None
-        self._seals: list[Seal] = []
+        self._is_draining = False
         self._clients: dict[RequestId, Getting] = {}
         self._forwards = TakenForwards(self._desk, self._may_take)
         self._buckets = BucketRequests(self._desk)
@@ -198,6 +200,8 @@ class Engine:
             BucketReset: self._buckets.reset,
             BucketList: self._buckets.list_all,
             Repair: self._repair,
+            Transfers: self._transfers,
+            Plan: self._plan,
             Scrub: self._scrub,
         }
 
@@ -259,6 +263,21 @@ class Engine:
         return sum(not c.is_background for c in self._desk.conversations.values())
 
     @property
+    def transfers_active(self) -> int:
+        """Partitions that are being brought to this node."""
+        return self._changes.transfers_active
+
+    @property
+    def transfers(self) -> list[Transfer]:
+        """The changes of the ring that this node drives, planned ones too."""
+        return self._changes.transfers()
+
+    @property
+    def is_ring_settled(self) -> bool:
+        """Whether the ring is where it should be, as far as it is for this node to see to it."""
+        return self._changes.is_settled
+
+    @property
     def clock_refused_count(self) -> int:
         """Remote timestamps that were too far ahead of the local wall clock to be adopted."""
         return self._desk.clock.refused_count
@@ -304,7 +323,7 @@ class Engine:
         return desk.outbox.take()
 
     def _start(self) -> None:
-        """Count what hint notes there are, and see whether there are data at all."""
+        """Count what hint notes there are, and begin the background work."""
         self._started = True
         self._desk.hints.start()
         self._builder.start()
@@ -315,7 +334,6 @@ class Engine:
 
         def looked(rows: list[tuple[bytes, bytes]]) -> None:
             self._holds_data = bool(rows)
-            self._answer_seals()
             self._desk.generations.start(self._is_empty)
 
         def failed(_reason: FailureReason) -> None:
@@ -361,7 +379,9 @@ class Engine:
             return
         serve = self._messages.get(type(message))
         if serve is None and (
-            self._anti_entropy.serve(sender, message) or self._reaping.serve(sender, message)
+            self._anti_entropy.serve(sender, message)
+            or self._changes.serve(sender, message)
+            or self._reaping.serve(sender, message)
         ):
             return
         if serve is not None:
@@ -424,10 +444,6 @@ class Engine:
         desk = self._desk
         if desk.is_overloaded:
             return Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
-        if desk.is_sealed:
-            return Unavailable(
-                Outcome.NOT_APPLIED, "the ring is changing; try again in a moment", _NOBODY
-            )
         return None
 
     def _replier(self, request_id: RequestId, *, served: bool = False) -> Callable[[Result], None]:
@@ -468,6 +484,12 @@ class Engine:
     def _repair(self, request_id: RequestId, request: Repair) -> None:
         self._anti_entropy.repair(request, self._replier(request_id))
 
+    def _transfers(self, request_id: RequestId, _request: Transfers) -> None:
+        self._changes.ask_transfers(self._replier(request_id))
+
+    def _plan(self, request_id: RequestId, request: Plan) -> None:
+        self._desk.outbox.reply(request_id, what_if(self._desk.placement, request))
+
     def _scrub(self, request_id: RequestId, request: Scrub) -> None:
         self._scrubbing.scrub(request, self._replier(request_id))
 
@@ -483,6 +505,7 @@ class Engine:
                     desk.foreign.reachable()
                 else:
                     self._peer_lost(peer)
+                self._changes.poke()
             case Unsent(to, messages):
                 for message in messages:
                     self._unsent(to, message)
@@ -496,22 +519,20 @@ class Engine:
                 desk.placement.set_members(members)
                 desk.generations.view_changed()
                 desk.hints.deliver_all()
+                self._changes.poke()
             case RingChanged(ring):
-                desk.placement.set_ring(ring)
+                desk.placement.stored_ring(ring)
                 desk.buckets.replicas = ring.replicas
-                desk.sealed_until = None
                 desk.foreign.ring_changed()
                 desk.generations.view_changed()
                 desk.hints.deliver_all()
+                self._changes.poke()
             case ClusterJoined(cluster_id, cluster_key):
                 desk.sealer = ContextSealer(cluster_key, cluster_id)
             case DocumentsChanged():
                 for document in news.documents:
                     desk.generations.adopt(document)
                 self._buckets.documents_changed(news)
-            case Seal():
-                self._seals.append(news)
-                self._answer_seals()
             case _:
                 pass  # news for somebody else
 
@@ -525,26 +546,6 @@ class Engine:
         for node in sorted(desk.placement.members):
             if node != desk.self_id and desk.placement.is_member(node):
                 desk.outbox.send(node, GoingAway())
-
-    def _answer_seals(self) -> None:
-        """Say whether this node is empty; if so take no writes until the ring has changed.
-
-        A write under way makes the node not empty, for it may yet be acknowledged under the present
-        ring.
-        """
-        if self._holds_data is None:
-            return
-        desk = self._desk
-        empty = not (
-            self._holds_data
-            or desk.replica.has_written
-            or any(isinstance(c, Forwarding | Writing) for c in desk.conversations.values())
-        )
-        for seal in self._seals:
-            if empty:
-                desk.sealed_until = max(seal.until, desk.sealed_until or 0)
-            desk.outbox.announce(Sealed(seal.number, empty))
-        self._seals.clear()
 
     def _unsent(self, to: NodeId, message: object) -> None:
         conversation = self._desk.conversations.get(getattr(message, "request", None))  # type: ignore[arg-type]

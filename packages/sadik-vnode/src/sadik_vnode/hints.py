@@ -18,6 +18,7 @@ from attrs import define
 
 from sadik_machine import SECOND, FailureReason, GetRows, NodeId, RequestId, ScanRows
 from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.inheriting import Inheriting
 from sadik_vnode.keyspace import HINTS_RANGE, Key, hint_row, hint_slot_range, parse_hint_row
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.parts import parts_of, replica_write
@@ -68,6 +69,7 @@ class HintNotes:
         self._desk = desk
         self._slots: dict[NodeId, _Slot] = {}
         self._bytes = 0
+        self._inheriting: dict[NodeId, bool] = {}
         self._scanned = False
 
     @property
@@ -121,6 +123,8 @@ class HintNotes:
                 self._desk.counters.hints_written += 1
             if slot.delivery is None:
                 self.deliver(node)
+            if node in self._inheriting:
+                self._inheriting[node] = True
             if slot.delivery is not None:
                 # Its scan may have been asked for before this note is stored: it looks again.
                 slot.delivery.renoted(key)
@@ -177,6 +181,11 @@ class HintNotes:
         """Begin delivery to ``node`` if it may be reached and anything waits for it."""
         slot = self._slots.get(node)
         placement = self._desk.placement
+        if slot is not None and slot.may_wait and placement.has_left(node):
+            if placement.ring is not None and node not in self._inheriting:
+                self._inheriting[node] = False
+                Inheriting(self._desk, node).start()
+            return
         if (
             slot is not None
             and slot.may_wait
@@ -189,6 +198,16 @@ class HintNotes:
         ):
             slot.delivery = Delivery(self._desk, node)
             slot.delivery.start()
+
+    def inherited(self, node: NodeId) -> bool:
+        """No note for a node that has left was found; whether that is the end of it."""
+        if self._inheriting[node]:
+            self._inheriting[node] = False  # one was written meanwhile
+            return False
+        del self._inheriting[node]
+        if self._slots[node].delivery is None:
+            self.ended(node, empty=True)
+        return True
 
     def deliver_all(self) -> None:
         """Begin delivery to every owner that may be reached."""

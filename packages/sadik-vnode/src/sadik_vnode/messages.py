@@ -88,13 +88,13 @@ class ReplicaWrite:
 @MESSAGES.message(101)
 @define(slots=True)
 class ReplicaAck:
-    """The outcome of a `ReplicaWrite`. ``newer`` is (epoch, owners) with `Status.NEWER_EPOCH`."""
+    """The outcome of a `ReplicaWrite`. ``newer`` comes with `Status.NEWER_EPOCH`."""
 
     request: int
     slot: bytes
     status: int
     durable: bool
-    newer: tuple[int, tuple[bytes, ...]] | None = None
+    newer: tuple[object, ...] | None = None
     generation: int = 0
 
 
@@ -120,7 +120,7 @@ class ReplicaState:
     status: int
     versions: tuple[PlainVersion, ...]
     context: object
-    newer: tuple[int, tuple[bytes, ...]] | None = None
+    newer: tuple[object, ...] | None = None
     generation: int = 0
 
 

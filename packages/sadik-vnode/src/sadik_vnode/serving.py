@@ -53,7 +53,7 @@ class Serving:
         key = Key.of(message.bucket, message.key)
         slot = NodeId(message.slot)
 
-        def refuse(status: Status, newer: tuple[int, tuple[bytes, ...]] | None = None) -> None:
+        def refuse(status: Status, newer: tuple[object, ...] | None = None) -> None:
             generation = desk.generations.generation
             ack = ReplicaAck(message.request, message.slot, status, False, newer, generation)
             desk.outbox.send(sender, ack)
@@ -83,6 +83,7 @@ class Serving:
             refuse(Status.FULL)
             return
         desk.clock.adopt(desk.now, message.timestamp)
+        desk.arrived(partition, sender, sum(v.size for v in incoming.versions.values()))
         ack = ReplicaAck(message.request, message.slot, Status.OK, desk.config.durable)
         noted = [slot] if slot != desk.self_id else []
 
@@ -217,6 +218,6 @@ class Serving:
         sender: NodeId,
         request: int,
         status: Status,
-        newer: tuple[int, tuple[bytes, ...]] | None = None,
+        newer: tuple[object, ...] | None = None,
     ) -> None:
         self._desk.outbox.send(sender, ReplicaState(request, status, (), _NO_CONTEXT, newer))

@@ -206,7 +206,7 @@ BUGS = (
         5,
         "A write that is retried under a newer register gets a second dot.",
         _newer_epoch_new_dot,
-        {"profile": "epochs"},
+        {"profile": "membership"},
     ),
     PlantedBug(
         "request-ids-restart",

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_machine import codec as codec_module
-from sadik_members import Membership, planner
+from sadik_members import Membership
 from sadik_members import membership as membership_module
 from sadik_members import table as table_module
 from sadik_members.detector import Detector
@@ -15,6 +15,7 @@ from sadik_members.registers import Merged, RegisterTable
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.requests import Outcome
+from sadik_vnode.ringchange import driver
 
 __all__ = ["BUGS"]
 
@@ -96,13 +97,13 @@ def _registers_not_gossiped() -> list[Patch]:
 
 
 def _owner_twice() -> list[Patch]:
-    claim = vars(planner)["claim"]
+    claim = vars(driver)["claim"]
 
     def careless(*args: Any, **options: Any) -> Any:
         rows = claim(*args, **options)
         return tuple((row[0], row[0], *row[2:]) if len(row) > 1 else row for row in rows)
 
-    return [(planner, "claim", careless)]
+    return [(driver, "claim", careless)]
 
 
 def _lost_replicas_shunned() -> list[Patch]:
@@ -129,7 +130,7 @@ BUGS = (
         30,
         "A decided register reaches only the nodes that are asked about its partition.",
         _registers_not_gossiped,
-        {"profile": "epochs"},
+        {"profile": "membership"},
     ),
     PlantedBug(
         "owner-twice",
@@ -184,7 +185,7 @@ BUGS = (
         17,
         "A new register takes the place of the old one within its epoch.",
         _epoch_not_raised,
-        {"profile": "epochs"},
+        {"profile": "membership"},
     ),
     PlantedBug(
         "never-up-again",

@@ -25,14 +25,14 @@ from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ReplicaRead, ReplicaState, Status
 from sadik_vnode.parts import container_from_plain, parts_of, replica_write
-from sadik_vnode.quorum import ReadTally
+from sadik_vnode.quorum import ReadTally, Wanted, count_of
 from sadik_vnode.record import Record, Rows
 from sadik_vnode.requests import Outcome, Tally, Unavailable
 from sadik_vnode.version import Version
 
 __all__ = ["Answers", "Reading"]
 
-_EPOCH_RETRIES_MAX = 4
+_EPOCH_RETRIES_MAX = 8
 
 
 class Answers:
@@ -110,8 +110,8 @@ class Reading(Conversation):
         self,
         desk: Desk,
         key: Key,
-        r: int,
-        pr: int,
+        r: Wanted,
+        pr: Wanted,
         *,
         sloppy: bool,
         bodies: bool,
@@ -140,11 +140,11 @@ class Reading(Conversation):
 
     def start(self) -> None:
         """Ask the first replicas. May call ``failed`` at once."""
-        r, pr = self._want
+        r, pr = self.answers.tally.r, self.answers.tally.pr
         placement = self.desk.placement
         available = [
             (slot, node)
-            for slot, node in placement.stand_ins(self.partition, sloppy=self._sloppy)
+            for slot, node in placement.stand_ins(self.partition, sloppy=self._sloppy, reads=True)
             if node is not None
         ]
         primaries = sum(slot == node for slot, node in available)
@@ -222,7 +222,10 @@ class Reading(Conversation):
         if asked_at is not None:
             self.desk.latencies.add(sender, self.desk.now - asked_at)
         if message.status == Status.NEWER_EPOCH:
-            if adopt_newer(self.desk, self.partition, message.newer) and not self._finished:
+            adopt_newer(self.desk, self.partition, message.newer)
+            # Unless this answers what was asked under the register before: then it is asked anew.
+            epoch = self.desk.placement.register(self.partition).epoch
+            if epoch > self._epoch and not self._finished:
                 self._again()
             return
         if message.status != Status.OK:
@@ -271,7 +274,9 @@ class Reading(Conversation):
     def _begin(self) -> None:
         register = self.desk.placement.register(self.partition)
         self._epoch = register.epoch
-        self.answers = Answers(register.owners, *self._want)
+        readers = register.readers
+        r, pr = (count_of(value, len(readers)) for value in self._want)
+        self.answers = Answers(readers, r, pr)
         self._candidates = list[tuple[NodeId, NodeId]]()
         self._asked: dict[NodeId, NodeId | None] = {}
         self._asked_at: dict[NodeId, int] = {}
@@ -411,7 +416,8 @@ class Reading(Conversation):
             return
         # All owner slots have spoken. Whoever made the missing dots is an owner or a fallback.
         placement = self.desk.placement
-        nodes = (*self.answers.owners, *placement.fallbacks(self.partition))
+        owners = placement.register(self.partition).owners
+        nodes = (*owners, *placement.fallbacks(self.partition))
         further = [n for n in nodes if n not in self._asked and placement.is_routable(n)]
         if not further:
             self._nobody_knows()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sadik_machine import SECOND, Deadlines, NodeId
+from sadik_vnode.adoption import newer_of
 from sadik_vnode.buckets import TTL_SECONDS_MAX
 from sadik_vnode.coordinator.putting import Coordinating, route
 from sadik_vnode.desk import Desk
@@ -40,7 +41,8 @@ class TakenForwards:
             desk.counters.duplicate_forwards += 1
             return
         if not self._takes(message):
-            desk.outbox.send(sender, not_taken(message.request))
+            partition = desk.placement.partition(Key.of(message.bucket, message.key))
+            desk.outbox.send(sender, not_taken(message.request, newer_of(desk, partition)))
             return
         self._taken[identity] = None
         timeout_ns = min(max(message.timeout_ns, 1), _TIMEOUT_MAX_NS)
