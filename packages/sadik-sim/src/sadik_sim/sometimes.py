@@ -63,7 +63,6 @@ SOMETIMES: dict[str, str] = {
 UNREACHABLE: dict[str, str] = {
     "replica answered FAILED": "a write to a damaged record goes on from nothing, and is mended",
     "engine: duplicate forwards": "the messenger takes duplicates out before the engine sees them",
-    "replica answered NOT_READY": "a node without a ring is no member, and members ask members",
 }
 """Those that cannot happen as the code is now, and why; the list says when that changes."""
 
