@@ -416,6 +416,29 @@ def test_what_others_say_of_a_node_is_outbid_by_the_node_itself() -> None:
     assert entry.incarnation == own.incarnation + 51
 
 
+@pytest.mark.parametrize(
+    "changes", [{"peer": "evil:1"}, {"http": "evil:2"}, {"name": "evil"}, {"boot_number": 9}]
+)
+def test_what_a_member_says_of_a_third_is_asked_of_the_third(changes: dict[str, object]) -> None:
+    world = World(28)
+    cluster(world, 3)
+    target, third = world.nodes[1], world.nodes[3]
+    known = target.members()[third.id]
+    forged = evolve(known, incarnation=known.incarnation + 50, **changes)  # type: ignore[arg-type]
+    world._step(target, Received(node_id(2), delta_of(target.cluster_id, forged)))
+    assert target.members()[third.id] == known
+    assert target.machine is not None
+    assert target.machine.counters["hearsay"] == 1
+    world.run(5 * SECOND)
+    assert target.members()[third.id].peer == known.peer
+    # The third itself is believed, and so is hearsay while it cannot be asked.
+    world.crash(3)
+    world.run(2 * SECOND)
+    told = evolve(target.members()[third.id], incarnation=known.incarnation + 60, peer="new:1")
+    world._step(target, Received(node_id(2), delta_of(target.cluster_id, told)))
+    assert target.members()[third.id].peer == "new:1"
+
+
 def test_saved_rows_of_another_make_are_refused_with_both_values_named() -> None:
     world = World(27)
     cluster(world, 2)

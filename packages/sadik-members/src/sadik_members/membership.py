@@ -92,6 +92,7 @@ from sadik_members.settings import (
     SettingsError,
 )
 from sadik_members.state import State
+from sadik_members.table import is_other_identity
 from sadik_members.turn import StoreQueue
 from sadik_members.view import Liveness, Member, MemberState, Ring
 
@@ -514,8 +515,11 @@ class Membership:
 
     # Helpers.
 
-    def _merge_told(self, member: Member) -> None:
-        """Merge an entry that a peer sent: about this node itself it has the last word."""
+    def _merge_told(self, sender: NodeId, member: Member) -> None:
+        """Merge an entry that a peer sent: about this node itself it has the last word.
+
+        About a third node nobody says who it is while it can be asked itself.
+        """
         state = self._state
         if member.id == state.me and member.state is not MemberState.LEFT:
             own, identity = state.own(), state.identity
@@ -529,6 +533,15 @@ class Membership:
                 state.raise_incarnation(member.incarnation)
             return
         known = state.table.get(member.id)
+        if (
+            known is not None
+            and member.id != sender
+            and self._detector.is_linked(member.id)
+            and is_other_identity(known, member)
+        ):
+            state.count("hearsay")
+            self._gossip.ask(member.id)
+            return
         if (
             state.merge_member(member)
             and known is not None

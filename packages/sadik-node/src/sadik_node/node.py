@@ -219,7 +219,7 @@ class Node:
                 raise
             # Which actors were used is not known any more: an instance without a past is safe.
             self.log.event("damaged", f"the engine's saved rows: {error}")
-            store.commit([(row, None) for row in _scan(store, *SAVED_RANGE)])
+            store.commit([(error.row, None)])
             return NewInstanceNeeded(life.boot_number)
         self.life = body
         try:
@@ -291,6 +291,7 @@ class _Life:
                 durable=self.is_durable,
                 value_bytes_max=settings.limits.value_bytes,
                 hint_bytes_max=settings.limits.hint_bytes,
+                tombstone_ns=settings.repair.tombstone_seconds * SECOND,
             ),
             random.Random(source.getrandbits(128)),
             _scan(store, *SAVED_RANGE),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sadik_causality import EMPTY, Context, Dot
 from sadik_machine import SECOND, NodeId, PlainError, ScanRows, decode_plain, timestamp_wall_ns
 from sadik_members import ClusterJoined, MemberState, RingChanged
+from sadik_sim.forgotten import Forgotten
 from sadik_sim.violation import Violation, show
 from sadik_vnode.etag import etag_of
 from sadik_vnode.keyspace import DATA_RANGE, Key, hint_row, parse_hint_row
@@ -62,6 +63,7 @@ class Checks:
         self._acked: dict[Dot, dict[bytes, NodeId]] = {}
         self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
         self._rolled_back: dict[NodeId, None] = {}
+        self.forgotten = Forgotten(world, self._rolled_back)
         self._sending: dict[type, Callable[[SimNode, NodeId, Any], None]] = {
             ReplicaWrite: self._sending_write,
             ReplicaState: self._sending_state,
@@ -97,6 +99,7 @@ class Checks:
         except (PlainError, TypeError, IndexError) as error:
             raise Violation("records decode", f"{node.name} stored {row!r}: {error}") from None
         values, held = self._values, self._held
+        self.forgotten.stored(node, row, versions)
         for actor, counter, head, body, size in versions:
             dot = (actor, counter)
             named = (head, size)
@@ -316,7 +319,7 @@ class Checks:
         if engine is None:
             return
         config = self._world.config
-        internal = len(self._world.nodes) * (2 * config.hint_window + 4)
+        internal = len(self._world.nodes) * (3 * config.hint_window + 8)
         conversations_max = config.requests_max + _CONVERSATIONS_PER_REQUEST + internal
         for what, is_held, bound in (
             ("conversations", engine.conversations_open, conversations_max),
@@ -359,11 +362,12 @@ class Checks:
     # What is known
 
     def has(self, node: SimNode, key: Key, dot: Dot) -> bool:
-        """Whether a node had a version on disk, or had it and replaced it."""
+        """Whether a node had a version on disk, or had it and replaced it, or it was reaped."""
         if node.id in self._held.get(dot, ()):
             return True
         record = _readable(node.disk.durable.by_key.get(key.record_row))
-        return record.container.context.covers(dot)
+        context = record.container.context
+        return context.covers(dot) or self.forgotten.context(key).covers(dot)
 
     def dot_of(self, name: bytes) -> Dot | None:
         """The dot of a value, once it was on a disk."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from sadik_machine import MILLISECOND, SECOND
 from sadik_sim.network import NetworkFaults
+from sadik_sim.node import SimNode
 from sadik_sim.violation import Violation
 from sadik_sim.workload import BUCKET, key_of
 from sadik_sim.world import World
-from sadik_vnode.keyspace import HINTS_RANGE, Key, parse_hint_row
+from sadik_vnode import Engine
+from sadik_vnode.due import is_gone
+from sadik_vnode.keyspace import DATA_RANGE, HINTS_RANGE, Key, parse_hint_row, record_key
 from sadik_vnode.record import DamagedRecord, Record, open_value
 from sadik_vnode.requests import Get
 
-__all__ = ["calm_down", "compare_nodes", "compare_replicas", "mend_damage"]
+__all__ = ["calm_down", "compare_nodes", "compare_replicas", "mend_damage", "wait_for_reaping"]
 
 _SETTLE_NS = 2 * SECOND
 _CALM_NS = 120 * SECOND
@@ -157,7 +160,10 @@ def compare_replicas(world: World, keys: int, when: str) -> None:
                 record = Record.decode(node.disk.durable.by_key.get(key.record_row))
             except DamagedRecord as error:
                 raise Violation("records decode", f"{node.name}: {error}", key.key) from None
-            lives[node.name] = record.container.live_dots()
+            # What all owners are just taking away, some may have no more.
+            forgotten = world.checks.forgotten.context(key)
+            live_dots = record.container.live_dots()
+            lives[node.name] = [dot for dot in live_dots if not forgotten.covers(dot)]
             made_up = world.checks.never_made(record.container.context)
             if made_up:
                 raise Violation("nothing from nowhere", f"{node.name} covers {made_up}", key.key)
@@ -169,3 +175,41 @@ def compare_replicas(world: World, keys: int, when: str) -> None:
             )
             shown = {name: world.checks.names_of(live) for name, live in lives.items()}
             raise Violation("replicas converge", f"{key}: {shown}, {when}", key.key, dots)
+
+
+def wait_for_reaping(world: World) -> None:
+    """What is gone by every clock is taken away in bounded time, and so is what is foreign."""
+    end = world.events.now + _CALM_NS
+    while left := _unreaped(world):
+        if world.events.now >= end:
+            node, key = left
+            waits = [world.name_of(other) for other in _engine(node).reaping_waits_for]
+            raise Violation(
+                "what is gone is reaped",
+                f"{node.name} still holds {key} in generation {_engine(node).reap_generation}; "
+                f"it waits for {waits}",
+                key.key,
+            )
+        world.run(_LOOK_NS)
+
+
+def _unreaped(world: World) -> tuple[SimNode, Key] | None:
+    wall_ns = min(node.wall_ns() for node in world.nodes.values())
+    for node in world.nodes.values():
+        if _engine(node).is_catching_up:
+            return node, Key(BUCKET, b"?")
+        for row, value in node.disk.durable.scan(*DATA_RANGE, 1 << 30):
+            key = record_key(row)
+            if node.id not in world.owners(key):
+                return node, key
+            try:
+                if is_gone(Record.decode(value).container, wall_ns):
+                    return node, key
+            except DamagedRecord:
+                continue  # nobody has read it yet, and who reads it mends it
+    return None
+
+
+def _engine(node: SimNode) -> Engine:
+    assert node.engine is not None, "all nodes run at the end"
+    return node.engine

@@ -51,7 +51,7 @@ starting, and nothing can take its place yet; notes and the keys of a bucket hav
 _SPREAD = 2_654_435_761
 
 _YEAR_NS = 365 * 86_400 * SECOND
-_NEVER_NOTED_KINDS = ("crash", "stop", "power", "broken", "full", "drift", *LOSING_KINDS)
+_NEVER_NOTED_KINDS = ("crash", "away", "stop", "power", "broken", "full", "drift", *LOSING_KINDS)
 
 
 @frozen
@@ -142,6 +142,8 @@ def _draw(source: random.Random, kind: str, at_ns: int, names: Sequence[str]) ->
             strength = source.randrange(1 << 16)
         case "flip":
             strength = source.randrange(1 << 32)
+        case "away":
+            duration_ns = source.randrange(10 * SECOND, 40 * SECOND)
         case _:
             pass
     return Fault(at_ns, kind, one, duration_ns, strength)
@@ -313,6 +315,7 @@ def _register(world: World, nodes: list[SimNode], fault: Fault) -> None:
 
 _APPLY = {
     "crash": _crash,
+    "away": _crash,
     "power": _crash,
     "stop": _stop,
     "pause": _pause,

@@ -166,10 +166,10 @@ class SimNode:
         saved = self._saved(SAVED_RANGE)
         try:
             self.engine = world.make_engine(self.id, self.instance, self._random(), saved)
-        except DamagedRecord:
+        except DamagedRecord as error:
             # Which actors were used is not known any more: an instance without a past is safe.
             world.sometimes("births damaged")
-            self._write_meta([(row, None) for row in saved])
+            self._write_meta([(error.row, None)])
             self._take_instance(self.boot_number)
             self.start()
             return
@@ -470,6 +470,7 @@ class SimNode:
             self.feed(machine, Stored(store.ticket))
 
     def _finish(self, store: Store) -> None:
+        self.world.checks.forgotten.storing(self, store.batch)
         self.disk.finish(store.batch)
         self.world.checks.stored(self, store.batch)
 

@@ -38,6 +38,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "disks": ("full", "slow", "broken", "crash", "old_copy", "flip"),
     "clocks": ("clock", "drift"),
     "epochs": ("register", "cut", "crash"),
+    "absence": ("away", "cut", "old_copy", "clock"),
 }
 """The kinds of fault that a profile draws from."""
 

@@ -23,7 +23,9 @@ from sadik_vnode.replica import Replica
 
 if TYPE_CHECKING:
     from sadik_vnode.coordinator.repairing import Repairs
+    from sadik_vnode.foreign import ForeignRecords
     from sadik_vnode.hints import HintNotes
+    from sadik_vnode.reaping import Generations, Reaper
 
 __all__ = ["Conversation", "Desk"]
 
@@ -91,6 +93,9 @@ class Desk:
         self.is_disk_short = False
         self.hints: HintNotes
         self.repairs: Repairs
+        self.foreign: ForeignRecords
+        self.generations: Generations
+        self.reaper: Reaper
         self._request_ids = RequestIds(source)
 
     def open(self, conversation: Conversation) -> RequestId:

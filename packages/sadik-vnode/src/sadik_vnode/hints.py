@@ -168,6 +168,11 @@ class HintNotes:
 
         self.check([slot], key, checked)
 
+    def is_delivering(self, node: NodeId) -> bool:
+        """Whether what waits for ``node`` is on its way."""
+        slot = self._slots.get(node)
+        return slot is not None and slot.delivery is not None
+
     def deliver(self, node: NodeId) -> None:
         """Begin delivery to ``node`` if it may be reached and anything waits for it."""
         slot = self._slots.get(node)
@@ -176,6 +181,7 @@ class HintNotes:
             slot is not None
             and slot.may_wait
             and placement.ring is not None
+            and not self._desk.generations.is_behind
             and slot.delivery is None
             and node != self._desk.self_id
             and placement.is_member(node)
@@ -220,6 +226,7 @@ class HintNotes:
             slot.may_wait = False
             self._bytes -= slot.bytes
             slot.notes = slot.bytes = 0
+            self._desk.foreign.reachable()
 
     def _forget(self, node: NodeId, size: int) -> None:
         slot = self._slots[node]
@@ -313,6 +320,7 @@ class Delivery(Conversation):
         if travelling is None:
             return
         if message.status != Status.OK:
+            self.desk.generations.heard(message.generation)
             self.try_later()
             return
         travelling.parts -= 1
@@ -372,9 +380,11 @@ class Delivery(Conversation):
         self.try_later()
 
     def _load(self, key: Key) -> None:
+        generation = self.desk.generations.generation
+
         def whole(record: Record) -> None:
             if not self._stopped:
-                self._send(key, record)
+                self._send(key, record, generation)
 
         def failed(_reason: FailureReason) -> None:
             # A damaged record is counted where it was found; its note waits for a repair.
@@ -383,7 +393,7 @@ class Delivery(Conversation):
 
         self.desk.replica.read_whole(key, whole, failed)
 
-    def _send(self, key: Key, record: Record) -> None:
+    def _send(self, key: Key, record: Record, generation: int) -> None:
         desk = self.desk
         if record.is_absent:
             desk.hints.delivered(self._node, key)
@@ -395,7 +405,8 @@ class Delivery(Conversation):
             timestamp = desk.clock.tick(desk.now)
             for part in parts:
                 desk.outbox.send(
-                    self._node, replica_write(request, epoch, key, self._node, part, timestamp)
+                    self._node,
+                    replica_write(request, epoch, key, self._node, part, timestamp, generation),
                 )
         self._loaded_one()
 

@@ -6,6 +6,10 @@ knows it. ``request`` is the sender's request id; an answer carries it back. A v
 
 A `ReplicaWrite` is always a merge: a client's new version, a hint, or a read repair. A ``trace`` is
 the id of a client's request that every node which it touches shall log; mostly it is empty.
+
+What carries versions bears the reap generation that its sender was in when it read them, the least
+of several: `sadik_vnode.reaping` says who refuses it. A message of an older version of the software
+is of generation 0.
 """
 
 from __future__ import annotations
@@ -53,7 +57,9 @@ class Status(enum.IntEnum):
     HINTS_FULL = 4
     """A fallback is at its bound for hint notes; nothing was stored."""
     NOT_READY = 5
-    """The replica has no ring yet, or is sealed; nothing was done."""
+    """The replica has no ring yet, or is sealed, or is catching up; nothing was done."""
+    OLD_GENERATION = 6
+    """What came was read in too old a reap generation: nothing was stored."""
 
 
 @MESSAGES.message(100)
@@ -76,6 +82,7 @@ class ReplicaWrite:
     is_put: bool = False
     """Whether a client waits for it who brings a value: a replica whose disk is short of room
     refuses that, and takes deletes and what repairs."""
+    generation: int = 0
 
 
 @MESSAGES.message(101)
@@ -88,6 +95,7 @@ class ReplicaAck:
     status: int
     durable: bool
     newer: tuple[int, tuple[bytes, ...]] | None = None
+    generation: int = 0
 
 
 @MESSAGES.message(102)
@@ -113,6 +121,7 @@ class ReplicaState:
     versions: tuple[PlainVersion, ...]
     context: object
     newer: tuple[int, tuple[bytes, ...]] | None = None
+    generation: int = 0
 
 
 @MESSAGES.message(104)

@@ -48,11 +48,15 @@ def replica_write(
     slot: NodeId,
     part: Container[Version],
     timestamp: int,
+    generation: int,
     trace: str = "",
     *,
     is_put: bool = False,
 ) -> ReplicaWrite:
-    """The message that merges ``part`` for owner ``slot``. All bodies must be in hand."""
+    """The message that merges ``part`` for owner ``slot``. All bodies must be in hand.
+
+    ``generation`` is the reap generation in which the load of what is sent was asked for.
+    """
     assert all(v.body is not None for v in part.versions.values()), "bodies are in hand"
     return ReplicaWrite(
         request,
@@ -65,4 +69,5 @@ def replica_write(
         timestamp,
         trace,
         is_put,
+        generation,
     )

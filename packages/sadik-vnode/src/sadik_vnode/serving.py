@@ -54,9 +54,9 @@ class Serving:
         slot = NodeId(message.slot)
 
         def refuse(status: Status, newer: tuple[int, tuple[bytes, ...]] | None = None) -> None:
-            desk.outbox.send(
-                sender, ReplicaAck(message.request, message.slot, status, False, newer)
-            )
+            generation = desk.generations.generation
+            ack = ReplicaAck(message.request, message.slot, status, False, newer, generation)
+            desk.outbox.send(sender, ack)
 
         partition = desk.placement.partition(key)
         if desk.placement.register(partition).epoch > message.epoch:
@@ -75,6 +75,10 @@ class Serving:
             desk.counters.malformed_messages += 1
             refuse(Status.FAILED)
             return
+        if not desk.generations.takes(message.generation):
+            desk.counters.old_generations += 1
+            refuse(Status.NOT_READY if desk.generations.is_behind else Status.OLD_GENERATION)
+            return
         if desk.is_disk_short and message.is_put:
             refuse(Status.FULL)
             return
@@ -86,6 +90,11 @@ class Serving:
             counted: list[NodeId] = []
 
             def notes() -> Rows | None:
+                # Once more: time has passed since it came, and this node may have gone on.
+                if not desk.generations.takes(message.generation):
+                    desk.counters.old_generations += 1
+                    refuse(Status.OLD_GENERATION)
+                    return None
                 rows = desk.hints.rows(noted, key, check)
                 if rows is None:
                     desk.hints.dropped(1)
@@ -112,6 +121,7 @@ class Serving:
             newer = newer_of(desk, partition)
             self._state(sender, message.request, Status.NEWER_EPOCH, newer)
             return
+        generation = desk.generations.generation
 
         def read(record: Record) -> None:
             container = record.container
@@ -124,6 +134,8 @@ class Serving:
                     Status.OK,
                     container_to_plain(container, bodies=bodies),
                     container.context.to_plain(),
+                    None,
+                    generation,
                 ),
             )
 

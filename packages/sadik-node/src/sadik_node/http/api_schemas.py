@@ -98,6 +98,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         name=_TEXT, id=_TEXT, version=_TEXT, ready=_FLAG, waits_for=_TEXT, boot=_COUNT,
         uptime_seconds=_NUMBER, cluster={"type": "object"}, store={"type": "object"},
         requests={"type": "object"}, hints={"type": "object"}, clock={"type": "object"},
+        tombstones=_object(
+            "waiting reaped generation waits_for",
+            waiting=_COUNT, reaped=_COUNT, generation=_COUNT, waits_for=_list(_TEXT),
+        ),
+        foreign={"type": "object"}, catching_up=_FLAG,
     ),
     "Transfers": _object("transfers", transfers=_list(_object(
         "partition from to bytes_done bytes_total state reason",

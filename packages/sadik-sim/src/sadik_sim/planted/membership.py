@@ -8,6 +8,7 @@ from typing import Any
 
 from sadik_machine import codec as codec_module
 from sadik_members import Membership, planner
+from sadik_members import membership as membership_module
 from sadik_members import table as table_module
 from sadik_members.detector import Detector
 from sadik_members.registers import Merged, RegisterTable
@@ -26,10 +27,17 @@ def _last_told_wins() -> list[Patch]:
 
 
 def _others_believed() -> list[Patch]:
-    def believe(self: Membership, member: Any) -> None:
+    def believe(self: Membership, sender: Any, member: Any) -> None:
         self._state.merge_member(member)
 
     return [(Membership, "_merge_told", believe)]
+
+
+def _hearsay_believed() -> list[Patch]:
+    def is_other(known: Any, told: Any) -> bool:
+        return False
+
+    return [(membership_module, "is_other_identity", is_other)]
 
 
 def _fields_unchecked() -> list[Patch]:
@@ -149,6 +157,13 @@ BUGS = (
         "A node takes what a peer says of it for its own word.",
         _others_believed,
         found_by="test_planted.py::test_a_node_has_the_last_word_on_itself",
+    ),
+    PlantedBug(
+        "hearsay-believed",
+        22,
+        "A node takes what a peer says of a third that it could ask itself.",
+        _hearsay_believed,
+        found_by="test_planted.py::test_a_third_node_is_asked_itself",
     ),
     PlantedBug(
         "fields-unchecked",

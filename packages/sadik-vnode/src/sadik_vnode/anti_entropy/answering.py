@@ -101,7 +101,7 @@ class Answering:
         if not message.roots:
             self._engagement.release(sender, asks=True)
             return
-        if ring is None or not tree.is_known:
+        if ring is None or not tree.is_known or desk.generations.is_behind:
             desk.outbox.send(sender, MiddlesTold(message.request, Status.NOT_READY, (), (), ()))
             return
         differing: list[tuple[int, bytes]] = []
@@ -196,7 +196,7 @@ class Answering:
         """Why this is not answered, or None. ``leaves`` must all be of the partition."""
         desk = self._desk
         ring = desk.placement.ring
-        if ring is None or not desk.replica.tree.is_known:
+        if ring is None or not desk.replica.tree.is_known or desk.generations.is_behind:
             return Status.NOT_READY
         if not are_owners(desk, message.partition, message.epoch, sender):
             return Status.NEWER_EPOCH

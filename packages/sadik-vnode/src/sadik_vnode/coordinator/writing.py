@@ -70,8 +70,8 @@ class Writing(Conversation):
 
     __slots__ = (
         "_answered", "_check", "_deadline", "_delta", "_done", "_dot", "_etag", "_expires_ms",
-        "_intent", "_is_stored", "_issued", "_noted", "_pending", "_retries", "_sloppy",
-        "_tally", "_timestamp", "_trace", "_tried", "_want",
+        "_generation", "_intent", "_is_stored", "_issued", "_noted", "_pending", "_retries",
+        "_sloppy", "_tally", "_timestamp", "_trace", "_tried", "_want",
         "epoch", "key", "partition", "slots", "token",
     )  # fmt: skip
 
@@ -98,6 +98,7 @@ class Writing(Conversation):
         self._trace = trace
         self._timestamp = 0
         self._expires_ms: int | None = None
+        self._generation = 0
         self._tally = WriteTally(*want)
         self._pending: dict[NodeId, NodeId] = {}
         self._tried: dict[NodeId, None] = {}
@@ -149,6 +150,7 @@ class Writing(Conversation):
         elif message.status == Status.NEWER_EPOCH:
             self._newer(slot, message.newer)
         else:
+            self.desk.generations.heard(message.generation)
             self._slot_failed(slot)
 
     def unsent(self, to: NodeId, message: object) -> None:
@@ -190,6 +192,10 @@ class Writing(Conversation):
         if self._answered:
             self._finish()  # the deadline came while the record was being loaded
             return None
+        if self.desk.generations.is_behind:
+            self._give_up("this node's store was rolled back, and has to catch up first")
+            self._finish()
+            return None
         desk, intent = self.desk, self._intent
         held = before.container
         if intent.last_wins:
@@ -211,6 +217,7 @@ class Writing(Conversation):
             self._finish()
             return None
         after = Record(held.write(seen, dot, version), dot[0])
+        self._generation = desk.generations.generation
         self._delta = Container({dot: version}, seen.with_dot(dot))
         self._dot = dot
         conflict = LWW if intent.last_wins else ""
@@ -309,8 +316,8 @@ class Writing(Conversation):
         assert self._delta is not None, "values are kept until the client is answered"
         timestamp = self.desk.clock.tick(self.desk.now)
         return replica_write(
-            self.id, self.epoch, self.key, slot, self._delta, timestamp, self._trace,
-            is_put=self._intent.value is not None,
+            self.id, self.epoch, self.key, slot, self._delta, timestamp, self._generation,
+            self._trace, is_put=self._intent.value is not None,
         )  # fmt: skip
 
     def _stored(self) -> None:
