@@ -44,19 +44,28 @@ class Connection:
         "_socket",
         "_started",
         "_started_unsafe",
+        "address",
         "due",
         "fd",
+        "held_bytes",
         "is_closing",
         "is_open",
+        "is_spare",
         "queue",
         "scheduled",
     )
 
-    def __init__(self, server: HttpServer, sock: socket.socket) -> None:
+    def __init__(self, server: HttpServer, sock: socket.socket, address: str) -> None:
         self._server = server
         self._socket = sock
         self.fd = sock.fileno()
+        self.address = address
+        """Whose connection it is, as connections are counted by."""
         self.is_open = True
+        self.is_spare = False
+        """Taken beyond the limit: good for one request for health or a view."""
+        self.held_bytes = 0
+        """Of its requests that are not answered."""
         self.due = server.now + server.limits.idle_ns
         self.scheduled = _FAR_NS
         """The instant that stands in the server's heap; never later than ``due``."""
@@ -82,6 +91,20 @@ class Connection:
         )
 
     @property
+    def is_asking(self) -> bool:
+        """Whether all that is under way is a header that has not come yet."""
+        return (
+            self._reader.reading is Reading.HEADER
+            and len(self.queue) == 1
+            and not self._output.pending_bytes
+        )
+
+    @property
+    def _is_full(self) -> bool:
+        limits = self._server.limits
+        return len(self.queue) >= limits.waiting or self.held_bytes >= limits.connection_bytes
+
+    @property
     def has_output(self) -> bool:
         """Whether something waits until the client has read."""
         return self._output.pending_bytes > 0
@@ -98,7 +121,7 @@ class Connection:
             reading = reader.reading
             if reading is Reading.ENDED or not self.is_open:
                 return False
-            if len(self.queue) >= self._server.limits.waiting and reading is Reading.BETWEEN:
+            if reading is Reading.BETWEEN and self._is_full:
                 return False  # `advance` asks again once requests have been answered
             buffer = self._server.buffer if reading is Reading.BODY else self._server.small_buffer
             try:
@@ -140,7 +163,7 @@ class Connection:
         if self._advancing:
             return
         self._advancing = True
-        was_full = len(self.queue) >= self._server.limits.waiting
+        was_full = self._is_full
         try:
             self._work_off()
         finally:
@@ -174,7 +197,7 @@ class Connection:
             self.schedule(self._server.now + self._server.limits.idle_ns)
         elif self._reader.is_at_end:
             self.close()
-        if was_full and len(self.queue) < self._server.limits.waiting:
+        if was_full and not self._is_full:
             self._server.again(self)
 
     def _start_next(self) -> bool:
@@ -218,12 +241,14 @@ class Connection:
     def hold(self, exchange: Exchange, count: int) -> bool:
         """See `Exchange.hold`."""
         self._server.traffic.held_bytes += count
+        self.held_bytes += count
         exchange.held_bytes += count
         return self._server.has_room
 
     def let_go(self, exchange: Exchange) -> None:
         """The body of this request is held no more."""
         self._server.traffic.held_bytes -= exchange.held_bytes
+        self.held_bytes -= exchange.held_bytes
         exchange.held_bytes = 0
 
     # Output
@@ -258,6 +283,11 @@ class Connection:
             self.advance()
 
     # The end
+
+    def turn_away(self, answer: Answer) -> None:
+        """Answer before anything was asked, and end."""
+        self._reader.refuse(answer)
+        self.advance()
 
     def schedule(self, due: int) -> None:
         """Be called with `on_due` at about this instant."""

@@ -26,6 +26,7 @@ from sadik_node.http.refusals import (
     overloaded,
     too_large,
     too_long_target,
+    too_many_fields,
     too_slow,
 )
 
@@ -37,7 +38,10 @@ __all__ = ["Reading", "RequestReader"]
 
 _METHOD_START = re.compile(rb"[A-Z-]{1,24} ")
 _SMALL_BODY_BYTES = 64 * 2**10
+_SMALL_PART_BYTES = 2**10
 _FRAMING_BYTES_MAX = 16 * 2**10
+_EXCHANGE_BYTES = 2**10
+"""About what the objects of one request cost besides its bytes."""
 _FAR_NS = 1 << 62
 
 
@@ -62,6 +66,7 @@ class RequestReader:
         "_body_bytes",
         "_connection",
         "_dropped_bytes",
+        "_fields",
         "_framing_bytes",
         "_header_bytes",
         "_parser",
@@ -79,6 +84,7 @@ class RequestReader:
         self.reading = Reading.BETWEEN
         self.exchange: Exchange | None = None
         """The request that is being received."""
+        self._fields = 0
         self._header_bytes = 0
         self._unfinished_bytes = 0
         self._body_bytes = 0
@@ -220,7 +226,7 @@ class RequestReader:
         server = self._server
         self.exchange = exchange = Exchange(self._connection)
         self.reading = Reading.HEADER
-        self._header_bytes = self._unfinished_bytes = 0
+        self._header_bytes = self._unfinished_bytes = self._fields = 0
         self._connection.queue.append(exchange)
         self._connection.due = server.now + server.limits.header_ns
 
@@ -241,6 +247,10 @@ class RequestReader:
             self._framing_bytes += len(name) + len(value)
             return
         self._header_bytes += len(name) + len(value) + 4
+        self._fields += 1
+        if self._fields > self._server.limits.header_fields:
+            self.refuse(too_many_fields(self._server.limits.header_fields))
+            raise _Stop
         name = name.lower()
         headers = exchange.headers
         if name in headers:
@@ -291,11 +301,14 @@ class RequestReader:
         self, exchange: Exchange, refusal: Answer | None, length: int | None, *, is_10: bool
     ) -> None:
         server = self._server
-        if exchange.has_body:
-            if refusal is None and length is not None and length > exchange.body_max:
-                refusal = too_large(length, exchange.body_max)
-            if refusal is None and not server.has_room:
-                refusal = overloaded()
+        declared = length if exchange.has_body else None
+        if refusal is None and declared is not None and declared > exchange.body_max:
+            refusal = too_large(declared, exchange.body_max)
+        is_spare = self._connection.is_spare
+        if refusal is None and exchange.operation != "view" and (is_spare or not server.has_room):
+            refusal = overloaded()
+        exchange.close = exchange.close or is_spare
+        self._hold(exchange, _EXCHANGE_BYTES + self._header_bytes + len(exchange.target))
         expects = exchange.headers.get(b"expect")
         if expects is not None and refusal is None and expects.lower() != b"100-continue":
             refusal = malformed("the only expectation known is 100-continue")
@@ -329,8 +342,18 @@ class RequestReader:
         if exchange.discards_body:
             return
         exchange.wants_continue = False
-        exchange.parts.append(part)
+        self._hold(exchange, count)
+        if count >= _SMALL_PART_BYTES:
+            exchange.parts.append(part)
+        elif exchange.parts and isinstance(exchange.parts[-1], bytearray):
+            # A body in tiny chunks would cost many times its size as so many objects.
+            exchange.parts[-1] += part
+        else:
+            exchange.parts.append(bytearray(part))
+
+    def _hold(self, exchange: Exchange, count: int) -> None:
         exchange.held_bytes += count
+        self._connection.held_bytes += count
         self._server.traffic.held_bytes += count
 
     def on_message_complete(self) -> None:
@@ -339,7 +362,7 @@ class RequestReader:
         assert exchange is not None
         parts = exchange.parts
         if parts:
-            exchange.body = parts[0] if len(parts) == 1 else b"".join(parts)
+            exchange.body = b"".join(parts)
             exchange.parts = []
         exchange.is_received = True
         exchange.wants_continue = False
