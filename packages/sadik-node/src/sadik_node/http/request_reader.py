@@ -64,12 +64,16 @@ class RequestReader:
 
     __slots__ = (
         "_body_bytes",
+        "_carried",
         "_connection",
+        "_data",
         "_dropped_bytes",
         "_fields",
         "_framing_bytes",
         "_header_bytes",
+        "_line_from",
         "_parser",
+        "_raw",
         "_server",
         "_unfinished_bytes",
         "_window_bytes",
@@ -84,6 +88,13 @@ class RequestReader:
         self.reading = Reading.BETWEEN
         self.exchange: Exchange | None = None
         """The request that is being received."""
+        self._data = memoryview(b"")
+        """What is being parsed, and what of the same header came before it."""
+        self._carried = b""
+        self._raw: bytes | None = None
+        """Both together, where they have been looked at."""
+        self._line_from = 0
+        """Where in it the next request line stands, or behind."""
         self._fields = 0
         self._header_bytes = 0
         self._unfinished_bytes = 0
@@ -107,18 +118,21 @@ class RequestReader:
         body_bytes = self._body_bytes
         before = self.reading
         exchange = self.exchange
+        self._data = data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             # Nobody is upgraded; the request was taken as if it had not asked.
             rest = data[upgrade.args[0] :]
             if rest:
+                self._carry()
                 self.feed(rest)
                 return
         except httptools.HttpParserError as error:
             self._on_parser_error(error, data)
         if not self._connection.is_open:
             return
+        self._carry()
         if self.reading is Reading.HEADER:
             if self.exchange is exchange:
                 # The parser shows a field only when it is whole: count what it holds back.
@@ -135,6 +149,28 @@ class RequestReader:
             self._connection.schedule(self._connection.due)
         self._connection.advance()
 
+    def _carry(self) -> None:
+        """Keep what is needed of the data just parsed, which will be overwritten."""
+        is_cut = self.reading is Reading.HEADER
+        self._carried = self._received()[self._line_from :] if is_cut else b""
+        self._raw = None
+        self._line_from = 0
+
+    def _received(self) -> bytes:
+        if self._raw is None:
+            self._raw = self._carried + self._data
+        return self._raw
+
+    def _is_line(self, method: bytes, target: bytes, version: str) -> bool:
+        """Whether the request line stood there as HTTP has it.
+
+        The parser takes several blanks for one, and other protocols' names for ours.
+        """
+        line = b"%b %b HTTP/%b\r\n" % (method, target, version.encode())
+        at = self._received().find(line, self._line_from)
+        self._line_from = at + len(line)
+        return at >= 0
+
     def _on_parser_error(self, error: Exception, data: memoryview) -> None:
         cause = error.__context__
         if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
@@ -145,7 +181,8 @@ class RequestReader:
             self.reading = Reading.DROPPING
             return
         if isinstance(error, httptools.HttpParserInvalidMethodError):
-            if _METHOD_START.match(data):
+            # Behind another request in the same data it is not known where this one began.
+            if not self._line_from and _METHOD_START.match(self._received()):
                 answer = problem(
                     405,
                     "no resource knows this method",
@@ -277,6 +314,8 @@ class RequestReader:
         version = parser.get_http_version()
         is_10 = version != "1.1"
         wrong = framing_fault(version, method, headers)
+        if not self._is_line(method, exchange.target, version):
+            wrong = "the request line is not a method, a target and HTTP/1.1 with a blank between"
         length = headers.get(b"content-length")
         exchange.has_body = b"transfer-encoding" in headers or (
             length is not None and length.strip(b"0") != b""
