@@ -22,6 +22,8 @@ import attrs
 import pytest
 import trio
 
+from sadik_members import RefusalReason
+from sadik_metrics.families import PEER_REFUSALS
 from sadik_node.address import Address
 from sadik_node.errors import NodeError, find_cause
 from sadik_node.log import Log
@@ -458,3 +460,7 @@ async def test_a_repair_brings_back_what_a_disk_has_lost(tmp_path: Path) -> None
         for query in ("partition=16", "partition=x", "partition=", "all=1"):
             assert (await ask(one, "POST", f"/v1/repair?{query}", b"")).status == 400
         assert (await ask(one, "GET", "/v1/repair")).status == 405
+
+
+def test_every_reason_for_which_a_peer_is_refused_has_its_series() -> None:
+    assert {str(reason) for reason in RefusalReason} <= set(PEER_REFUSALS)

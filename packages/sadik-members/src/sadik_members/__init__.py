@@ -7,17 +7,16 @@ from sadik_members.documents import (
     DOCUMENTS_MAX,
     DocumentTable,
 )
-from sadik_members.handshake import (
+from sadik_members.handshake import Handshake
+from sadik_members.hello import (
     HANDSHAKE_BYTES_MAX,
+    HANDSHAKE_MESSAGES,
     HANDSHAKE_TIMEOUT_NS,
     MAGIC,
     VERSION_MAX,
     VERSION_MIN,
     Established,
-    Handshake,
     Hello,
-    NoProver,
-    Prover,
     Refusal,
     RefusalReason,
     Refused,
@@ -44,6 +43,7 @@ from sadik_members.news import (
     Seal,
     Sealed,
 )
+from sadik_members.proof import ClusterSecrets
 from sadik_members.registers import Merged, RegisterTable
 from sadik_members.ring import claimants, first_owned_by, slot_of, vnodes_by_node
 from sadik_members.sequence import SequenceFilter
@@ -63,6 +63,7 @@ __all__ = [
     "DOCUMENT_BYTES_MAX",
     "DOCUMENT_NAME_CHARS_MAX",
     "HANDSHAKE_BYTES_MAX",
+    "HANDSHAKE_MESSAGES",
     "HANDSHAKE_TIMEOUT_NS",
     "MAGIC",
     "MEMBERSHIP_ROWS",
@@ -73,6 +74,7 @@ __all__ = [
     "VERSION_MIN",
     "BootsMet",
     "ClusterJoined",
+    "ClusterSecrets",
     "ClusterSettings",
     "DialTargets",
     "Document",
@@ -96,8 +98,6 @@ __all__ = [
     "Merged",
     "NewInstanceNeeded",
     "NewerRegister",
-    "NoProver",
-    "Prover",
     "Publish",
     "Readiness",
     "Refusal",

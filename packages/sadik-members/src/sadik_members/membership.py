@@ -42,7 +42,7 @@ from sadik_machine import (
 from sadik_members.admission import is_stale_boot
 from sadik_members.detector import Detector
 from sadik_members.gossip import Gossip
-from sadik_members.handshake import RefusalReason
+from sadik_members.hello import RefusalReason
 from sadik_members.joining import Joiner
 from sadik_members.messages import (
     Ack,
@@ -401,6 +401,8 @@ class Membership:
         # The word may be a peer's own: only known ones become names of counters.
         reason = news.reason if news.reason in _REFUSAL_REASONS else "other"
         state.count(f"handshake_{reason}")
+        if not news.is_proven:
+            return  # a stranger's word
         if news.by_peer and news.reason == "stale_boot":
             self._need_instance(news.boot_number)
         elif news.by_peer and news.reason == "removed" and state.cluster is not None:

@@ -138,7 +138,7 @@ class DialTargets:
 @frozen
 class HandshakeRefused:
     """From the messenger: a handshake failed, here or there, for one of the stable ``reason`` words
-    of `sadik_members.handshake`. ``outgoing`` tells who dialled.
+    of `sadik_members.hello`. ``outgoing`` tells who dialled.
     """
 
     address: str
@@ -152,6 +152,8 @@ class HandshakeRefused:
     """The other side refused us, rather than we it."""
     boot_number: int = 0
     """For ``stale_boot``: the boot number that the refusing side remembers."""
+    is_proven: bool = True
+    """The other side has proven that it belongs here, or nobody has to: its word counts."""
 
 
 @frozen

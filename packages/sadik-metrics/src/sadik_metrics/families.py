@@ -88,6 +88,32 @@ REJECTIONS = (
 )
 """Why a request or a connection was turned away before any replica was asked."""
 
+PEER_REFUSALS = (
+    "tls",
+    "not_sadik",
+    "malformed",
+    "protocol_version",
+    "proof",
+    "certificate",
+    "other_cluster",
+    "wrong_node",
+    "stale_boot",
+    "removed",
+    "timeout",
+    "busy",
+    "closed",
+    "duplicate",
+    "no_link",
+    "self",
+    "shutting_down",
+    "not_a_member",
+    "bad_message",
+    "forged",
+    "other",
+)
+"""Why a peer's stream, or what it said, was refused, by either side. ``duplicate``, ``no_link``,
+``self``, ``closed`` and ``shutting_down`` belong to nodes that dial each other or stop."""
+
 REQUEST_BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0
 )  # fmt: skip
@@ -201,6 +227,8 @@ FAMILIES: tuple[Family, ...] = (
     _counter("peer_messages_sent", "Messages handed to the transport for other nodes."),
     _counter("peer_messages_unsent", "Messages to other nodes that never left this one."),
     _counter("peer_violations", "Peer streams closed because of what they carried."),
+    _counter("peer_refused", "Streams between nodes, and words of peers, that were refused.",
+             reason=PEER_REFUSALS),
     _gauge("peers_connected", "Nodes to which a stream is open."),
     _counter("clock_refused", "Remote times not adopted, too far ahead of this node's clock."),
     _counter("loop_steps", "Inputs that the node's machines have taken."),

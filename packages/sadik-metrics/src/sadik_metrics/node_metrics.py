@@ -116,6 +116,8 @@ class NodeMetrics:
     peer_messages_sent: int = 0
     peer_messages_unsent: int = 0
     peer_violations: int = 0
+    peer_refused: dict[str, int] = field(factory=lambda: _by_label("peer_refused"))
+    """By reason."""
     peers_connected: int = 0
     clock_refused: int = 0
     loop_steps: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sadik_machine import node_id_hex, to_seconds
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from sadik_node.node import _Life
 
 __all__ = ["bind_figures", "status_document"]
+
+_HANDSHAKE = "handshake_"
 
 
 def bind_figures(life: _Life) -> None:
@@ -55,6 +58,22 @@ def bind_figures(life: _Life) -> None:
     read("peer_messages_unsent", lambda: host.unsent)
     read("peers_connected", lambda: len(messenger.pending_bytes))
 
+    def peer_refused() -> dict[str, int]:
+        rejected = counts.rejected
+        found = {
+            reason.removeprefix(_HANDSHAKE): count
+            for reason, count in rejected.items()
+            if reason.startswith(_HANDSHAKE)
+        }
+        found["tls"] = life.security.strangers
+        found["not_a_member"] = rejected.get("not_a_member", 0)
+        found["forged"] = rejected.get("forged", 0)
+        found["bad_message"] = _violations(rejected)
+        return found
+
+    read("peer_refused", peer_refused)
+    read("peer_violations", lambda: _violations(counts.rejected))
+
     def replica_requests() -> dict[tuple[str, str], int]:
         counters = engine.counters
         return {
@@ -65,6 +84,11 @@ def bind_figures(life: _Life) -> None:
         }
 
     read("replica_requests", replica_requests)
+
+
+def _violations(rejected: Mapping[str, int]) -> int:
+    """Streams that were closed because of what they carried."""
+    return sum(rejected.get(reason, 0) for reason in ("malformed", "frame_size"))
 
 
 def status_document(life: _Life) -> dict[str, object]:

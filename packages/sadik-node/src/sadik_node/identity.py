@@ -36,6 +36,7 @@ FORMAT_VERSION = 1
 META_RANGE = (b"N", b"O")
 """The rows of this module."""
 
+_GROUP, _OTHERS = 0o070, 0o007
 _INSTANCE_ROW = b"Ninstance"
 _BOOT_ROW = b"Nboot"
 _CLEAN_ROW = b"Nclean"
@@ -71,6 +72,7 @@ class DataDirectory:
         lock_fd = -1
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _close_to_others(path)
             lock_fd = _lock(path)
             node_id = _identify(path, name=name, cluster=cluster, source=source)
         except OSError as error:
@@ -93,9 +95,21 @@ class DataDirectory:
         """Where the store lives."""
         return self.path / _STORE_DIRECTORY
 
+    @property
+    def is_open_to_others(self) -> bool:
+        """Whether everybody on this machine may look into it."""
+        return bool(self.path.stat().st_mode & _OTHERS)
+
     def close(self) -> None:
         """Let others have it."""
         os.close(self._lock_fd)
+
+
+def _close_to_others(path: Path) -> None:
+    """Nobody else looks into it, where it is ours; on a mounted volume it may be another's."""
+    found = path.stat()
+    if found.st_mode & (_GROUP | _OTHERS) and found.st_uid == os.geteuid():
+        path.chmod(0o700)
 
 
 def _lock(path: Path) -> int:

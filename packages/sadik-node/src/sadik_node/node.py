@@ -44,6 +44,7 @@ from sadik_metrics import NodeMetrics
 from sadik_node.clock import Clock, SystemClock
 from sadik_node.cluster_view import ClusterView
 from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError, find_cause
+from sadik_node.exposure import exposures, unprotected
 from sadik_node.figures import bind_figures, status_document
 from sadik_node.host import Host, HostLimits, StoreBrokenError
 from sadik_node.http.application import HttpApplication
@@ -55,6 +56,8 @@ from sadik_node.http.server import HttpServer, listen_at
 from sadik_node.http.service import Service
 from sadik_node.identity import DataDirectory, Life, begin_life, end_life, renew_instance
 from sadik_node.log import Log
+from sadik_node.peer_security import PeerSecurity
+from sadik_node.private_files import FileWatch
 from sadik_node.settings import Settings
 from sadik_node.space import SpaceWatch
 from sadik_storage import Store, registry
@@ -109,6 +112,8 @@ class Node:
         self._is_ready_logged = False
         self.life: _Life | None = None
         """What runs now; for tests and figures."""
+        self.security: PeerSecurity
+        """From `run` on."""
 
     @property
     def http_port(self) -> int:
@@ -149,12 +154,16 @@ class Node:
         """
         settings = self.settings
         _check_exposure(settings)
+        self.security = PeerSecurity(settings, self._transport, self.log)
         directory = DataDirectory.take(
             settings.node.data_dir,
             name=settings.node.name,
             cluster=settings.cluster.name,
             source=self._source,
         )
+        if directory.is_open_to_others:
+            why = f"{directory.path} is not this user's own, and others may look into it"
+            self.log.event("directory_open", why)
         try:
             store = self._open_store(settings, directory.store_path)
             try:
@@ -239,7 +248,7 @@ class Node:
     async def _listen_peers(self) -> Listener:
         address = self.settings.listen.peer
         try:
-            listener = await self._transport.listen(Address(address.host, self._ports.peer))
+            listener = await self.security.transport.listen(Address(address.host, self._ports.peer))
         except ListenFailed as error:
             raise NodeError(
                 EXIT_FAILED, f"cannot listen for peers at {address} (listen.peer): {error.reason}"
@@ -287,14 +296,18 @@ class _Life:
             _scan(store, *SAVED_RANGE),
         )
         self.messenger = Messenger(
-            transport=node._transport,
+            transport=node.security.transport,
             codec=Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES),
             identity=self.identity,
             cluster_name=settings.cluster.name,
             events=self,
             random=source,
             limits=MessengerLimits(),
+            secrets=node.security.secrets,
         )
+        self.security = node.security
+        self.files = FileWatch(node.log)
+        node.security.watch(self.files, self.messenger.use_secrets)
         interval_ns = settings.storage.interval_ms * MILLISECOND
         self.host = Host(
             store,
@@ -373,6 +386,7 @@ class _Life:
                 await self.host.settle()
                 await nursery.start(self.messenger.run, listener)
                 nursery.start_soon(self.space.run)
+                nursery.start_soon(self.files.run)
                 started()
                 nursery.start_soon(self._end_when, stop, nursery.cancel_scope)
         finally:
@@ -421,8 +435,9 @@ class _Life:
                 "all data of this node is gone when it stops"
             )
             self.log.event("not_durable", why)
-        if settings.listen.insecure:
-            self.log.event("insecure", "nothing protects the traffic of this node")
+        why = unprotected(settings)
+        if why:
+            self.log.event("insecure", why)
 
     # News
 
@@ -521,18 +536,9 @@ def _why_not(error: OSError) -> str:
 
 
 def _check_exposure(settings: Settings) -> None:
-    exposed = [
-        f"listen.{name} = {address}"
-        for name, address in (("http", settings.listen.http), ("peer", settings.listen.peer))
-        if not address.is_loopback
-    ]
-    if exposed and not settings.listen.insecure:
-        raise NodeError(
-            EXIT_REFUSED,
-            f"{' and '.join(exposed)} would be open to the network, and this version has neither "
-            "TLS nor authentication: listen on loopback, or say insecure = true (--insecure) if "
-            "the network itself is trusted",
-        )
+    found = exposures(settings)
+    if found:
+        raise NodeError(EXIT_REFUSED, "; ".join(f"{key} = {why}" for key, why in found))
 
 
 def _allowed_names(settings: Settings) -> set[str] | None:

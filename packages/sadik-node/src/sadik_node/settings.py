@@ -28,6 +28,7 @@ __all__ = [
     "Listen",
     "Log",
     "Node",
+    "PeerTls",
     "Repair",
     "Settings",
     "Storage",
@@ -159,7 +160,7 @@ class Repair:
 
 @frozen
 class TlsFiles:
-    """``[tls.http]`` or ``[tls.peer]``; not in this version."""
+    """``[tls.http]``; not in this version."""
 
     cert: Path | None = _setting(rules.later(_NO_TLS), None)
     key: Path | None = _setting(rules.later(_NO_TLS), None)
@@ -167,19 +168,32 @@ class TlsFiles:
 
 
 @frozen
+class PeerTls:
+    """``[tls.peer]``: certificates between nodes; all three or none. PEM files."""
+
+    cert: Path | None = _setting(rules.path(
+        "a file with this node's certificate, which names node.name"), None)  # fmt: skip
+    key: Path | None = _setting(rules.path("a file with its key, private to this node"), None)
+    ca: Path | None = _setting(rules.path(
+        "a file with the authorities whose certificates are accepted"), None)  # fmt: skip
+
+
+@frozen
 class Tls:
-    """``[tls]``; not in this version."""
+    """``[tls]``: encryption, and who is at the other end."""
 
     http: TlsFiles = Factory(TlsFiles)
-    peer: TlsFiles = Factory(TlsFiles)
+    peer: PeerTls = Factory(PeerTls)
 
 
 @frozen
 class Auth:
-    """``[auth]``; not in this version."""
+    """``[auth]``: who may come; tokens are not in this version."""
 
     tokens: Path | None = _setting(rules.later(_NO_AUTH), None)
-    cluster_secret_file: Path | None = _setting(rules.later(_NO_AUTH), None)
+    cluster_secret_file: Path | None = _setting(rules.path(
+        "a file, private to this node, with the secret that all nodes share"), None)  # fmt: skip
+    """One secret a line, the newest first; two while one replaces the other."""
 
 
 @frozen
@@ -212,7 +226,19 @@ class Settings:
 # Annotations are kept as text, so the nested classes are found by their names.
 _SECTIONS: dict[object, type] = {
     section.__name__: section
-    for section in (Node, Listen, Cluster, Storage, Limits, Repair, Tls, TlsFiles, Auth, Log)
+    for section in (
+        Node,
+        Listen,
+        Cluster,
+        Storage,
+        Limits,
+        Repair,
+        Tls,
+        TlsFiles,
+        PeerTls,
+        Auth,
+        Log,
+    )
 }
 
 

@@ -26,6 +26,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "explain": ("views:explain", "Show where a key lives and what each replica holds."),
     "repair": ("repair:repair", "Compare replicas now, and mend what differs."),
     "bucket": ("buckets:bucket", "Show and set the properties of buckets."),
+    "certs": ("certs:certs", "Make certificates for the nodes of a cluster."),
+    "secret": ("secrets:secret", "Make and replace the secret that nodes share."),
     "config": ("configs:config", "Check a configuration file."),
     "version": ("versions:version", "Show the version."),
 }
