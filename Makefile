@@ -83,6 +83,10 @@ test-all: setup ## all tests
 bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
+.PHONY: screenshots
+screenshots: setup ## take the pictures of the console anew, into docs/images
+	$(BIN)/python scripts/screenshots
+
 .PHONY: sim
 sim: setup ## 20,000 seeds of the simulator, in the background of other work
 	nice -n 19 $(BIN)/sadik-sim run --seeds 20000 $(ARGS)

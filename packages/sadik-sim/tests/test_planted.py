@@ -11,13 +11,26 @@ import attrs
 import pytest
 
 from sadik_causality import EMPTY, Container, Context
-from sadik_machine import NodeId
-from sadik_members import Member, MemberState, Register
+from sadik_machine import (
+    MILLISECOND,
+    SECOND,
+    Codec,
+    NodeId,
+    Received,
+    RemoteProtocolError,
+    RequestIds,
+    Woke,
+)
+from sadik_members import MESSAGES as MEMBERS_MESSAGES
+from sadik_members import ClusterSettings, Identity, Member, Membership, MemberState, Register
 from sadik_members import table as table_module
+from sadik_members.messages import Delta, Ping
 from sadik_members.registers import Merged, RegisterTable
+from sadik_members.table import member_to_plain
 from sadik_sim.plan import Options, draw_plan, plan_from_json
 from sadik_sim.planted import BUGS, planted
 from sadik_sim.run import execute
+from sadik_vnode.admission import Admission
 from sadik_vnode.births import Births
 from sadik_vnode.counters import Counters
 from sadik_vnode.outbox import Outbox
@@ -114,6 +127,68 @@ def test_a_start_is_known_before_gossip_tells_of_it() -> None:
     assert execute(plan).invariant == ""
     broken = execute(attrs.evolve(plan, bug="boots-met-forgotten"))
     assert broken.invariant == "a dot names one value"
+
+
+def two_lives_share_no_request_id() -> bool:
+    lives = [RequestIds(random.Random(seed)) for seed in (1, 2)]
+    one, other = ({ids.next() for _ in range(1000)} for ids in lives)
+    return not one & other
+
+
+def test_two_lives_of_a_node_share_no_request_id() -> None:
+    """Seeds hardly find it: an answer must come from before a crash, to a request of its number."""
+    assert two_lives_share_no_request_id()
+    with planted("request-ids-restart"):
+        assert not two_lives_share_no_request_id()
+
+
+def background_work_yields() -> bool:
+    admission = Admission()
+    for window in range(20):
+        took_ns = MILLISECOND if window < 10 else 200 * MILLISECOND
+        admission.served(window * SECOND, took_ns)
+    return admission.pause_ns(20 * SECOND, MILLISECOND) > 10 * MILLISECOND
+
+
+def test_background_work_yields_to_slow_requests() -> None:
+    """Seeds do not find it: nothing is ever late because of a burst under virtual time."""
+    assert background_work_yields()
+    with planted("replay-unthrottled"):
+        assert not background_work_yields()
+
+
+def the_own_address_after_gossip() -> str:
+    me, peer = NodeId(b"m" * 8), NodeId(b"p" * 8)
+    identity = Identity(me, "m", "m:1", "m:2", "z", 1.0, 1, 7)
+    machine = Membership(identity, ClusterSettings("c", 8, 3, ()), {}, random.Random(1))
+    machine.step(0, Woke())
+    forged = attrs.evolve(machine.members[me], peer="elsewhere:1", incarnation=99)
+    told = Delta(machine.snapshot().cluster_id, (member_to_plain(forged),), (), ())
+    machine.step(1, Received(peer, told))
+    return machine.members[me].peer
+
+
+def test_a_node_has_the_last_word_on_itself() -> None:
+    """Seeds do not find it: no simulated peer lies."""
+    assert the_own_address_after_gossip() == "m:1"
+    with planted("others-believed-of-oneself"):
+        assert the_own_address_after_gossip() == "elsewhere:1"
+
+
+def a_wrong_type_is_refused() -> bool:
+    codec = Codec(MEMBERS_MESSAGES)
+    try:
+        codec.decode(codec.encode(Ping("many")))  # type: ignore[arg-type]
+    except RemoteProtocolError:
+        return True
+    return False
+
+
+def test_a_field_of_a_wrong_type_is_refused() -> None:
+    """Seeds do not find it: simulated messages are made by the classes that they are of."""
+    assert a_wrong_type_is_refused()
+    with planted("fields-unchecked"):
+        assert not a_wrong_type_is_refused()
 
 
 def member(incarnation: int, state: MemberState = MemberState.UP) -> Member:

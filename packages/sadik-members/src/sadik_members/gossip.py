@@ -47,22 +47,18 @@ class Gossip:
     state: State
     random: random.Random
     merge_member: Callable[[Member], None]
-    _next_at: int | None = None
-
-    @property
-    def deadline(self) -> int | None:
-        """When `wake` is wanted."""
-        return self._next_at
+    deadline: int | None = None
+    """When `wake` is wanted."""
 
     def start(self, now: int) -> None:
         """This node is a member: begin."""
-        self._next_at = now + self._interval()
+        self.deadline = now + self._interval()
 
     def wake(self, now: int, candidates: list[NodeId]) -> None:
         """Open an exchange with one of ``candidates`` if it is time."""
-        if self._next_at is None or now < self._next_at:
+        if self.deadline is None or now < self.deadline:
             return
-        self._next_at = now + self._interval()
+        self.deadline = now + self._interval()
         if candidates:
             self.open(self.random.choice(candidates))
 

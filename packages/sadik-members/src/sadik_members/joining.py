@@ -43,22 +43,18 @@ class Joiner:
     refusal: str = ""
     """Why the cluster did not take this node when last asked."""
     founder: tuple[NodeId, str] | None = None
-    _ask_at: int | None = None
-
-    @property
-    def deadline(self) -> int | None:
-        """When `wake` is wanted."""
-        return self._ask_at
+    deadline: int | None = None
+    """When `wake` is wanted."""
 
     def start(self, now: int) -> None:
         """Begin to ask."""
-        self._ask_at = now + ASK_NS
+        self.deadline = now + ASK_NS
 
     def wake(self, now: int, linked: list[NodeId]) -> None:
         """Ask again if it is time."""
-        if self._ask_at is None or now < self._ask_at:
+        if self.deadline is None or now < self.deadline:
             return
-        self._ask_at = now + ASK_NS
+        self.deadline = now + ASK_NS
         founder = self.founder
         if founder is not None and founder[0] in linked:
             linked = [founder[0]]
@@ -101,7 +97,7 @@ class Joiner:
 
     def refused(self, now: int, message: JoinRefusal) -> None:
         """The cluster does not take this node: say so once, and ask on at leisure."""
-        self._ask_at = now + ASK_AFTER_REFUSAL_NS
+        self.deadline = now + ASK_AFTER_REFUSAL_NS
         reason = message.reason[:1000]
         if reason != self.refusal:
             self.refusal = reason
@@ -138,7 +134,7 @@ class Joiner:
             state.merge_document(document)
         state.merge_member(state.own_entry(own.incarnation + 1, MemberState.UP))
         state.to_push = True
-        self._ask_at = None
+        self.deadline = None
         self.refusal = ""
         return cluster
 

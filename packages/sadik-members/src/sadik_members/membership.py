@@ -37,7 +37,6 @@ from sadik_machine import (
     Received,
     RemoteProtocolError,
     Stored,
-    earliest,
 )
 from sadik_members.admission import is_stale_boot
 from sadik_members.detector import Detector
@@ -200,10 +199,9 @@ class Membership:
         return self._deadline
 
     def _next_deadline(self) -> int | None:
-        first = earliest(self._detector.deadline, self._stores.deadline)
-        if self._state.is_left:
-            return first
-        for part in (self._gossip, self._joiner, self._planner):
+        first = self._detector.deadline
+        parts = (self._stores, self._gossip, self._joiner, self._planner)
+        for part in parts[:1] if self._state.is_left else parts:
             deadline = part.deadline
             if deadline is not None and (first is None or deadline < first):
                 first = deadline
@@ -436,7 +434,7 @@ class Membership:
         state = self._state
         self._detector.heard(now, sender)
         # Tuples of classes: told apart in a third of the time that their unions take.
-        if self._has_left(sender):
+        if not state.table.is_present(sender) and self._has_left(sender):
             state.count("removed")
         elif isinstance(message, (JoinRequest, JoinRedirect, JoinRefusal, JoinAccepted)):
             self._receive_joining(now, sender, message)

@@ -33,7 +33,18 @@ __all__ = [
     "Kind",
 ]
 
-OPERATIONS = ("get", "put", "delete", "list", "explain", "bucket", "view", "batch", "repair")
+OPERATIONS = (
+    "get",
+    "put",
+    "delete",
+    "list",
+    "explain",
+    "bucket",
+    "view",
+    "batch",
+    "repair",
+    "scrub",
+)
 """What a client asked: ``view`` is any of the JSON pages about the cluster."""
 
 BATCH_OPERATIONS = ("get", "put", "delete", "invalid")
@@ -208,6 +219,8 @@ FAMILIES: tuple[Family, ...] = (
     _counter("hints_delivered", "Hint notes whose owner has acknowledged the record."),
     _counter("hints_dropped", "Hint notes dropped at the bound limits.hint_bytes."),
     _counter("read_repairs", "Records sent to owners that answered a read with less."),
+    _counter("damaged_records", "Stored rows that were met damaged, and not served."),
+    _counter("scrubs", "Passes over all that this node holds in search of damage."),
     _counter("anti_entropy_rounds", "Rounds of anti-entropy with another owner."),
     _counter("anti_entropy_differences", "Records that differed when owners were compared."),
     _counter("anti_entropy_repaired", "Records sent to owners that had less, and kept there."),

@@ -97,6 +97,8 @@ class NodeMetrics:
     hints_delivered: int = 0
     hints_dropped: int = 0
     read_repairs: int = 0
+    damaged_records: int = 0
+    scrubs: int = 0
     anti_entropy_rounds: int = 0
     anti_entropy_differences: int = 0
     anti_entropy_repaired: int = 0

@@ -35,6 +35,9 @@ EVENTS = {
     "insecure": EventKind("at start: what of the traffic nothing protects"),
     "new_instance": EventKind("it took a new storage instance, and why", "boot"),
     "damaged": EventKind("rows that the engine had saved cannot be read"),
+    "damage": EventKind(
+        "what it holds of a key is damaged; the other owners are asked", "bucket key", _SELDOM
+    ),
     "disk_short": EventKind("writes are refused for want of space", "free_bytes limit_bytes"),
     "disk_has_room": EventKind("writes are taken again", "free_bytes"),
     "store_close_failed": EventKind("the store could not be closed after a failure"),

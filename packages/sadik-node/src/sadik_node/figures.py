@@ -49,6 +49,8 @@ def bind_figures(life: _Life) -> None:
     read("anti_entropy_bytes", lambda: engine.counters.anti_entropy_bytes)
     read("anti_entropy_races", lambda: engine.counters.anti_entropy_races)
     read("read_repairs", lambda: engine.counters.read_repairs)
+    read("damaged_records", lambda: engine.counters.damaged_records)
+    read("scrubs", lambda: engine.counters.scrubs)
     read("clock_refused", lambda: engine.clock_refused_count)
     counts = messenger.counters
     read("peer_received_bytes", lambda: counts.bytes_in)

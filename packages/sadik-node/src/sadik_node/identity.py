@@ -28,7 +28,7 @@ from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError
 from sadik_storage import Store
 
 __all__ = ["FORMAT_VERSION", "META_RANGE", "DataDirectory", "Life", "begin_life", "end_life",
-           "renew_instance"]  # fmt: skip
+           "renew_instance", "write_document"]  # fmt: skip
 
 FORMAT_VERSION = 1
 """Of the directory: what `identity.json` and its neighbours look like."""
@@ -45,6 +45,7 @@ _INSTANCE_BYTES = 8
 _IDENTITY_FILE = "identity.json"
 _LOCK_FILE = "lock"
 _STORE_DIRECTORY = "store"
+_CONVERSION_FILE = "conversion.json"
 # What may stand in a directory that no node has used: a fresh file system's, and what we began.
 _HARMLESS = frozenset({"lost+found", _LOCK_FILE, _IDENTITY_FILE + ".new"})
 _MACHINES_FAULT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENFILE, errno.EMFILE})
@@ -75,15 +76,35 @@ class DataDirectory:
             _close_to_others(path)
             lock_fd = _lock(path)
             node_id = _identify(path, name=name, cluster=cluster, source=source)
+            _refuse_half_converted(path)
         except OSError as error:
             if lock_fd >= 0:
                 os.close(lock_fd)
-            code = EXIT_FAILED if error.errno in _MACHINES_FAULT else EXIT_REFUSED
-            raise NodeError(
-                code,
-                f"the data directory {path} cannot be used: {error.strerror or error}; "
-                "node.data_dir must name a directory that this user may write",
-            ) from error
+            raise _unusable(path, error) from error
+        except NodeError:
+            if lock_fd >= 0:
+                os.close(lock_fd)
+            raise
+        return cls(path, lock_fd, node_id)
+
+    @classmethod
+    def hold(cls, path: Path) -> Self:
+        """Hold the directory of a node that is stopped, as it is: nothing is made.
+
+        Raises:
+            NodeError: a node runs on it, or it is not a node's data directory.
+        """
+        file = path / _IDENTITY_FILE
+        if not file.is_file():
+            raise NodeError(EXIT_REFUSED, f"{path} is no data directory of a node: no {file.name}")
+        lock_fd = -1
+        try:
+            lock_fd = _lock(path)
+            _, node_id = _parse(file, file.read_bytes())
+        except OSError as error:
+            if lock_fd >= 0:
+                os.close(lock_fd)
+            raise _unusable(path, error) from error
         except NodeError:
             if lock_fd >= 0:
                 os.close(lock_fd)
@@ -100,6 +121,11 @@ class DataDirectory:
         """Whether everybody on this machine may look into it."""
         return bool(self.path.stat().st_mode & _OTHERS)
 
+    @property
+    def conversion_path(self) -> Path:
+        """The file that is there while one store takes another's place: no node starts then."""
+        return self.path / _CONVERSION_FILE
+
     def close(self) -> None:
         """Let others have it."""
         os.close(self._lock_fd)
@@ -110,6 +136,14 @@ def _close_to_others(path: Path) -> None:
     found = path.stat()
     if found.st_mode & (_GROUP | _OTHERS) and found.st_uid == os.geteuid():
         path.chmod(0o700)
+
+
+def _unusable(path: Path, error: OSError) -> NodeError:
+    return NodeError(
+        EXIT_FAILED if error.errno in _MACHINES_FAULT else EXIT_REFUSED,
+        f"the data directory {path} cannot be used: {error.strerror or error}; "
+        "node.data_dir must name a directory that this user may write",
+    )
 
 
 def _lock(path: Path) -> int:
@@ -128,6 +162,15 @@ def _lock(path: Path) -> int:
     os.ftruncate(lock_fd, 0)
     os.write(lock_fd, b"%d\n" % os.getpid())
     return lock_fd
+
+
+def _refuse_half_converted(path: Path) -> None:
+    if (path / _CONVERSION_FILE).exists():
+        raise NodeError(
+            EXIT_REFUSED,
+            f"a conversion of the store in {path} was interrupted as the new one took the old "
+            "one's place: run the same `sadik-node storage convert` again first",
+        )
 
 
 def _identify(path: Path, *, name: str, cluster: str, source: random.Random) -> NodeId:
@@ -150,7 +193,7 @@ def _identify(path: Path, *, name: str, cluster: str, source: random.Random) -> 
             "cluster": cluster,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        _write(file, document)
+        write_document(file, document)
         return node_id
     document, node_id = _parse(file, text)
     if document["cluster"] != cluster:
@@ -160,7 +203,7 @@ def _identify(path: Path, *, name: str, cluster: str, source: random.Random) -> 
             f"{cluster!r}: give cluster.name = {document['cluster']!r}, or another directory",
         )
     if document.get("name") != name:
-        _write(file, {**document, "name": name})
+        write_document(file, {**document, "name": name})
     return node_id
 
 
@@ -190,7 +233,7 @@ def _parse(file: Path, text: bytes) -> tuple[dict[str, Any], NodeId]:
     return document, node_id
 
 
-def _write(file: Path, document: dict[str, Any]) -> None:
+def write_document(file: Path, document: dict[str, Any]) -> None:
     """Durably, and whole or not at all."""
     new = file.with_name(file.name + ".new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

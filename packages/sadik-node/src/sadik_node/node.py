@@ -63,7 +63,7 @@ from sadik_node.space import SpaceWatch
 from sadik_storage import Store, registry
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine, EngineConfig
-from sadik_vnode.news import Touched
+from sadik_vnode.news import Damage, Touched
 
 __all__ = ["Node"]
 
@@ -453,6 +453,8 @@ class _Life:
                 self.log.event("join_refused", news.reason)
             case ClusterJoined():
                 self.log.event("cluster_joined", cluster_id=news.cluster_id.hex())
+            case Damage():
+                self.log.event("damage", bucket=news.bucket, key=percent_encode(news.key))
             case Touched() if self.settings.log.requests != "none":
                 self.log.event(
                     "request_touched",

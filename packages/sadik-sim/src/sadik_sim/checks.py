@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from sadik_causality import EMPTY, Context, Dot
-from sadik_machine import SECOND, NodeId, PlainError, decode_plain, timestamp_wall_ns
+from sadik_machine import SECOND, NodeId, PlainError, ScanRows, decode_plain, timestamp_wall_ns
 from sadik_members import ClusterJoined, MemberState, RingChanged
 from sadik_sim.violation import Violation, show
 from sadik_vnode.etag import etag_of
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["Checks", "value_id"]
 
 _CONVERSATIONS_PER_REQUEST = 3
-_SAMPLED_STEPS = 16
 _CLOCK_AHEAD_NS: Final = 62 * SECOND
 """The bound of the hybrid clock, and what passes between two readings of a wall clock."""
 
+_SCAN_ROWS_MAX: Final = 4096
+_SCAN_BYTES_MAX: Final = 1 << 20
 _SUM_BYTES = 8
+_ANSWERED: Final = {int(status): f"replica answered {status.name}" for status in Status}
 _DATA, _NOTES, _VALUES = DATA_RANGE[0], b"H", b"V"
 
 
@@ -60,7 +62,6 @@ class Checks:
         self._acked: dict[Dot, dict[bytes, NodeId]] = {}
         self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
         self._rolled_back: dict[NodeId, None] = {}
-        self._steps = 0
         self._sending: dict[type, Callable[[SimNode, NodeId, Any], None]] = {
             ReplicaWrite: self._sending_write,
             ReplicaState: self._sending_state,
@@ -136,6 +137,11 @@ class Checks:
         """A record on the node's disk was damaged: what it held is gone until it is mended."""
         self._rolled_back[node.id] = None
 
+    def scanning(self, node: SimNode, query: ScanRows) -> None:
+        """A machine asks for a range of rows: a piece at a time, so that no scan lasts."""
+        if query.limit_rows > _SCAN_ROWS_MAX or query.limit_bytes > _SCAN_BYTES_MAX:
+            raise Violation("scans are short", f"{node.name} asks for {query}")
+
     def _forget_unseen(self, node: SimNode) -> None:
         """What only its old disk had, and nobody was ever shown, has not been in this world."""
         kept = EMPTY
@@ -150,14 +156,13 @@ class Checks:
                 for name in [name for name, named in self._names.items() if named == dot]:
                     del self._names[name]
 
-    def received(self, node: SimNode, sender: NodeId, message: object) -> None:
-        """A message arrives; remember what a replica is asked to keep."""
-        if type(message) is ReplicaWrite:
-            dots = [(actor, counter) for actor, counter, *_ in message.versions]
-            asked = (Key.of(message.bucket, message.key), dots)
-            self._shown.update(dict.fromkeys(dots))
-            place = (node.id, sender, message.request, message.slot)
-            self._asked.setdefault(place, []).append(asked)
+    def received(self, node: SimNode, sender: NodeId, message: ReplicaWrite) -> None:
+        """A write arrives; remember what the replica is asked to keep."""
+        dots = [(actor, counter) for actor, counter, *_ in message.versions]
+        asked = (Key.of(message.bucket, message.key), dots)
+        self._shown.update(dict.fromkeys(dots))
+        place = (node.id, sender, message.request, message.slot)
+        self._asked.setdefault(place, []).append(asked)
 
     # What leaves
 
@@ -195,7 +200,7 @@ class Checks:
                 self._shown[actor, counter] = None
 
     def _sending_ack(self, node: SimNode, to: NodeId, message: ReplicaAck) -> None:
-        self._world.sometimes(f"replica answered {_status_name(message.status)}")
+        self._world.sometimes(_ANSWERED.get(message.status) or f"answered {message.status}")
         asked = self._asked.get((node.id, to, message.request, message.slot))
         if not asked:
             return  # the node started anew since, or answers another kind of message
@@ -306,10 +311,7 @@ class Checks:
                 raise Violation("no departed node in a list", f"{node.name}: {member.name}")
 
     def after_steps(self, node: SimNode) -> None:
-        """Every table stays within its bound; looked at only now and then, for it is slow."""
-        self._steps += 1
-        if self._steps % _SAMPLED_STEPS:
-            return
+        """Every table stays within its bound; called now and then, for it is slow."""
         engine = node.engine
         if engine is None:
             return
@@ -334,15 +336,18 @@ class Checks:
         noted.update(dict.fromkeys(record.container.live_dots()))
 
     def _note_went(self, node: SimNode, row: bytes) -> None:
-        """A note goes when its owner has, durably, what the holder had when it was written."""
+        """A note goes when its owner has, durably, what the holder had when it was written.
+
+        What the holder's own disk has lost since, by a bit that flipped, nobody can deliver.
+        """
         slot, key = parse_hint_row(row)
         self._world.sometimes("hint delivered")
         owner = self._world.nodes.get(slot)
-        lacking = [
-            dot
-            for dot in self._notes.pop((node.id, row), {})
-            if owner is not None and not self.has(owner, key, dot)
-        ]
+        noted = self._notes.pop((node.id, row), {})
+        if node.id in self._rolled_back:
+            left = _readable(node.disk.durable.by_key.get(key.record_row)).container.context
+            noted = {dot: None for dot in noted if left.covers(dot)}
+        lacking = [dot for dot in noted if owner is not None and not self.has(owner, key, dot)]
         if lacking and owner is not None and owner.id not in self._rolled_back:
             raise Violation(
                 "a note goes when its owner has it",
@@ -391,10 +396,6 @@ def _readable(row: bytes | None) -> Record:
         return Record.decode(row)
     except DamagedRecord:
         return Record.decode(None)
-
-
-def _status_name(status: int) -> str:
-    return Status(status).name if status in Status.__members__.values() else str(status)
 
 
 def _name(message: object) -> bytes:

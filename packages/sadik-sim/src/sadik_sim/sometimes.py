@@ -46,6 +46,8 @@ SOMETIMES: dict[str, str] = {
     "replica answered NEWER_EPOCH": "a coordinator learns of a newer register",
     "replica answered NOT_READY": "a replica has no ring yet",
     "replica answered OK": "a write is replicated",
+    "session read its write beyond a partition": "it wrote through one node and reads through one "
+    "that was cut off from it in between",
     "session found nobody as new": "what a session saw is out of its reach",
     "siblings read": "clients see concurrent writes",
     "value expired": "a value is there and then gone",

@@ -66,12 +66,13 @@ def _check_memory(node: SimNode, kept: dict[int, int]) -> None:
     for leaf, value in kept.items():
         middle = leaf // LEAVES_PER_MIDDLE
         middles[middle] = (middles[middle] + value) & SUM_MASK
-    for number, value in enumerate(middles):
-        if node.engine.tree.middle(number) != value:
-            raise Violation(
-                "hash trees tell the records",
-                f"{node.name}: middle {number} in memory is not the sum of its leaves on disk",
-            )
+    in_memory = list(map(node.engine.tree.middle, range(MIDDLES)))
+    if in_memory != middles:
+        number = next(n for n, value in enumerate(middles) if in_memory[n] != value)
+        raise Violation(
+            "hash trees tell the records",
+            f"{node.name}: middle {number} in memory is not the sum of its leaves on disk",
+        )
 
 
 def wait_for_equal_roots(world: World) -> None:

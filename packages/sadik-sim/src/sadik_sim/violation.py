@@ -37,6 +37,8 @@ INVARIANTS = {
     "one value an epoch": "8: a register has one value in an epoch",
     "records decode": "what a node reads from its disk is what it wrote",
     "replicas converge": "2: after healing all owners hold the same live dots",
+    "scans are short": "10: a scan asks for a bounded number of rows and of bytes, or it holds the "
+    "store's old pages for long",
     "sessions never go backwards": "9: no read of a session is older than what it has seen",
     "strict reads see strict writes": "6: where R+W > N of owners, a read sees every write "
     "acknowledged before it began",

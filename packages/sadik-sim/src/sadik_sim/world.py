@@ -38,6 +38,7 @@ __all__ = ["World"]
 _START_NS = SECOND
 _WALL_START_NS = 1_700_000_000 * SECOND
 _FORMATION_NS = 30 * SECOND
+_CODEC = Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES)
 
 
 class World:
@@ -79,20 +80,20 @@ class World:
         self.network = Network(
             self.events,
             self.streams.network,
-            deliver=self._deliver,
             alive=lambda node: self.nodes[node].is_running,
             admit=self._admit,
             linked=self._linked,
         )
         self.is_encoding = encode
-        self._codec = Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES)
         self._requests = 0
         self._owners: list[tuple[NodeId, ...]] = []
         self.nodes: dict[NodeId, SimNode] = {}
         for index, site in enumerate(sites):
             node_id = NodeId(self.streams.boots.getrandbits(64).to_bytes(8, "big"))
             disk = Disk(self.streams.disks, DiskFaults())
-            self.nodes[node_id] = SimNode(self, node_id, f"n{index + 1}", site, disk)
+            node = SimNode(self, node_id, f"n{index + 1}", site, disk)
+            self.nodes[node_id] = node
+            self.network.receivers[node_id] = node.receive
         self._by_name = {node.name: node for node in self.nodes.values()}
 
     # Forming
@@ -173,7 +174,7 @@ class World:
 
     def on_wire(self, message: object) -> object:
         """The message as it comes out at the other end."""
-        return self._codec.decode(self._codec.encode(message))
+        return _CODEC.decode(_CODEC.encode(message))
 
     def dial(self, node: SimNode) -> None:
         """Keep streams to all that a node wants to reach."""
@@ -209,9 +210,6 @@ class World:
             self.trace.note(self.events.now, node.name, text)
 
     # What the network does
-
-    def _deliver(self, sender: NodeId, receiver: NodeId, message: object) -> None:
-        self.nodes[receiver].receive(sender, message)
 
     def _admit(self, one: NodeId, other: NodeId) -> bool:
         """What a handshake decides, as `sadik_members.admission` does: both sides judge."""

@@ -44,5 +44,8 @@ class EngineConfig:
     anti_entropy_interval_ns: int = 10 * SECOND
     """About how often this node compares its partitions with the next of their other owners; 0 for
     never but on demand."""
+    scrub_interval_ns: int = 7 * 24 * 3600 * SECOND
+    """How often this node reads all that it holds and looks for damage; 0 for never but on
+    demand. The first time is an hour after the start, at the latest."""
     scan_rows: int = 1000
     scan_bytes: int = 256 * 1024

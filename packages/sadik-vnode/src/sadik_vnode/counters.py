@@ -42,6 +42,9 @@ class Counters:
     lost_tails: int = 0
     """Records whose own actor was seen beyond the record: a tail of this store was lost."""
     damaged_records: int = 0
+    """Rows that did not match their checksums, or whose keys were damaged, as often as met."""
+    scrubs: int = 0
+    """Passes over all records that came to their end."""
     malformed_messages: int = 0
     strangers: int = 0
     """Messages from nodes that are not members."""

@@ -75,7 +75,7 @@ from sadik_vnode.messages import (
     ReplicaWrite,
     ScanKeys,
 )
-from sadik_vnode.news import Touched
+from sadik_vnode.news import Damage, Touched
 from sadik_vnode.requests import (
     BucketList,
     BucketReset,
@@ -95,9 +95,11 @@ from sadik_vnode.requests import (
     Refused,
     Repair,
     Result,
+    Scrub,
     Tally,
     Unavailable,
 )
+from sadik_vnode.scrub import Scrubbing
 from sadik_vnode.serving import Serving
 from sadik_vnode.tree import HashTree
 from sadik_vnode.tree_building import TreeBuilder, built_in
@@ -145,9 +147,10 @@ class Engine:
         self._desk = Desk(node_id, config, births, source)
         self._desk.hints = HintNotes(self._desk)
         self._desk.repairs = Repairs(self._desk)
-        self._desk.replica.on_damaged = self._desk.repairs.damaged
+        self._desk.replica.on_damaged = self._damaged
         self._desk.replica.tree.built = built_in(saved_rows.get(TREE_ROW))
         self._builder = TreeBuilder(self._desk)
+        self._scrubbing = Scrubbing(self._desk, self._damaged, self._builder.mend)
         self._anti_entropy = AntiEntropy(self._desk, random.Random(source.getrandbits(64)))
         self._serving = Serving(self._desk)
         self._started = False
@@ -178,6 +181,7 @@ class Engine:
             BucketReset: self._bucket_reset,
             BucketList: self._bucket_list,
             Repair: self._repair,
+            Scrub: self._scrub,
         }
 
     # What the host reads, at any time between steps
@@ -263,6 +267,7 @@ class Engine:
         self._desk.hints.start()
         self._builder.start()
         self._anti_entropy.start()
+        self._scrubbing.start()
 
         def looked(rows: list[tuple[bytes, bytes]]) -> None:
             self._holds_data = bool(rows)
@@ -443,6 +448,13 @@ class Engine:
 
     def _repair(self, request_id: RequestId, request: Repair) -> None:
         self._anti_entropy.repair(request, self._replier(request_id))
+
+    def _scrub(self, request_id: RequestId, request: Scrub) -> None:
+        self._scrubbing.scrub(request, self._replier(request_id))
+
+    def _damaged(self, key: Key) -> None:
+        self._desk.outbox.announce(Damage(key.bucket, key.key))
+        self._desk.repairs.damaged(key)
 
     # Buckets
 

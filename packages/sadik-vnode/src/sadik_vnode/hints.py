@@ -231,7 +231,10 @@ class HintNotes:
     def _count_from(self, start: bytes) -> None:
         def loaded(rows: list[tuple[bytes, bytes]]) -> None:
             for row, _ in rows:
-                node = parse_hint_row(row)[0]
+                try:
+                    node = parse_hint_row(row)[0]
+                except ValueError:  # damaged: it is for nobody
+                    continue
                 slot = self._slots.setdefault(node, _Slot())
                 slot.may_wait = True
                 slot.notes += 1
@@ -357,7 +360,11 @@ class Delivery(Conversation):
         self._loading = len(rows)
         self.wake("ack", self.desk.now + _ACK_TIMEOUT_NS)
         for row, _ in rows:
-            _, key = parse_hint_row(row)
+            try:
+                _, key = parse_hint_row(row)
+            except ValueError:
+                self._loading -= 1
+                continue
             self._renoted.pop(key, None)
             self._load(key)
 

@@ -48,10 +48,12 @@ __all__ = [
     "index_row",
     "is_name",
     "leaf_row",
+    "lost_leaves",
     "parse_hint_row",
     "parse_leaf_row",
     "record_key",
     "records_range",
+    "row_leaf",
 ]
 
 BIRTHS_ROW = b"B"
@@ -204,6 +206,25 @@ def records_range(first: int, stop: int) -> tuple[bytes, bytes]:
 def record_key(row: bytes) -> Key:
     """The key of a record's row."""
     return Key.of_name(row[1 + _TOKEN_PREFIX_BYTES :])
+
+
+def row_leaf(row: bytes) -> int:
+    """The leaf in whose range a record's row lies: its own, unless the row's key is damaged."""
+    prefix = row[1 : 1 + _TOKEN_PREFIX_BYTES].ljust(_TOKEN_PREFIX_BYTES, b"\0")
+    return int.from_bytes(prefix, "big") >> (8 * _TOKEN_PREFIX_BYTES - LEAF_BITS)
+
+
+def lost_leaves(row: bytes) -> list[int]:
+    """Nothing, if a record's row lies where the name in it says; else its key was damaged, and
+    these are the leaves of which one lost a record."""
+    leaves = [row_leaf(row)]
+    try:
+        key = record_key(row)
+    except ValueError:
+        return leaves
+    if key.record_row == row:
+        return []
+    return [*leaves, key.leaf]
 
 
 def _after_prefix(prefix: bytes) -> bytes:

@@ -44,6 +44,8 @@ __all__ = [
     "RepairResult",
     "Request",
     "Result",
+    "Scrub",
+    "ScrubResult",
     "Tally",
     "Unavailable",
     "VersionView",
@@ -204,9 +206,17 @@ class Repair:
     """When to answer, though it may not be finished: it goes on."""
 
 
+@frozen
+class Scrub:
+    """Read all that this node holds, and look for damage."""
+
+    timeout_ns: int
+    """When to answer, though it may not be finished: it goes on."""
+
+
 Request = (
     Get | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset | BucketList
-    | Hints | Repair
+    | Hints | Repair | Scrub
 )  # fmt: skip
 
 
@@ -444,7 +454,26 @@ class RepairResult:
     is_finished: bool
 
 
+@frozen
+class ScrubResult:
+    """What a pass over this node's records has found. What it found is being mended."""
+
+    records: int
+    """Records read."""
+    values: int
+    """Large values read."""
+    damaged: int
+    """Records and large values that did not match their checksums."""
+    misplaced: int
+    """Rows whose keys were damaged."""
+    sums_wrong: int
+    """Leaves of the hash tree that were not the sums of their records."""
+    unlisted: int
+    """Records without a row in the index of their bucket."""
+    is_finished: bool
+
+
 Result = (
     Found | Missing | Written | Refused | Unavailable | ListResult | ExplainResult | BucketResult
-    | BucketsResult | HintsResult | RepairResult
+    | BucketsResult | HintsResult | RepairResult | ScrubResult
 )  # fmt: skip

@@ -21,8 +21,10 @@ from sadik_vnode.keyspace import (
     LEAVES,
     LEAVES_RANGE,
     TREE_ROW,
+    lost_leaves,
     record_key,
     records_range,
+    row_leaf,
 )
 from sadik_vnode.record import DamagedRecord, Record, Rows, open_value, seal_value
 from sadik_vnode.tree import LEAVES_PER_MIDDLE, SUM_MASK, hash_of, sum_row
@@ -131,7 +133,7 @@ class TreeBuilder(Conversation):
         if not rows:
             self._stop = LEAVES
         else:
-            last = record_key(rows[-1][0]).leaf
+            last = row_leaf(rows[-1][0])
             self._stop = last // LEAVES_PER_MIDDLE * LEAVES_PER_MIDDLE
             if self._stop <= self._tree.built or self._summed < _CHUNK_ROWS:
                 self._scan(rows[-1][0] + b"\0", self._scanned)
@@ -199,6 +201,8 @@ class TreeBuilder(Conversation):
 
     def _add(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
         for row, value in rows:
+            if lost_leaves(row):
+                continue  # its key is damaged: scrubbing removes it
             key = record_key(row)
             try:
                 record = Record.decode(value)

@@ -22,9 +22,9 @@ _LINE_EVERY_S = 5.0
 
 
 class Progress:
-    """Shows one count that grows to ``total``."""
+    """Shows one count that grows to ``total``; None: nobody knows how far."""
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int | None) -> None:
         self._what = what
         self._total = total
         self._done = 0
@@ -52,13 +52,14 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self, size_bytes: int = 0) -> None:
-        """One more is done."""
-        self._done += 1
+    def advance(self, size_bytes: int = 0, count: int = 1) -> None:
+        """One more is done, or several."""
+        self._done += count
         self._bytes += size_bytes
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done)
         elif time.monotonic() >= self._next_line_at:
             self._next_line_at = time.monotonic() + _LINE_EVERY_S
             megabytes = f", {self._bytes / 1e6:.1f} MB" if self._bytes else ""
-            say(f"{self._what}: {self._done} of {self._total}{megabytes}")
+            of = "" if self._total is None else f" of {self._total}"
+            say(f"{self._what}: {self._done}{of}{megabytes}")

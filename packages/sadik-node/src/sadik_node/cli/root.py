@@ -25,9 +25,11 @@ _VERBS: dict[str, tuple[str, str]] = {
     "hints": ("views:hints", "Show what waits for nodes that were away."),
     "explain": ("views:explain", "Show where a key lives and what each replica holds."),
     "repair": ("repair:repair", "Compare replicas now, and mend what differs."),
+    "scrub": ("scrubbing:scrub", "Have a node look for damage in all that it holds."),
     "bucket": ("buckets:bucket", "Show and set the properties of buckets."),
     "certs": ("certs:certs", "Make certificates for the nodes of a cluster."),
     "secret": ("secrets:secret", "Make and replace the secret that nodes share."),
+    "storage": ("storages:storage", "Work on the store of a stopped node."),
     "config": ("configs:config", "Check a configuration file."),
     "version": ("versions:version", "Show the version."),
 }

@@ -113,6 +113,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         partitions=_COUNT, partitions_done=_COUNT, compared=_COUNT, differing=_COUNT,
         differences=_COUNT, repaired=_COUNT, unreachable=_list(_TEXT), finished=_FLAG,
     ),
+    "Scrub": _object(
+        "records values damaged misplaced sums_wrong unlisted finished",
+        records=_COUNT, values=_COUNT, damaged=_COUNT, misplaced=_COUNT, sums_wrong=_COUNT,
+        unlisted=_COUNT, finished=_FLAG,
+    ),
     "Explanation": _object(
         "bucket key partition owners fallbacks replicas hints",
         bucket=_BUCKET, key=_TEXT, partition=_COUNT, epoch=_COUNT, owners=_list(_TEXT),

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 
 from attrs import Factory, define, field, frozen
 
-from sadik_node.http import batch, buckets, kv, repair, views
+from sadik_node.http import batch, buckets, console, kv, repair, scrub, views
 from sadik_node.http.answers import Answer, json_answer, problem
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.openapi import Api, openapi_document
 from sadik_node.http.service import Service
 from sadik_node.http.target import BadTarget
 
-__all__ = ["ROUTES", "Route", "Router"]
+__all__ = ["CONSOLE_FILES", "ROUTES", "Route", "Router"]
 
 
 Admit = Callable[[Service, Exchange, bytes, bytes, bytes], Answer | None]
@@ -144,6 +144,8 @@ ROUTES = (
           _shows("Hints", 503)),
     Route("POST", "/v1/repair", "compare owners now and exchange what differs", repair.admit_repair,
           Api({200: (_JSON, "Repair"), 202: (_JSON, "Repair")}, (503,)), repair.PARAMETERS),
+    Route("POST", "/v1/scrub", "read all that this node holds and look for damage",
+          scrub.admit_scrub, Api({200: (_JSON, "Scrub"), 202: (_JSON, "Scrub")}, (503,))),
     Route("GET", "/healthz", "whether the process is alive", _view(views.health),
           Api({200: _TEXT})),
     Route("GET", "/readyz", "whether the node serves", _view(views.readiness),
@@ -151,10 +153,16 @@ ROUTES = (
     Route("GET", "/metrics", "Prometheus metrics", _view(views.metrics), Api({200: _TEXT})),
     Route("GET", "/v1/openapi.json", "this description", _view(_describe),
           Api({200: (_JSON, "")})),
-    Route("GET", "/", "a page for people", _view(views.front_page),
-          Api({200: ("text/html", "")})),
+    Route("GET", "/", "the web console", _view(console.page), Api({200: ("text/html", "")})),
 )  # fmt: skip
-"""Everything that this version answers."""
+"""Everything that this version answers, but for the console's own files."""
+
+CONSOLE_FILES = tuple(
+    Route("GET", f"/console/{name}", "a file of the web console", _view(console.asset),
+          Api({200: ("", "")}))
+    for name in console.ASSETS
+)  # fmt: skip
+"""What the page at ``/`` loads. No part of the API, and not described as such."""
 
 
 @define
@@ -171,7 +179,7 @@ class _Resource:
 class Router:
     """Finds the route of a path and a method."""
 
-    def __init__(self, routes: tuple[Route, ...] = ROUTES) -> None:
+    def __init__(self, routes: tuple[Route, ...] = ROUTES + CONSOLE_FILES) -> None:
         self._literal: dict[bytes, _Resource] = {}
         self._prefixed: list[_Resource] = []
         for route in routes:

@@ -213,5 +213,6 @@ BUGS = (
         6,
         "Request ids start at 1 in every life, so an old answer counts for a new request.",
         _request_ids_restart,
+        found_by="test_planted.py::test_two_lives_of_a_node_share_no_request_id",
     ),
 )

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sadik_members import planner
+from sadik_machine import codec as codec_module
+from sadik_members import Membership, planner
 from sadik_members import table as table_module
 from sadik_members.detector import Detector
 from sadik_members.registers import Merged, RegisterTable
@@ -22,6 +23,20 @@ def _last_told_wins() -> list[Patch]:
         return other
 
     return [(table_module, "merge_members", last)]
+
+
+def _others_believed() -> list[Patch]:
+    def believe(self: Membership, member: Any) -> None:
+        self._state.merge_member(member)
+
+    return [(Membership, "_merge_told", believe)]
+
+
+def _fields_unchecked() -> list[Patch]:
+    def whatever(self: Any, values: Any) -> bool:
+        return True
+
+    return [(codec_module._Row, "accepts", whatever)]
 
 
 def _register_last_wins() -> list[Patch]:
@@ -127,6 +142,20 @@ BUGS = (
         "A member table takes the entry that it was told last.",
         _last_told_wins,
         found_by="test_planted.py::test_member_entries_merge_alike_in_any_order",
+    ),
+    PlantedBug(
+        "others-believed-of-oneself",
+        22,
+        "A node takes what a peer says of it for its own word.",
+        _others_believed,
+        found_by="test_planted.py::test_a_node_has_the_last_word_on_itself",
+    ),
+    PlantedBug(
+        "fields-unchecked",
+        23,
+        "The fields of a message are taken as they come, whatever their types.",
+        _fields_unchecked,
+        found_by="test_planted.py::test_a_field_of_a_wrong_type_is_refused",
     ),
     PlantedBug(
         "older-register-wins",
