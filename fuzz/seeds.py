@@ -42,6 +42,7 @@ def seeds() -> dict[str, list[bytes]]:
         "frames": [b"\x03" + frame(b"a") + frame(b"bc" * 40), b"\0" + frame(b"x" * 200)],
         "messages": plain,
         "membership": [b"\1" + data for data in plain[: len(MEMBERS_MESSAGES.classes) + 3]],
+        "engine": [b"\0" + data for data in plain[len(MEMBERS_MESSAGES.classes) + 3 :]],
         "handshake": _handshakes(),
         "records": _records(),
         "contexts": _tokens(),

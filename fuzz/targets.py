@@ -11,6 +11,8 @@ import contextlib
 import random
 from collections.abc import Callable
 
+from engine_host import EngineHost
+
 from sadik_causality import ContextSealer, TokenError
 from sadik_machine import Codec, FrameReader, NodeId, Received, RemoteProtocolError, Woke, frame
 from sadik_members import (
@@ -144,6 +146,37 @@ def membership(data: bytes) -> None:
     _machine.take(data)
 
 
+class _Engine:
+    """An engine, made anew after so many inputs."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.host = EngineHost()
+
+    def take(self, data: bytes) -> None:
+        """One message, from a member that the first byte chooses."""
+        if not self.left:
+            self.left, self.host = _MACHINE_INPUTS, EngineHost()
+        self.left -= 1
+        if len(data) < 2:
+            return
+        try:
+            message = CODEC.decode(data[1:])
+        except RemoteProtocolError:
+            return
+        if type(message) in _OF_THE_ENGINE:
+            self.host.take(NodeId(bytes(7) + bytes([data[0] % 3 + 2])), message)
+
+
+_engine = _Engine()
+_OF_THE_ENGINE = frozenset(ENGINE_MESSAGES.classes.values())
+
+
+def engine(data: bytes) -> None:
+    """No message of a member breaks the engine, or has it store what no store takes."""
+    _engine.take(data)
+
+
 def hello(number: int, **changes: object) -> Hello:
     """A good hello."""
     values: dict[str, object] = {
@@ -216,6 +249,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": frames,
     "messages": messages,
     "membership": membership,
+    "engine": engine,
     "handshake": handshake,
     "records": records,
     "contexts": contexts,

@@ -462,10 +462,6 @@ async def test_a_repair_brings_back_what_a_disk_has_lost(tmp_path: Path) -> None
         assert (await ask(one, "GET", "/v1/repair")).status == 405
 
 
-def test_every_reason_for_which_a_peer_is_refused_has_its_series() -> None:
-    assert {str(reason) for reason in RefusalReason} <= set(PEER_REFUSALS)
-
-
 async def test_a_scrub_finds_what_rotted_while_a_node_was_stopped(tmp_path: Path) -> None:
     async with cluster(tmp_path) as here:
         one, two, three_ = await three(here)
@@ -498,3 +494,7 @@ async def test_a_scrub_finds_what_rotted_while_a_node_was_stopped(tmp_path: Path
         assert float(figures["sadik_scrubs_total"]) >= 2
         assert (await ask(one, "POST", "/v1/scrub?all=1", b"")).status == 400
         assert (await ask(one, "GET", "/v1/scrub")).status == 405
+
+
+def test_every_reason_for_which_a_peer_is_refused_has_its_series() -> None:
+    assert {str(reason) for reason in RefusalReason} <= set(PEER_REFUSALS)

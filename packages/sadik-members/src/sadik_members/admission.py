@@ -57,9 +57,9 @@ def admission_refusal(
 ) -> Refusal | None:
     """Why the node of ``hello`` gets no stream, or None. ``names`` are those that it has proven."""
     known = members.get(NodeId(hello.node_id))
-    if names is not None and not _is_named(hello, known, members, names):
-        detail = f"the certificate is not that of the node {hello.node_id.hex()}"
-        return Refusal(RefusalReason.CERTIFICATE, detail)
+    fault = "" if names is None else _name_fault(hello, known, members, names)
+    if fault:
+        return Refusal(RefusalReason.CERTIFICATE, fault)
     if known is None:
         return None
     if known.state is MemberState.LEFT:
@@ -77,16 +77,24 @@ def admission_refusal(
     return Refusal(RefusalReason.STALE_BOOT, detail, newer)
 
 
-def _is_named(
+def _name_fault(
     hello: Hello,
     known: Member | None,
     members: Mapping[NodeId, Member],
     names: frozenset[str],
-) -> bool:
-    """Whether the names that were proven are those of this id, as far as the table tells."""
+) -> str:
+    """Why the names that were proven are not those of this id, as far as the table tells."""
     if known is not None:
-        return known.name in names
-    return not any(
+        found = known.name in names
+        return "" if found else f"the certificate is not that of the node {hello.node_id.hex()}"
+    is_taken = any(
         member.name == hello.name and member.state is not MemberState.LEFT
         for member in members.values()
     )
+    if is_taken:
+        # Said to somebody who has proven this very name, most likely on an empty directory.
+        return (
+            f"{hello.name!r} is a member with another id: to come back with an empty directory "
+            "it must be removed first"
+        )
+    return ""

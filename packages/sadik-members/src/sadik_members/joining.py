@@ -1,6 +1,6 @@
 """A node that seeks a cluster: it asks every peer that its seeds lead to, until one takes it.
 
-A peer that is a member but not the founder answers with the founder's address. Requests are
+Any member takes it. Requests are
 repeated and the answers are idempotent, so nothing here depends on a message that arrives.
 """
 
@@ -10,11 +10,11 @@ from attrs import define
 
 from sadik_machine import MILLISECOND, SECOND, NodeId, RemoteProtocolError
 from sadik_members.documents import document_from_plain
-from sadik_members.messages import JoinAccepted, JoinRedirect, JoinRefusal, JoinRequest
+from sadik_members.messages import JoinAccepted, JoinRefusal, JoinRequest
 from sadik_members.news import Document, JoinRefused
 from sadik_members.registers import register_from_plain
 from sadik_members.rows import CLUSTER_ID_BYTES, CLUSTER_KEY_BYTES, Cluster
-from sadik_members.settings import REPLICAS_MAX, TEXT_CHARS_MAX, is_partition_count
+from sadik_members.settings import REPLICAS_MAX, is_partition_count
 from sadik_members.state import State
 from sadik_members.table import member_from_plain
 from sadik_members.view import Member, MemberState, Register
@@ -42,7 +42,6 @@ class Joiner:
     state: State
     refusal: str = ""
     """Why the cluster did not take this node when last asked."""
-    founder: tuple[NodeId, str] | None = None
     deadline: int | None = None
     """When `wake` is wanted."""
 
@@ -55,9 +54,6 @@ class Joiner:
         if self.deadline is None or now < self.deadline:
             return
         self.deadline = now + ASK_NS
-        founder = self.founder
-        if founder is not None and founder[0] in linked:
-            linked = [founder[0]]
         for peer in linked:
             self.ask(peer)
 
@@ -77,23 +73,6 @@ class Joiner:
             replicas=settings.replicas,
         )
         self.state.turn.send_now(peer, request)
-
-    def redirected(self, message: JoinRedirect, linked: list[NodeId]) -> bool:
-        """Another member decides. Whether that is a new address to dial."""
-        if message.cluster_name != self.state.settings.name:
-            self.state.count("other_cluster")
-            return False
-        if len(message.founder) != len(self.state.me) or not (
-            0 < len(message.peer) <= TEXT_CHARS_MAX
-        ):
-            self.state.count("malformed")
-            return False
-        founder = (NodeId(message.founder), message.peer)
-        if founder[0] in linked:
-            self.ask(founder[0])
-        is_new = founder != self.founder
-        self.founder = founder
-        return is_new
 
     def refused(self, now: int, message: JoinRefusal) -> None:
         """The cluster does not take this node: say so once, and ask on at leisure."""
@@ -158,7 +137,7 @@ def _check(message: JoinAccepted) -> _Offer:
         raise RemoteProtocolError("malformed", "a cluster of impossible make")
     registers = [register_from_plain(plain) for plain in message.registers]
     if any(not 0 <= partition < cluster.partitions for partition, _ in registers) or any(
-        len(register.owners) > cluster.replicas for _, register in registers
+        len(owners) > cluster.replicas for _, register in registers for owners in register.lists
     ):
         raise RemoteProtocolError("bad_register", "a register of another ring")
     return _Offer(

@@ -106,6 +106,9 @@ class NodeMetrics:
     anti_entropy_races: int = 0
     transfers_active: int = 0
     tombstones: int = 0
+    reaped: int = 0
+    reap_generation: int = 0
+    foreign_handed_off: int = 0
     store_commit_seconds: Histogram = field(factory=lambda: _histogram("store_commit_seconds"))
     store_commit_rows: Histogram = field(factory=lambda: _histogram("store_commit_rows"))
     store_failures: int = 0

@@ -48,6 +48,10 @@ def bind_figures(life: _Life) -> None:
     read("anti_entropy_repaired", lambda: engine.counters.anti_entropy_repaired)
     read("anti_entropy_bytes", lambda: engine.counters.anti_entropy_bytes)
     read("anti_entropy_races", lambda: engine.counters.anti_entropy_races)
+    read("tombstones", lambda: engine.tombstones)
+    read("reaped", lambda: engine.counters.reaped)
+    read("reap_generation", lambda: engine.reap_generation)
+    read("foreign_handed_off", lambda: engine.counters.foreign_handed_off)
     read("read_repairs", lambda: engine.counters.read_repairs)
     read("damaged_records", lambda: engine.counters.damaged_records)
     read("scrubs", lambda: engine.counters.scrubs)
@@ -123,9 +127,20 @@ def status_document(life: _Life) -> dict[str, object]:
             "bytes": size.bytes_used,
             "waiting_bytes": host.committer.waiting_bytes,
             "failed_commits": host.committer.failures,
-            "short_of_space": host.committer.is_short_of_space,
+            "short_of_space": life.space.is_short,
         },
         "requests": {"open": host.requests_open, "connections": life.server.connections},
         "hints": {"pending": engine.hints_pending, "bytes": engine.hints_pending_bytes},
+        "tombstones": {
+            "waiting": engine.tombstones,
+            "reaped": engine.counters.reaped,
+            "generation": engine.reap_generation,
+            "waits_for": [view.name_of(node) for node in engine.reaping_waits_for],
+        },
+        "foreign": {
+            "may_hold": engine.may_hold_foreign,
+            "handed_off": engine.counters.foreign_handed_off,
+        },
+        "catching_up": engine.is_catching_up,
         "clock": {"refused": engine.clock_refused_count},
     }

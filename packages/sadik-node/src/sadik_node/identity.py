@@ -117,25 +117,18 @@ class DataDirectory:
         return self.path / _STORE_DIRECTORY
 
     @property
-    def is_open_to_others(self) -> bool:
-        """Whether everybody on this machine may look into it."""
-        return bool(self.path.stat().st_mode & _OTHERS)
-
-    @property
     def conversion_path(self) -> Path:
         """The file that is there while one store takes another's place: no node starts then."""
         return self.path / _CONVERSION_FILE
 
+    @property
+    def is_open_to_others(self) -> bool:
+        """Whether everybody on this machine may look into it."""
+        return bool(self.path.stat().st_mode & _OTHERS)
+
     def close(self) -> None:
         """Let others have it."""
         os.close(self._lock_fd)
-
-
-def _close_to_others(path: Path) -> None:
-    """Nobody else looks into it, where it is ours; on a mounted volume it may be another's."""
-    found = path.stat()
-    if found.st_mode & (_GROUP | _OTHERS) and found.st_uid == os.geteuid():
-        path.chmod(0o700)
 
 
 def _unusable(path: Path, error: OSError) -> NodeError:
@@ -144,6 +137,13 @@ def _unusable(path: Path, error: OSError) -> NodeError:
         f"the data directory {path} cannot be used: {error.strerror or error}; "
         "node.data_dir must name a directory that this user may write",
     )
+
+
+def _close_to_others(path: Path) -> None:
+    """Nobody else looks into it, where it is ours; on a mounted volume it may be another's."""
+    found = path.stat()
+    if found.st_mode & (_GROUP | _OTHERS) and found.st_uid == os.geteuid():
+        path.chmod(0o700)
 
 
 def _lock(path: Path) -> int:

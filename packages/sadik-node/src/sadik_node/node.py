@@ -32,8 +32,10 @@ from sadik_members import (
     Heard,
     Identity,
     JoinRefused,
+    Left,
     Membership,
     NewInstanceNeeded,
+    NothingHeld,
     Readiness,
     SavedStateError,
     SettingsError,
@@ -70,6 +72,7 @@ __all__ = ["Node"]
 _DRAIN_NS = 7 * SECOND
 _GOODBYE_NS = SECOND // 10
 _SETTLE_NS = SECOND
+_PLACE_NS = 5 * SECOND
 _FLUSH_NS = SECOND // 2
 _SCAN_ROWS = 1000
 _SCAN_BYTES = 1 << 20
@@ -219,7 +222,7 @@ class Node:
                 raise
             # Which actors were used is not known any more: an instance without a past is safe.
             self.log.event("damaged", f"the engine's saved rows: {error}")
-            store.commit([(row, None) for row in _scan(store, *SAVED_RANGE)])
+            store.commit([(error.row, None)])
             return NewInstanceNeeded(life.boot_number)
         self.life = body
         try:
@@ -280,7 +283,13 @@ class _Life:
             life.boot_number,
             life.boot_nonce,
         )
-        self.view = ClusterView(directory.node_id, settings.node.name)
+        is_joining = life.boot_number == 1 and bool(settings.cluster.join)
+        self.view = ClusterView(
+            directory.node_id,
+            settings.node.name,
+            clock.now,
+            clock.now() + _PLACE_NS if is_joining else 0,
+        )
         self.metrics = NodeMetrics(version("sadik-node"))
         self.membership = self._make_membership(source)
         self.is_durable = store.durable
@@ -291,6 +300,7 @@ class _Life:
                 durable=self.is_durable,
                 value_bytes_max=settings.limits.value_bytes,
                 hint_bytes_max=settings.limits.hint_bytes,
+                tombstone_ns=settings.repair.tombstone_seconds * SECOND,
             ),
             random.Random(source.getrandbits(128)),
             _scan(store, *SAVED_RANGE),
@@ -334,7 +344,9 @@ class _Life:
             partial(status_document, self),
             self.log.defect,
             clock.now,
+            tell=self.host.tell,
         )
+        self.host.observe(self.service.observe)
         application = HttpApplication(
             self.service,
             HostCheck(_allowed_names(settings)),
@@ -347,9 +359,12 @@ class _Life:
             application, sockets, limits, clock.now, lambda: clock.wall() / SECOND
         )
         self.space = SpaceWatch(
-            self.host.committer, engine_number, directory.path, settings.limits.free_bytes, node.log
+            store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
         )
+        self.host.committer.grown = self.space.grown
         bind_figures(self)
+        self._node = node
+        self.is_leaving = False
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()
 
@@ -406,6 +421,11 @@ class _Life:
         await self.server.drain(self.clock.now() + (_DRAIN_NS if stop.is_set() else 0))
         with trio.move_on_after(_SETTLE_NS / SECOND):
             await self.host.settle(lambda: not self.engine.requests_open)
+        if self.is_leaving:
+            # Only now: who has left is asked nothing, and answers nothing, any more.
+            self.host.tell(Left())
+            with trio.move_on_after(_SETTLE_NS / SECOND):
+                await self.host.settle()
         with trio.move_on_after(2 * _FLUSH_NS / SECOND):
             await self.messenger.shutdown(_FLUSH_NS)
         scope.cancel()
@@ -449,6 +469,10 @@ class _Life:
             case Readiness():
                 self.metrics.ready = int(news.ready)
                 self.log.event("ready" if news.ready else "not_ready", news.reason)
+            case NothingHeld() if not self.is_leaving:
+                self.is_leaving = True
+                self.log.event("draining", "its last partition is safe: it leaves the cluster")
+                self._node.stop()
             case JoinRefused():
                 self.log.event("join_refused", news.reason)
             case ClusterJoined():

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sadik_causality import EMPTY, Context, Dot
 from sadik_machine import SECOND, NodeId, PlainError, ScanRows, decode_plain, timestamp_wall_ns
-from sadik_members import ClusterJoined, MemberState, RingChanged
+from sadik_members import ClusterJoined, Register, RingChanged
+from sadik_sim.forgotten import Forgotten
 from sadik_sim.violation import Violation, show
 from sadik_vnode.etag import etag_of
 from sadik_vnode.keyspace import DATA_RANGE, Key, hint_row, parse_hint_row
@@ -57,11 +58,12 @@ class Checks:
         self._names: dict[bytes, Dot] = {}
         self._etags: dict[str, Dot] = {}
         self._shown: dict[Dot, None] = {}
-        self._registers: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        self._registers: dict[tuple[int, int], Register] = {}
         self._asked: dict[tuple[NodeId, NodeId, int, bytes], list[tuple[Key, list[Dot]]]] = {}
         self._acked: dict[Dot, dict[bytes, NodeId]] = {}
         self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
         self._rolled_back: dict[NodeId, None] = {}
+        self.forgotten = Forgotten(world, self._rolled_back)
         self._sending: dict[type, Callable[[SimNode, NodeId, Any], None]] = {
             ReplicaWrite: self._sending_write,
             ReplicaState: self._sending_state,
@@ -97,6 +99,7 @@ class Checks:
         except (PlainError, TypeError, IndexError) as error:
             raise Violation("records decode", f"{node.name} stored {row!r}: {error}") from None
         values, held = self._values, self._held
+        self.forgotten.stored(node, row, versions)
         for actor, counter, head, body, size in versions:
             dot = (actor, counter)
             named = (head, size)
@@ -273,12 +276,13 @@ class Checks:
             slot: node for slot, node in self._acked.get(dot, {}).items()
             if node != result.coordinator
         }  # fmt: skip
-        coordinator = self._world.nodes[result.coordinator]
+        everyone = {**self._world.departed, **self._world.nodes}
+        coordinator = everyone[result.coordinator]
         if coordinator.id not in owners:
             self._world.sometimes("fallback coordinated a write")
         own = int(self.has(coordinator, key, dot) or coordinator.id in self._rolled_back)
         primaries = sum(slot == node for slot, node in slots.items())
-        primaries += own if coordinator.id in owners else 0
+        primaries += own if coordinator.id in owners or self._world.has_changed else 0
         if tally.got > len(slots) + own or tally.primaries > primaries:
             raise Violation(
                 "a quorum counts owner slots",
@@ -290,25 +294,19 @@ class Checks:
         return dot
 
     def announced(self, node: SimNode, news: object) -> None:
-        """A ring is announced: one value an epoch, no node twice, nobody who has left."""
+        """A ring is announced: one value an epoch, no node twice."""
         if isinstance(news, ClusterJoined):
             self._world.joined(news)
         if not isinstance(news, RingChanged):
             return
-        assert node.membership is not None
-        members = node.membership.members
         for partition, register in enumerate(news.ring.registers):
             place = (partition, register.epoch)
-            if self._registers.get(place) == register.owners:
+            if self._registers.get(place) == register:
                 continue
             if len(set(register.owners)) != len(register.owners):
                 raise Violation("no node twice in a list", f"{node.name}: {register}")
-            if self._registers.setdefault(place, register.owners) != register.owners:
+            if self._registers.setdefault(place, register) != register:
                 raise Violation("one value an epoch", f"{node.name}: {place} {register}")
-        for owner in dict.fromkeys(o for r in news.ring.registers for o in r.owners):
-            member = members.get(owner)
-            if member is not None and member.state is MemberState.LEFT:
-                raise Violation("no departed node in a list", f"{node.name}: {member.name}")
 
     def after_steps(self, node: SimNode) -> None:
         """Every table stays within its bound; called now and then, for it is slow."""
@@ -316,7 +314,7 @@ class Checks:
         if engine is None:
             return
         config = self._world.config
-        internal = len(self._world.nodes) * (2 * config.hint_window + 4)
+        internal = len(self._world.nodes) * (3 * config.hint_window + 8)
         conversations_max = config.requests_max + _CONVERSATIONS_PER_REQUEST + internal
         for what, is_held, bound in (
             ("conversations", engine.conversations_open, conversations_max),
@@ -343,6 +341,8 @@ class Checks:
         slot, key = parse_hint_row(row)
         self._world.sometimes("hint delivered")
         owner = self._world.nodes.get(slot)
+        if owner is not None and (owner.is_leaving or owner.id not in self._world.owners(key)):
+            owner = None  # it is no owner any more: those that are have it, or get a note
         noted = self._notes.pop((node.id, row), {})
         if node.id in self._rolled_back:
             left = _readable(node.disk.durable.by_key.get(key.record_row)).container.context
@@ -359,11 +359,12 @@ class Checks:
     # What is known
 
     def has(self, node: SimNode, key: Key, dot: Dot) -> bool:
-        """Whether a node had a version on disk, or had it and replaced it."""
+        """Whether a node had a version on disk, or had it and replaced it, or it was reaped."""
         if node.id in self._held.get(dot, ()):
             return True
         record = _readable(node.disk.durable.by_key.get(key.record_row))
-        return record.container.context.covers(dot)
+        context = record.container.context
+        return context.covers(dot) or self.forgotten.context(key).covers(dot)
 
     def dot_of(self, name: bytes) -> Dot | None:
         """The dot of a value, once it was on a disk."""

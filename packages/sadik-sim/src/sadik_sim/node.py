@@ -47,8 +47,10 @@ from sadik_members import (
     ClusterSettings,
     DialTargets,
     Identity,
+    Left,
     Membership,
     NewInstanceNeeded,
+    NothingHeld,
     Readiness,
 )
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
@@ -87,6 +89,10 @@ class SimNode:
         self.boot = 0
         """How often it was started here; not the boot number on its disk."""
         self.is_paused = False
+        self.is_late = False
+        """Whether it joined after the cluster was formed."""
+        self.is_gone = False
+        """Whether it has left, or was removed."""
         self.paused_until_ns = 0
         """When the last pause ended, by the world's clock."""
         self.wall_seen_max_ns = 0
@@ -109,6 +115,7 @@ class SimNode:
         self._wake_at: int | None = None
         self._deadlines: list[int | None] = [None, None]
         self._is_feeding = False
+        self.is_leaving = False
         self._worked_off = 0
 
     @property
@@ -143,6 +150,8 @@ class SimNode:
     def start(self) -> None:
         """Boot on the disk as it is."""
         assert not self.is_running, "it runs already"
+        if self.is_gone:
+            return
         world = self.world
         self.boot += 1
         rows = self.disk.durable.by_key
@@ -166,10 +175,10 @@ class SimNode:
         saved = self._saved(SAVED_RANGE)
         try:
             self.engine = world.make_engine(self.id, self.instance, self._random(), saved)
-        except DamagedRecord:
+        except DamagedRecord as error:
             # Which actors were used is not known any more: an instance without a past is safe.
             world.sometimes("births damaged")
-            self._write_meta([(row, None) for row in saved])
+            self._write_meta([(error.row, None)])
             self._take_instance(self.boot_number)
             self.start()
             return
@@ -409,10 +418,21 @@ class SimNode:
             self.world.dial(self)
         elif isinstance(news, Readiness):
             self.is_ready = news.ready
+        elif isinstance(news, NothingHeld):
+            self.world.events.after(0, partial(self._leave, self.boot))
         elif isinstance(news, NewInstanceNeeded):
             boot = self.boot
             self.world.events.after(0, lambda: self._renew(boot, news.boot_number))
         self.world.checks.announced(self, news)
+
+    def _leave(self, boot: int) -> None:
+        """It owns nothing and holds nothing: it says that it has left, and stops."""
+        if self.boot != boot or not self.is_running or self.is_paused or self.is_leaving:
+            return
+        self.is_leaving = True
+        self.world.sometimes("node left")
+        self.tell(Left())
+        self.world.events.after(SECOND // 2, lambda: self.world.depart(self))
 
     def _renew(self, boot: int, above_boot: int) -> None:
         if self.boot == boot and self.is_running:
@@ -470,6 +490,7 @@ class SimNode:
             self.feed(machine, Stored(store.ticket))
 
     def _finish(self, store: Store) -> None:
+        self.world.checks.forgotten.storing(self, store.batch)
         self.disk.finish(store.batch)
         self.world.checks.stored(self, store.batch)
 

@@ -18,6 +18,8 @@ INVARIANTS = {
     "a request is answered once": "11: a request has one answer",
     "a request makes one dot": "3: one request, at most one dot, however it was forwarded",
     "a second pass sends nothing": "2: a repair of replicas that are equal finds no difference",
+    "a source goes when its owners have it": "2: a foreign record goes when all owners have it on "
+    "their disks",
     "an acknowledged write is never lost": "1: an acknowledged write lives, or what saw it does",
     "damage is mended": "2: what a flipped bit damaged is made whole again from the other owners",
     "every request ends by its deadline": "11: every request is answered by its deadline",
@@ -47,6 +49,8 @@ INVARIANTS = {
     "the code's own assertions hold": "an assertion or an exception in the code under test",
     "what expired is gone": "a version is not shown once it has expired by the clock of the node "
     "that looks (§7)",
+    "what is gone is reaped": "5: after healing, what all owners know as gone is taken away in "
+    "bounded time",
 }
 """Every invariant that a run can break, with its number in ARCHITECTURE.md and its meaning."""
 

@@ -36,6 +36,8 @@ __all__ = [
     "ListResult",
     "Missing",
     "Outcome",
+    "Plan",
+    "PlanResult",
     "Put",
     "Quorum",
     "Refusal",
@@ -47,6 +49,9 @@ __all__ = [
     "Scrub",
     "ScrubResult",
     "Tally",
+    "Transfer",
+    "Transfers",
+    "TransfersResult",
     "Unavailable",
     "VersionView",
     "Written",
@@ -214,9 +219,24 @@ class Scrub:
     """When to answer, though it may not be finished: it goes on."""
 
 
+@frozen
+class Plan:
+    """What would a change of members move? ``joining`` are (name, zone, weight) of nodes that are
+    not there yet; ``going`` are members that leave or are removed.
+    """
+
+    joining: tuple[tuple[str, str, float], ...] = ()
+    going: tuple[NodeId, ...] = ()
+
+
+@frozen
+class Transfers:
+    """What moves, in the whole cluster?"""
+
+
 Request = (
     Get | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset | BucketList
-    | Hints | Repair | Scrub
+    | Hints | Repair | Scrub | Plan | Transfers
 )  # fmt: skip
 
 
@@ -455,6 +475,43 @@ class RepairResult:
 
 
 @frozen
+class PlanResult:
+    """The moves ``(partition, giver, receiver)``, their least possible number, and the balance.
+
+    A node that is yet to join has no id: it goes by its name, as bytes.
+    """
+
+    moves: Sequence[tuple[int, bytes | None, bytes | None]]
+    minimum: int
+    slots: Mapping[bytes, tuple[int, int]]
+    """By node: its owner slots now and then."""
+    refusal: str = ""
+
+
+@frozen
+class Transfer:
+    """One partition on its way, or planned to be. ``state`` is ``planned``, ``moving``,
+    ``switching`` or ``waiting``; ``reason`` says what it waits for.
+    """
+
+    partition: int
+    giver: NodeId | None
+    receiver: NodeId | None
+    bytes: int
+    """Brought to the receiver so far."""
+    state: str
+    reason: str
+
+
+@frozen
+class TransfersResult:
+    """All transfers, and which member drives them; None where none can be reached."""
+
+    transfers: Sequence[Transfer]
+    driver: NodeId | None
+
+
+@frozen
 class ScrubResult:
     """What a pass over this node's records has found. What it found is being mended."""
 
@@ -475,5 +532,6 @@ class ScrubResult:
 
 Result = (
     Found | Missing | Written | Refused | Unavailable | ListResult | ExplainResult | BucketResult
-    | BucketsResult | HintsResult | RepairResult | ScrubResult
+    | BucketsResult | HintsResult | RepairResult | TransfersResult | PlanResult
+    | ScrubResult
 )  # fmt: skip

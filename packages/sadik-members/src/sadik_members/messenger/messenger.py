@@ -467,7 +467,9 @@ class Messenger:
         if len(self._greeting) >= self._limits.handshakes:
             # A node of ours is done in no time: whoever has taken longest is none, most likely.
             self.counters.reject("handshake_busy")
-            next(iter(self._greeting)).cancel()
+            oldest = next(iter(self._greeting))
+            del self._greeting[oldest]
+            oldest.cancel()
         scope = trio.CancelScope()
         self._greeting[scope] = None
         hello = self._greeter.hello(
@@ -481,7 +483,7 @@ class Messenger:
             with scope:
                 outcome = await drive(stream, handshake)
         finally:
-            del self._greeting[scope]
+            self._greeting.pop(scope, None)
             for node in answered:
                 _count_down(self._answered, node)
         if outcome is None:

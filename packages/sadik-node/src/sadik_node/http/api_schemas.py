@@ -98,12 +98,28 @@ SCHEMAS: Final[dict[str, Schema]] = {
         name=_TEXT, id=_TEXT, version=_TEXT, ready=_FLAG, waits_for=_TEXT, boot=_COUNT,
         uptime_seconds=_NUMBER, cluster={"type": "object"}, store={"type": "object"},
         requests={"type": "object"}, hints={"type": "object"}, clock={"type": "object"},
+        tombstones=_object(
+            "waiting reaped generation waits_for",
+            waiting=_COUNT, reaped=_COUNT, generation=_COUNT, waits_for=_list(_TEXT),
+        ),
+        foreign={"type": "object"}, catching_up=_FLAG,
     ),
     "Transfers": _object("transfers", transfers=_list(_object(
         "partition from to bytes_done bytes_total state reason",
-        **{"partition": _COUNT, "from": _TEXT, "to": _TEXT, "bytes_done": _COUNT,
-           "bytes_total": _COUNT, "state": _TEXT, "reason": _TEXT},
+        **{"partition": _COUNT, "from": _or_null(_TEXT), "to": _or_null(_TEXT),
+           "bytes_done": _COUNT, "bytes_total": _COUNT, "state": _TEXT, "reason": _TEXT},
     ))),
+    "Plan": _object(
+        "moves moves_min nodes",
+        moves=_list(_object("partition from to", **{
+            "partition": _COUNT, "from": _or_null(_TEXT), "to": _or_null(_TEXT),
+        })),
+        moves_min=_COUNT,
+        nodes=_list(_object(
+            "name partitions_now partitions_then",
+            name=_TEXT, partitions_now=_COUNT, partitions_then=_COUNT,
+        )),
+    ),
     "Hints": _object(
         "total bytes by_node",
         total=_COUNT, bytes=_COUNT, by_node={"type": "object", "additionalProperties": _COUNT},

@@ -1,7 +1,7 @@
 """The routes: one description that the router works from and that documents the API.
 
-A template is a literal path, or one that ends in ``{bucket}`` or ``{bucket}/{key}``; a key is all
-that follows, slashes included. HEAD is served wherever GET is.
+A template is a literal path, or one that ends in ``{bucket}``, ``{bucket}/{key}`` or
+``{name}/{action}``; a key is all that follows, slashes included. HEAD is served wherever GET is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import Factory, define, field, frozen
 
-from sadik_node.http import batch, buckets, console, kv, repair, scrub, views
+from sadik_node.http import batch, buckets, console, kv, membership, repair, scrub, views
 from sadik_node.http.answers import Answer, json_answer, problem
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.openapi import Api, openapi_document
@@ -136,9 +136,14 @@ ROUTES = (
           _shows("Explanation", *_QUORUM)),
     Route("GET", "/v1/members", "the members of the cluster", _view(views.members),
           _shows("Members")),
+    Route("POST", "/v1/members/{name}/{action}", "have a member leave, or remove a dead one",
+          membership.admit_member, Api({202: (_JSON, "Plan")}, (404, 409, 503)),
+          membership.REMOVE_PARAMETERS),
+    Route("GET", "/v1/plan", "what a change of members would move", membership.admit_plan,
+          Api({200: (_JSON, "Plan")}, (404, 409, 503)), membership.PLAN_PARAMETERS),
     Route("GET", "/v1/ring", "who owns which partition", _view(views.ring), _shows("Ring", 503)),
     Route("GET", "/v1/status", "this node in figures", _view(views.status), _shows("Status")),
-    Route("GET", "/v1/transfers", "partitions that move", _view(views.transfers),
+    Route("GET", "/v1/transfers", "partitions that move", _view(membership.transfers),
           _shows("Transfers")),
     Route("GET", "/v1/hints", "writes that wait here for others", _view(views.hints),
           _shows("Hints", 503)),
@@ -194,7 +199,7 @@ class Router:
         prefix = literal.encode()
         if not brace:
             return self._literal.setdefault(prefix, _Resource(prefix, has_key=False))
-        has_key = variables == "bucket}/{key}"
+        has_key = variables in ("bucket}/{key}", "name}/{action}")
         assert has_key or variables == "bucket}", f"{template} has variables of another shape"
         for resource in self._prefixed:
             if resource.prefix == prefix and resource.has_key == has_key:

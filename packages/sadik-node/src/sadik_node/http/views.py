@@ -33,7 +33,6 @@ __all__ = [
     "readiness",
     "ring",
     "status",
-    "transfers",
 ]
 
 View = Callable[[Service, Exchange], None]
@@ -72,7 +71,7 @@ def ring(service: Service, exchange: Exchange) -> None:
         return
     names: dict[NodeId, str] = {}
     owners = [
-        [names.setdefault(owner, view.name_of(owner)) for owner in register.owners]
+        [names.setdefault(owner, view.name_of(owner)) for owner in register.readers]
         for register in now.registers
     ]
     exchange.answer(json_answer({
@@ -86,11 +85,6 @@ def ring(service: Service, exchange: Exchange) -> None:
 def status(service: Service, exchange: Exchange) -> None:
     """``GET /v1/status``."""
     exchange.answer(json_answer(service.status()))
-
-
-def transfers(_service: Service, exchange: Exchange) -> None:
-    """``GET /v1/transfers``: nothing moves in this version, where only empty clusters grow."""
-    exchange.answer(json_answer({"transfers": []}))
 
 
 def hints(service: Service, exchange: Exchange) -> None:
