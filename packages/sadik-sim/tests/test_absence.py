@@ -39,6 +39,7 @@ def test_a_minute(kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["away", "old_copy"])
 def test_a_day(kind: str) -> None:
     result = execute(plan_of(2, kind, DAY_S, 6000))

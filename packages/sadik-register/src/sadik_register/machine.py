@@ -136,6 +136,8 @@ class Registers:
         self.counters = Counters()
         self.limits = limits or Limits()
         self._boot = boot
+        self._round = 0
+        """The greatest that was used: no ballot is used twice, for whatever register."""
         self._source = source
         self._shelf = Shelf(
             me, row_prefix, self.limits, self.counters, next_ticket or _own_tickets()
@@ -318,7 +320,8 @@ class Registers:
 
     def _begin_round(self, key: RegisterKey, proposal: Proposal) -> None:
         self.counters.rounds += 1
-        ballot = proposal.begin(self.me, self._boot)
+        ballot = proposal.begin(self.me, self._boot, self._round)
+        self._round = ballot.round
         self._deadlines.set(key, self._now + self.limits.round_ns)
         for acceptor in proposal.quorums.acceptors:
             self._send(acceptor, Prepare(key.name, key.epoch, ballot))

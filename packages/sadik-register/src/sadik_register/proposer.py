@@ -44,10 +44,13 @@ class Proposal:
         self._answered: dict[NodeId, None] = {}
         self._rejected: dict[NodeId, None] = {}
 
-    def begin(self, proposer: NodeId, boot: int) -> Ballot:
-        """Begin a round above every ballot that was heard of; its ballot."""
-        seen = max(self._seen.round, self.ballot.round)
-        self.ballot = Ballot(seen + 1, proposer, boot)
+    def begin(self, proposer: NodeId, boot: int, above: int) -> Ballot:
+        """Begin a round above every ballot that was heard of; its ballot.
+
+        Its number is above ``above``, too: the greatest that this proposer has used in this life,
+        for whatever proposal. An earlier one for the same register may have been given up.
+        """
+        self.ballot = Ballot(max(self._seen.round, above) + 1, proposer, boot)
         self.phase = Phase.PREPARING
         self.value = self.own
         self._found = ZERO_BALLOT
