@@ -226,6 +226,17 @@ class RealCluster:
                 return sorted(m["name"] for m in members if m["state"] == "up") == names
 
             eventually(within_s, sees_all, f"{node.name} sees all up")
+        eventually(within_s, self.is_ring_settled, "the ring is where it should be")
+
+    def is_ring_settled(self) -> bool:
+        """Whether nothing moves, and the ring names every running node."""
+        running = [node for node in self.nodes if node.is_running]
+        moving = running[0].ask("GET", "/v1/transfers")
+        owners = running[0].ask("GET", "/v1/ring").json()["owners"]
+        named = {name for names in owners for name in names}
+        return (
+            moving.status == 200 and not moving.json()["transfers"] and len(named) >= len(running)
+        )
 
     def tail(self, node: RealNode) -> str:
         """The end of a node's log."""

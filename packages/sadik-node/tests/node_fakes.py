@@ -58,6 +58,8 @@ from sadik_vnode.requests import (
     Missing,
     Put,
     Tally,
+    Transfers,
+    TransfersResult,
     VersionView,
     Written,
 )
@@ -141,6 +143,8 @@ class FakeEngine:
                 return [Reply(request_id, BucketResult(request.bucket, properties, 3))]
             case Hints():
                 return [Reply(request_id, HintsResult(3, 99, {PEER_ID: 3}))]
+            case Transfers():
+                return [Reply(request_id, TransfersResult([], PEER_ID))]
             case Explain():
                 raise AssertionError("no test asks the fake engine to explain")
             case _:

@@ -428,7 +428,7 @@ async def test_views_show_the_cluster() -> None:
             got = json.loads((await wire.ask(request("GET /v1/hints"))).body)
             assert (got["total"], got["bytes"], got["by_node"]) == (3, 99, {"n2": 3})
             got = json.loads((await wire.ask(request("GET /v1/transfers"))).body)
-            assert got == {"transfers": []}
+            assert got == {"transfers": [], "driver": "n2"}
             assert (await wire.ask(request("GET /v1/status"))).status == 200
             page = await wire.ask(request("GET /"))
             assert page.fields["content-type"].startswith("text/html")

@@ -64,7 +64,7 @@ FOUND_AT_ONCE = {
     "sent-before-stored": "nothing leaves before it is on disk",
     "answer-covers-all": "a context covers only what was shown",
     "majority-off-by-one": "a quorum counts owner slots",
-    "owner-twice": "no node twice in a list",
+    "owner-twice": "the code's own assertions hold",
     "siblings-explode": "nothing covered comes back",
     "answered-twice": "a request is answered once",
     "repair-compares-everything": "a second pass sends nothing",

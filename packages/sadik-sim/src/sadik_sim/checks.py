@@ -303,7 +303,7 @@ class Checks:
             place = (partition, register.epoch)
             if self._registers.get(place) == register:
                 continue
-            if len(set(register.owners)) != len(register.owners):
+            if any(len(set(owners)) != len(owners) for owners in register.lists):
                 raise Violation("no node twice in a list", f"{node.name}: {register}")
             if self._registers.setdefault(place, register) != register:
                 raise Violation("one value an epoch", f"{node.name}: {place} {register}")

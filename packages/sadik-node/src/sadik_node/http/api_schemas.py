@@ -187,6 +187,10 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "after": {**_TEXT, "maxLength": 600},
     "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
     "partition": {"type": "integer", "minimum": 0, "maximum": 4095},
+    "force": {"type": "boolean"},
+    "join": {"type": "array", "items": {"type": "string"}},
+    "leave": {"type": "array", "items": {"type": "string"}},
+    "remove": {"type": "array", "items": {"type": "string"}},
 }  # fmt: skip
 """Schemas of query parameters, by name; what each means stands with its route."""
 

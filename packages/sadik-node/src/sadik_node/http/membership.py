@@ -50,7 +50,6 @@ def admit_member(
     if member is None:
         return problem(404, f"no member is called {called!r}")
     is_forced = parameters.get("force") == b"true"
-    exchange.operation = action.decode()
     exchange.context = (member, is_forced)
     exchange.handler = _leave if action == b"leave" else _remove
     return None
@@ -115,7 +114,6 @@ def admit_plan(
         else:
             accepted = ", ".join(PLAN_PARAMETERS)
             raise BadTarget(f"unknown query parameter {parameter!r}; accepted: {accepted}")
-    exchange.operation = "plan"
     exchange.context = Plan(tuple(joining), tuple(going))
     exchange.handler = _plan
     return service.hindrance()

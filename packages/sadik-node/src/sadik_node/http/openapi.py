@@ -49,6 +49,8 @@ _NDJSON = "application/x-ndjson"
 
 _BINARY: Schema = {"application/octet-stream": {}, "*/*": {}}
 _PATH_PARAMETERS: dict[str, tuple[Schema, str]] = {
+    "name": ({"type": "string", "minLength": 1, "maxLength": 64}, "the name of a member"),
+    "action": ({"enum": ["leave", "remove"]}, "what becomes of it"),
     "bucket": (
         {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
         "The bucket's name.",

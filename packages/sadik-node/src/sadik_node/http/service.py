@@ -88,7 +88,10 @@ class Service:
         if isinstance(news, RemovalDone):
             done = self._removals.pop(news.ticket, None)
             if done is not None:
-                done(news)
+                try:
+                    done(news)
+                except Exception as error:  # noqa: BLE001 - it is called from the host's loop
+                    self.defect(error)
 
     def hindrance(self) -> Answer | None:
         """A 503 where no data request can be taken now: not ready, or too much to do."""

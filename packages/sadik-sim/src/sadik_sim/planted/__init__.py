@@ -16,6 +16,7 @@ from sadik_sim.planted import (
     outcomes,
     quorums,
     reaping,
+    ring,
     trees,
     views,
 )
@@ -24,7 +25,7 @@ from sadik_sim.planted.bug import PlantedBug, exchanged
 __all__ = ["BUGS", "PlantedBug", "planted"]
 
 _MODULES = (
-    durability, dots, merging, quorums, hints, outcomes, membership, trees, views, reaping,
+    durability, dots, merging, quorums, hints, outcomes, membership, trees, views, reaping, ring,
 )  # fmt: skip
 
 BUGS: dict[str, PlantedBug] = {bug.name: bug for module in _MODULES for bug in module.BUGS}

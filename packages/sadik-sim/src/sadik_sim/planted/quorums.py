@@ -7,12 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_sim.planted.bug import Patch, PlantedBug
-from sadik_vnode.coordinator import getting, putting
+from sadik_vnode import quorum
+from sadik_vnode.coordinator import reading
 from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.messages import ReplicaAck, Status
 from sadik_vnode.placement import Placement
-from sadik_vnode.quorum import ReadTally, WriteTally, resolve
+from sadik_vnode.quorum import ReadTally, WriteTally, count_of
 from sadik_vnode.replica import Replica
 
 __all__ = ["BUGS"]
@@ -57,13 +58,10 @@ def _duplicate_twice() -> list[Patch]:
 
 
 def _majority_off_by_one() -> list[Patch]:
-    def short(quorum: Any, default: Any, owners: int, replicas: int) -> int:
-        value = default if quorum is None else quorum
-        if value == "quorum":
-            return max(owners // 2, 1)
-        return resolve(quorum, default, owners, replicas)
+    def short(value: Any, owners: int) -> int:
+        return max(owners // 2, 1) if value == "quorum" else count_of(value, owners)
 
-    return [(getting, "resolve", short), (putting, "resolve", short)]
+    return [(reading, "count_of", short), (quorum, "count_of", short)]
 
 
 def _enough_but_one() -> list[Patch]:
@@ -81,8 +79,8 @@ def _pr_ignored() -> list[Patch]:
 def _strict_takes_fallbacks() -> list[Patch]:
     stand_ins = Placement.stand_ins
 
-    def sloppy(self: Placement, partition: int, *, sloppy: bool) -> Any:
-        return stand_ins(self, partition, sloppy=True)
+    def sloppy(self: Placement, partition: int, *, sloppy: bool, reads: bool = False) -> Any:
+        return stand_ins(self, partition, sloppy=True, reads=reads)
 
     return [(Placement, "stand_ins", sloppy)]
 

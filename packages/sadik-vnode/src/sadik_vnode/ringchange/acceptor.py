@@ -32,7 +32,7 @@ from sadik_vnode.ringchange.messages import Accept, Accepted, Prepare, Promise
 __all__ = ["NO_BALLOT", "Acceptor", "Ballot"]
 
 Ballot = tuple[int, bytes]
-"""Round and proposer. Greater beats lesser."""
+"""Round and proposer (a node in one of its lives). Greater beats lesser."""
 
 NO_BALLOT: Ballot = (0, b"")
 _NEVER: Ballot = (1 << 62, b"")
@@ -89,6 +89,10 @@ class Acceptor:
             try:
                 register_from_plain((message.partition, *message.register))
             except RemoteProtocolError:
+                self._desk.counters.malformed_messages += 1
+                return
+            if ballot == state.ballot and message.register != state.register:
+                # A ballot has one value. Two would be two in the register.
                 self._desk.counters.malformed_messages += 1
                 return
             answer = Accepted(message.request, promised)

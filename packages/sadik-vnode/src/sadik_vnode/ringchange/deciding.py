@@ -40,7 +40,7 @@ def voters(desk: Desk, register: Register) -> tuple[NodeId, ...]:
 
 class Proposal(Conversation):
     """Proposes ``value`` for the epoch after ``base``; calls ``done`` once, with what became of it:
-    whether the epoch is decided, with this value or another.
+    whether the epoch is decided, with this value or another. ``ballot`` is of this proposal alone.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class Proposal(Conversation):
         partition: int,
         base: Register,
         value: Register,
-        round_: int,
+        ballot: Ballot,
         done: Callable[[bool, int], None],
     ) -> None:
         super().__init__(desk)
@@ -77,7 +77,7 @@ class Proposal(Conversation):
         self._value = value
         self._done = done
         self._voters = voters(desk, base)
-        self._ballot: Ballot = (round_, bytes(desk.self_id))
+        self._ballot = ballot
         self._promised: dict[NodeId, None] = {}
         self._accepted: dict[NodeId, None] | None = None
         self._seen: Ballot = NO_BALLOT

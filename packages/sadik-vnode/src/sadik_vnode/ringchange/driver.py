@@ -73,7 +73,7 @@ class RingChanges(Conversation):
 
     __slots__ = (
         "_acceptor", "_adopted", "_adopting", "_asked", "_changes", "_filling", "_key", "_serve",
-        "_source", "_still_at", "_target", "_tick_at",
+        "_proposer", "_round", "_source", "_still_at", "_target", "_tick_at",
     )  # fmt: skip
 
     is_background = True
@@ -82,6 +82,8 @@ class RingChanges(Conversation):
         super().__init__(desk)
         self.close()
         self._source = source
+        self._proposer = bytes(desk.self_id) + source.getrandbits(64).to_bytes(8, "big")
+        self._round = 0
         self._acceptor = Acceptor(desk, self._here)
         self._adopting = Adopting(desk)
         self._filling = Filling(desk, self._fill_told)
@@ -319,8 +321,12 @@ class RingChanges(Conversation):
             self._stalled(change, lost)
             self._soon(_TICK_NS)
 
+        # No two proposals of this node have the same ballot, whatever became of the earlier ones, and
+        # the nonce keeps its lives apart: one ballot with two values would let both be decided.
+        self._round = max(self._round + 1, change.round)
+        ballot = (self._round, self._proposer)
         change.proposal = Proposal(
-            desk, self._acceptor, partition, register, following, change.round, done
+            desk, self._acceptor, partition, register, following, ballot, done
         )
         change.proposal.start()
 

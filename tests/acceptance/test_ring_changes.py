@@ -1,0 +1,179 @@
+"""Nodes come and go under clients with strict quorums: nothing fails, is lost or is stale.
+
+Every writer has keys of its own, which it reads before it writes them: what it reads must never be
+older than what it was last told is written.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from real_cluster import RealCluster, RealNode, eventually, free_ports
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+_STRICT = "r=quorum&sloppy=false"
+_PATIENCE_S = 90
+
+
+class Client(threading.Thread):
+    """Reads and writes its own keys through the nodes that it is told of, until it is stopped."""
+
+    def __init__(self, number: int, nodes: list[RealNode], stop: threading.Event) -> None:
+        super().__init__(name=f"client {number}")
+        self.number = number
+        self.nodes = nodes
+        self.stop = stop
+        self.acked: dict[str, int] = {}
+        self.failed: list[str] = []
+        self.stale: list[str] = []
+
+    def run(self) -> None:
+        """One read and one write after the other."""
+        count = 0
+        while not self.stop.is_set():
+            count += 1
+            key = f"{self.number}-{count % 10}"
+            self._once(self.nodes[count % len(self.nodes)], key, count)
+
+    def _once(self, node: RealNode, key: str, count: int) -> None:
+        try:
+            read = node.ask("GET", f"/v1/kv/ring/{key}?{_STRICT}")
+        except OSError:
+            return  # it was killed, or has left: nobody promised anything
+        if read.status not in (200, 404):
+            self.failed.append(f"GET {read.status} {read.body!r}")
+            return
+        if (int(read.body) if read.status == 200 else 0) < self.acked.get(key, 0):
+            self.stale.append(f"{key} is {read.body!r} at {node.name}, not {self.acked[key]}")
+        headers = {"Sadik-Context": read.headers["sadik-context"]} if read.status == 200 else {}
+        body = str(count).encode()
+        try:
+            written = node.ask("PUT", f"/v1/kv/ring/{key}?w=quorum&sloppy=false", body, headers)
+        except OSError:
+            return
+        if written.status == 204:
+            self.acked[key] = count
+        else:
+            self.failed.append(f"PUT {written.status} {written.body!r}")
+
+
+def add(cluster: RealCluster, root: Path, name: str) -> RealNode:
+    """A further node, started; it joins through the second."""
+    http_port, peer_port = free_ports(2)
+    node = RealNode(
+        name, root / name, http_port, peer_port, [cluster.nodes[1].peer], root / f"{name}.log"
+    )
+    cluster.nodes.append(node)
+    node.start()
+    return node
+
+
+def settle(cluster: RealCluster) -> None:
+    """Wait until nothing moves any more."""
+    eventually(_PATIENCE_S, cluster.is_ring_settled, "nothing moves any more")
+
+
+def owned(node: RealNode) -> Counter[str]:
+    """How many replicas each node has."""
+    owners = node.ask("GET", "/v1/ring").json()["owners"]
+    return Counter(name for names in owners for name in names)
+
+
+def is_told(node: RealNode) -> bool:
+    """Whether a removed node knows it."""
+    try:
+        return b"removed" in node.ask("GET", "/readyz").body
+    except OSError:
+        return False
+
+
+@pytest.mark.timeout(400)
+def test_three_to_five_to_three_nodes_under_load(tmp_path: Path) -> None:
+    with RealCluster(tmp_path) as cluster:
+        cluster.start()
+        stop = threading.Event()
+        entries = list(cluster.nodes)
+        clients = [Client(number, entries, stop) for number in range(8)]
+        for client in clients:
+            client.start()
+        four, five = add(cluster, tmp_path, "n4"), add(cluster, tmp_path, "n5")
+        for node in (four, five):
+            eventually(_PATIENCE_S, node.is_ready, f"{node.name} is ready")
+        settle(cluster)
+        balanced = owned(five)
+        entries[:] = [cluster.nodes[0], four, five]
+        for name in ("n2", "n3"):
+            assert four.ask("POST", f"/v1/members/{name}/leave", b"", {}, 60).status == 202
+        leaving = cluster.nodes[1:3]
+        for node in leaving:
+            assert node.process is not None
+            assert node.process.wait(2 * _PATIENCE_S) == 0
+        stop.set()
+        for client in clients:
+            client.join()
+        cluster.nodes = [cluster.nodes[0], four, five]
+        settle(cluster)
+        assert [failure for client in clients for failure in client.failed] == []
+        assert [stale for client in clients for stale in client.stale] == []
+        for key, count in [item for client in clients for item in client.acked.items()]:
+            read = five.ask("GET", f"/v1/kv/ring/{key}?r=all&sloppy=false")
+            assert read.status == 200
+            assert int(read.body) >= count
+        assert max(balanced.values()) - min(balanced.values()) <= 1
+        assert set(owned(four)) == {"n1", "n4", "n5"}
+
+
+@pytest.mark.timeout(300)
+def test_a_transfer_goes_on_after_giver_and_receiver_were_killed(tmp_path: Path) -> None:
+    with RealCluster(tmp_path) as cluster:
+        cluster.start()
+        one = cluster.nodes[0]
+        for number in range(300):
+            assert one.ask("PUT", f"/v1/kv/ring/{number}", b"v%d" % number).status == 204
+        four = add(cluster, tmp_path, "n4")
+        eventually(
+            _PATIENCE_S,
+            lambda: any(
+                each["state"] in ("moving", "switching", "waiting")
+                for each in one.ask("GET", "/v1/transfers").json()["transfers"]
+            ),
+            "something moves",
+        )
+        for node in (four, cluster.nodes[1]):
+            node.kill()
+        for node in (four, cluster.nodes[1]):
+            node.start()
+        eventually(_PATIENCE_S, four.is_ready, "the receiver is ready")
+        eventually(_PATIENCE_S, cluster.nodes[1].is_ready, "the giver is ready")
+        settle(cluster)
+        for number in range(300):
+            read = four.ask("GET", f"/v1/kv/ring/{number}?r=all&sloppy=false")
+            assert (read.status, read.body) == (200, b"v%d" % number)
+
+
+@pytest.mark.timeout(300)
+def test_a_dead_node_is_removed_and_the_survivors_data_come_to_another(tmp_path: Path) -> None:
+    with RealCluster(tmp_path, nodes=4) as cluster:
+        cluster.start()
+        one, dead = cluster.nodes[0], cluster.nodes[3]
+        for number in range(100):
+            assert one.ask("PUT", f"/v1/kv/ring/{number}", b"v%d" % number).status == 204
+        dead.kill()
+        eventually(
+            _PATIENCE_S,
+            lambda: one.ask("POST", "/v1/members/n4/remove", b"", {}, 60).status == 202,
+            "a majority finds it dead",
+        )
+        cluster.nodes.remove(dead)
+        eventually(_PATIENCE_S, lambda: set(owned(one)) == {"n1", "n2", "n3"}, "it owns nothing")
+        settle(cluster)
+        for number in range(100):
+            read = one.ask("GET", f"/v1/kv/ring/{number}?r=all&sloppy=false")
+            assert (read.status, read.body) == (200, b"v%d" % number)
+        dead.start()
+        eventually(_PATIENCE_S, lambda: is_told(dead), "it is told that it was removed")
+        dead.kill()
