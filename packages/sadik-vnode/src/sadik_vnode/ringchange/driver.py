@@ -72,8 +72,20 @@ class RingChanges(Conversation):
     """Drives changes where it is this node's turn, and does this node's part in all of them."""
 
     __slots__ = (
-        "_acceptor", "_adopted", "_adopting", "_asked", "_changes", "_filling", "_key", "_serve",
-        "_proposer", "_round", "_source", "_still_at", "_target", "_tick_at",
+        "_acceptor",
+        "_adopted",
+        "_adopting",
+        "_asked",
+        "_changes",
+        "_filling",
+        "_key",
+        "_proposer",
+        "_round",
+        "_serve",
+        "_source",
+        "_still_at",
+        "_target",
+        "_tick_at",
     )  # fmt: skip
 
     is_background = True
@@ -321,7 +333,7 @@ class RingChanges(Conversation):
             self._stalled(change, lost)
             self._soon(_TICK_NS)
 
-        # No two proposals of this node have the same ballot, whatever became of the earlier ones, and
+        # No two proposals of this node have one ballot, whatever became of the earlier ones, and
         # the nonce keeps its lives apart: one ballot with two values would let both be decided.
         self._round = max(self._round + 1, change.round)
         ballot = (self._round, self._proposer)
