@@ -112,6 +112,7 @@ SLICE_BUGS := ack-before-store read-shows-pending births-unreserved forward-retr
 .PHONY: sim-slice
 sim-slice: setup ## what CI runs of the simulator: 300 seeds and ten planted bugs
 	$(BIN)/sadik-sim run --seeds 300
+	$(BIN)/sadik-sim registers --seeds 300
 	$(BIN)/sadik-sim bugs --limit 40 $(SLICE_BUGS)
 
 .PHONY: schemathesis

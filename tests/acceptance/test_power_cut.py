@@ -121,7 +121,7 @@ def test_with_an_interval_only_the_last_writes_may_be_lost(
         assert here.lost(number, old) == []
         for node in here.cluster.nodes:
             # Its old instance may have made dots that are lost: it must not make them again.
-            assert "new_instance" in here.cluster.tail(node)
+            assert node.log.read_text().count(" new_instance ") > number
 
 
 @pytest.mark.slow

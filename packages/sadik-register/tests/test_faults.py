@@ -13,6 +13,8 @@ from sadik_machine import (
     Load,
     Loaded,
     Received,
+    Requested,
+    RequestId,
     Send,
     Store,
     Stored,
@@ -147,6 +149,19 @@ def test_a_request_that_was_cancelled_is_not_answered_and_leaves_nothing() -> No
         world.run(10 * SECOND)
         assert world.answers == {}
         assert machine.deadline is None
+
+
+def test_a_proposal_that_was_given_up_leaves_no_ballot_to_be_used_again() -> None:
+    machine = Registers(node_id(1), 1, random.Random(1))
+    ballots = []
+    for number in range(3):
+        request = Propose(KEY, b"%d" % number, Quorums.majority([PEER]))
+        [send] = machine.step(0, Requested(RequestId(number), request))
+        assert isinstance(send, Send)
+        assert isinstance(send.message, Prepare)
+        ballots.append(send.message.ballot)
+        machine.step(0, Cancelled(RequestId(number)))
+    assert len(set(ballots)) == 3
 
 
 def test_whoever_asks_second_is_proposed_when_the_first_has_gone() -> None:

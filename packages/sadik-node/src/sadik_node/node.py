@@ -325,7 +325,7 @@ class _Life:
             source=source,
             send=self.messenger.send,
             hold=self._hold,
-            limits=HostLimits(),
+            limits=HostLimits(requests=settings.limits.requests),
             sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
         )
         self.host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
@@ -333,9 +333,7 @@ class _Life:
         self.host.take_requests(engine_number)
         for observer in (self.view.observe, self.messenger.observe, self._observe):
             self.host.observe(observer)
-        limits = HttpLimits(
-            value_bytes=settings.limits.value_bytes, connections=settings.limits.connections
-        )
+        limits = HttpLimits.of(settings.limits)
         self.started_ns = clock.now()
         self.clock = clock
         self.service = Service(

@@ -123,6 +123,29 @@ class Limits:
 
     value_bytes: int = _setting(rules.integer(1, 64 * 2**20, " (bytes)"), 4 * 2**20)
     connections: int = _setting(rules.integer(1, 1_000_000), 10_000)
+    """Of clients; at the limit the longest-idle is closed first."""
+    connections_per_address: int = _setting(rules.integer(0, 1_000_000), 0)
+    """Of one client address. 0: 2000, and no bound for loopback."""
+    requests: int = _setting(rules.integer(1, 1_000_000), 20_000)
+    """Clients' requests under way; beyond it 503."""
+    held_bytes: int = _setting(rules.integer(2**20, 2**40, " (bytes)"), 256 * 2**20)
+    """Requests and unread answers of all clients; beyond it 503."""
+    connection_bytes: int = _setting(rules.integer(2**16, 2**40, " (bytes)"), 16 * 2**20)
+    """Unanswered requests of one connection; beyond it no more is read from it."""
+    header_bytes: int = _setting(rules.integer(1024, 2**20, " (bytes)"), 16 * 2**10)
+    header_fields: int = _setting(rules.integer(10, 10_000), 100)
+    header_seconds: int = _setting(rules.integer(1, 3600, " (seconds)"), 10)
+    """How long the header of a request may take."""
+    idle_seconds: int = _setting(rules.integer(1, 86_400, " (seconds)"), 60)
+    """How long a connection is kept between requests."""
+    body_bytes_per_second: int = _setting(rules.integer(1, 2**30, " (bytes)"), 1024)
+    """The least pace of a body, judged every 10 s."""
+    meta_bytes: int = _setting(rules.integer(0, 2**20, " (bytes)"), 8 * 2**10)
+    """All Sadik-Meta fields of an object."""
+    batch_lines: int = _setting(rules.integer(1, 1_000_000), 1000)
+    batch_bytes: int = _setting(rules.integer(1024, 2**40, " (bytes)"), 16 * 2**20)
+    list_keys: int = _setting(rules.integer(1, 1_000_000), 10_000)
+    """The greatest limit of a listing."""
     hint_bytes: int = _setting(rules.integer(0, 2**50, " (bytes)"), 2**30)
     free_bytes: int | None = _setting(rules.integer(0, 2**50, " (bytes)"), None)
     """Disk space never used; None is 5% of the file system, at most 1 GiB."""

@@ -193,9 +193,10 @@ def compare_replicas(world: World, keys: int, when: str) -> None:
 def wait_for_reaping(world: World) -> None:
     """What is gone by every clock is taken away in bounded time, and so is what is foreign."""
     end = world.events.now + _CALM_NS
-    while left := _unreaped(world):
+    left = _unreaped(world)
+    while left is not None:
+        node, key = left
         if world.events.now >= end:
-            node, key = left
             waits = [world.name_of(other) for other in _engine(node).reaping_waits_for]
             raise Violation(
                 "what is gone is reaped",
@@ -204,23 +205,31 @@ def wait_for_reaping(world: World) -> None:
                 key.key,
             )
         world.run(_LOOK_NS)
+        value = node.disk.durable.by_key.get(key.record_row)
+        if value is None or not _is_left(world, node, key, value):
+            left = _unreaped(world)  # all others are looked at when this one is done with
 
 
 def _unreaped(world: World) -> tuple[SimNode, Key] | None:
-    wall_ns = min(node.wall_ns() for node in world.nodes.values())
     for node in world.nodes.values():
         if _engine(node).is_catching_up:
             return node, Key(BUCKET, b"?")
         for row, value in node.disk.durable.scan(*DATA_RANGE, 1 << 30):
             key = record_key(row)
-            if node.id not in world.owners(key):
+            if _is_left(world, node, key, value):
                 return node, key
-            try:
-                if is_gone(Record.decode(value).container, wall_ns):
-                    return node, key
-            except DamagedRecord:
-                continue  # nobody has read it yet, and who reads it mends it
     return None
+
+
+def _is_left(world: World, node: SimNode, key: Key, value: bytes) -> bool:
+    """Whether a record should go: it is foreign, or gone by every clock."""
+    if node.id not in world.owners(key):
+        return True
+    wall_ns = min(other.wall_ns() for other in world.nodes.values())
+    try:
+        return is_gone(Record.decode(value).container, wall_ns)
+    except DamagedRecord:
+        return False  # nobody has read it yet, and who reads it mends it
 
 
 def _engine(node: SimNode) -> Engine:

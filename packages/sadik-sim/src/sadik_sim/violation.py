@@ -15,6 +15,8 @@ INVARIANTS = {
     "a fallback keeps a note": "4: a fallback's acknowledgement rests on a durable hint note",
     "a note goes when its owner has it": "2: a hint note goes after a durable acknowledgement",
     "a quorum counts owner slots": "6: acknowledgements are of distinct owner slots",
+    "a register has one value": "8: what a quorum has accepted under one ballot stays, "
+    "and nobody says anything else of the register",
     "a request is answered once": "11: a request has one answer",
     "a request makes one dot": "3: one request, at most one dot, however it was forwarded",
     "a second pass sends nothing": "2: a repair of replicas that are equal finds no difference",
