@@ -33,7 +33,18 @@ __all__ = [
     "Kind",
 ]
 
-OPERATIONS = ("get", "put", "delete", "list", "explain", "bucket", "view", "batch", "repair")
+OPERATIONS = (
+    "get",
+    "put",
+    "delete",
+    "list",
+    "explain",
+    "bucket",
+    "view",
+    "batch",
+    "repair",
+    "copy",
+)
 """What a client asked: ``view`` is any of the JSON pages about the cluster."""
 
 BATCH_OPERATIONS = ("get", "put", "delete", "invalid")

@@ -60,6 +60,7 @@ from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.putting import Coordinating, Forwarding, route
 from sadik_vnode.coordinator.repairing import Repairs
 from sadik_vnode.coordinator.writing import Writing
+from sadik_vnode.copying import CopyingRecords, copy_body, copy_sums, take_records
 from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
 from sadik_vnode.forwarding import answer_of, not_taken
@@ -84,6 +85,9 @@ from sadik_vnode.requests import (
     BucketShow,
     BucketsResult,
     Condition,
+    CopyBody,
+    CopyRecords,
+    CopySums,
     Delete,
     Explain,
     Get,
@@ -95,6 +99,7 @@ from sadik_vnode.requests import (
     Refused,
     Repair,
     Result,
+    TakeRecords,
     Tally,
     Unavailable,
 )
@@ -178,6 +183,10 @@ class Engine:
             BucketReset: self._bucket_reset,
             BucketList: self._bucket_list,
             Repair: self._repair,
+            CopySums: self._copy_sums,
+            CopyRecords: self._copy_records,
+            CopyBody: self._copy_body,
+            TakeRecords: self._take_records,
         }
 
     # What the host reads, at any time between steps
@@ -389,7 +398,7 @@ class Engine:
             )
         elif desk.is_overloaded:
             refusal = Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
-        elif isinstance(request, Put | Delete):
+        elif isinstance(request, Put | Delete | TakeRecords):
             refusal = self._refusal_of_write()
         if refusal is not None:
             desk.outbox.reply(request_id, refusal)
@@ -443,6 +452,20 @@ class Engine:
 
     def _repair(self, request_id: RequestId, request: Repair) -> None:
         self._anti_entropy.repair(request, self._replier(request_id))
+
+    # Copies, for backups
+
+    def _copy_sums(self, request_id: RequestId, request: CopySums) -> None:
+        self._desk.outbox.reply(request_id, copy_sums(self._desk, request))
+
+    def _copy_records(self, request_id: RequestId, request: CopyRecords) -> None:
+        CopyingRecords(self._desk, request, self._replier(request_id)).start()
+
+    def _copy_body(self, request_id: RequestId, request: CopyBody) -> None:
+        copy_body(self._desk, request, self._replier(request_id))
+
+    def _take_records(self, request_id: RequestId, request: TakeRecords) -> None:
+        take_records(self._desk, request, self._replier(request_id))
 
     # Buckets
 

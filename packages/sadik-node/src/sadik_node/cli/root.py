@@ -25,6 +25,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "hints": ("views:hints", "Show what waits for nodes that were away."),
     "explain": ("views:explain", "Show where a key lives and what each replica holds."),
     "repair": ("repair:repair", "Compare replicas now, and mend what differs."),
+    "backup": ("backups:backup", "Back the whole cluster up, or verify a backup."),
+    "restore": ("restores:restore", "Put a backup into a new cluster."),
     "bucket": ("buckets:bucket", "Show and set the properties of buckets."),
     "storage": ("storages:storage", "Work on the store of a stopped node."),
     "config": ("configs:config", "Check a configuration file."),
