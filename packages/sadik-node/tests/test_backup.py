@@ -153,7 +153,7 @@ def test_every_damage_is_found_by_verify_and_refused_by_restore(
         result = run("backup", tmp_path, None, "--verify")
         assert (result.exit_code, "damaged" in result.stderr) == (1, True), name
         file.write_bytes(good)
-    file.unlink()
+    (tmp_path / chosen[-1]).unlink()
     result = run("backup", tmp_path, None, "--verify")
     assert (result.exit_code, "missing" in result.stderr) == (1, True)
     mended = done(run("backup", tmp_path, cluster, "--json"))
