@@ -17,7 +17,7 @@ export PYTHON UPGRADE
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## make .venv with every package in it; does nothing when it is up to date
@@ -28,7 +28,7 @@ run: setup ## start a three-node cluster on this machine, until Ctrl-C
 	$(BIN)/sadik-node dev $(ARGS)
 
 .PHONY: check
-check: format-check lint types contracts ## formatting, lint, types, import contracts, purity
+check: format-check lint types contracts audit ## formatting, lint, types, contracts, known holes
 
 .PHONY: format
 format: setup ## format everything, and fix what the linter can fix by itself
@@ -45,7 +45,7 @@ lint: setup
 
 .PHONY: types $(TYPED)
 types: $(TYPED)
-	$(BIN)/mypy scripts/purity.py conftest.py tests benchmarks
+	$(BIN)/mypy scripts/purity.py conftest.py tests benchmarks fuzz
 	$(BIN)/mypy docs/examples
 
 $(TYPED): types-%: setup
@@ -55,6 +55,10 @@ $(TYPED): types-%: setup
 contracts: setup
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/purity.py
+
+.PHONY: audit
+audit: ## known vulnerabilities of what requirements.lock names; skipped where nobody can be asked
+	@scripts/audit
 
 # ARGS may choose none of one part's tests, which pytest reports as exit code 5.
 pytest = $(BIN)/pytest $(1) $(ARGS) || { [ $$? = 5 ] && [ -n "$(strip $(ARGS))" ]; }
@@ -75,6 +79,10 @@ test-system: setup ## tests of whole programs, studies and clusters, but the slo
 test-properties: setup ## every property with 300 examples, where `make test` tries 20
 	HYPOTHESIS_PROFILE=thorough $(call pytest,-m property -n $(WORKERS) --dist worksteal packages)
 
+.PHONY: test-secured
+test-secured: setup ## acceptance tests once more, with nodes that have certificates and a secret
+	SECURED=1 $(BIN)/pytest -m "system and not slow" $(ARGS) tests/acceptance
+
 .PHONY: test-all
 test-all: setup ## all tests
 	$(BIN)/pytest $(ARGS)
@@ -82,6 +90,15 @@ test-all: setup ## all tests
 .PHONY: bench
 bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+.PHONY: screenshots
+screenshots: setup ## take the pictures of the console anew, into docs/images
+	$(BIN)/python scripts/screenshots
+
+.PHONY: bench-storage
+bench-storage: setup ## what each storage backend costs, and the host's group commit on the default
+	$(BIN)/python packages/sadik-storage/benchmarks/bench_storage.py $(ARGS)
+	$(BIN)/python packages/sadik-node/benchmarks/group_commit.py
 
 .PHONY: sim
 sim: setup ## 20,000 seeds of the simulator, in the background of other work
@@ -95,14 +112,24 @@ SLICE_BUGS := ack-before-store read-shows-pending births-unreserved forward-retr
 .PHONY: sim-slice
 sim-slice: setup ## what CI runs of the simulator: 300 seeds and ten planted bugs
 	$(BIN)/sadik-sim run --seeds 300
+	$(BIN)/sadik-sim registers --seeds 300
 	$(BIN)/sadik-sim bugs --limit 40 $(SLICE_BUGS)
 
 .PHONY: schemathesis
 schemathesis: setup ## try a real node with thousands of cases made from its API's description
 	scripts/schemathesis $(ARGS)
 
+FUZZ_TARGETS := frames messages membership engine handshake records contexts
+
+# TARGET=name runs one fuzzer, and ARGS are its own: make fuzz TARGET=messages ARGS="--runs 1000000"
+.PHONY: fuzz
+fuzz: setup ## a minute of fuzzing, over all that peers send (docs/security.md)
+	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
+	    $(BIN)/python fuzz/run.py $$target $(or $(ARGS),--seconds 9) || exit 1; \
+	done
+
 .PHONY: ci-slow
-ci-slow: slow-tests test-properties sim-slice schemathesis ## what CI runs beyond `make test`: slow tests, properties, campaigns
+ci-slow: slow-tests test-properties test-secured sim-slice schemathesis fuzz ## what CI runs beyond `make test`: slow tests, properties, campaigns
 
 .PHONY: slow-tests
 slow-tests: setup

@@ -33,6 +33,7 @@ PURE_PACKAGES = (
     "sadik-hashing",
     "sadik-causality",
     "sadik-members",
+    "sadik-register",
     "sadik-client",
     "sadik-vnode",
 )

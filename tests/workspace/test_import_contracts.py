@@ -21,6 +21,8 @@ PLANTED = [
     ("sadik_members", "sadik_vnode"),
     ("sadik_members", "sadik_comms"),
     ("sadik_members", "sadik_client"),
+    ("sadik_register", "sadik_members"),
+    ("sadik_members", "sadik_register"),
     ("sadik_client", "sadik_members"),
     ("sadik_client", "sadik_comms"),
     ("sadik_vnode", "sadik_storage"),

@@ -13,6 +13,7 @@ HEAVY_STORES = ("lmdb", "sqlite3", "rocksdict")
 LIGHT = {
     "sadik_storage": HEAVY_STORES,
     "sadik_members": ("trio", "sadik_comms"),
+    "sadik_register": ("trio", "asyncio"),
     "sadik_vnode": ("trio", "asyncio", "sadik_comms", "sadik_storage", "sadik_metrics"),
     "sadik_hashing": ("trio", "asyncio"),
     # Client verbs stand on it: the hash, TLS and data class machinery come when they are needed.

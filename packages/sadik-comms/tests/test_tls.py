@@ -176,6 +176,22 @@ async def test_who_says_nothing_is_not_waited_for() -> None:
     assert strangers == ["no TLS handshake in time"]
 
 
+async def test_many_that_say_nothing_keep_nobody_out() -> None:
+    listening = TlsTransport(
+        inner=TcpTransport(), credentials=OURS.credentials("n1"), greetings_max=2
+    )
+    with trio.fail_after(LIMIT_S):
+        async with serving(listening) as server:
+            first = await TcpTransport().dial(server.address)
+            others = [await TcpTransport().dial(server.address) for _ in range(3)]
+            async with await transport(OURS.credentials("n2")).dial(server.address) as stream:
+                await stream.send_all(b"hello")
+                assert await stream.receive_some() == b"hello"
+            await breaks(first)
+            for each in (first, *others):
+                await each.aclose()
+
+
 async def test_a_stream_that_is_cut_short_has_not_ended() -> None:
     with trio.fail_after(LIMIT_S):
         async with trio.open_nursery() as nursery:

@@ -82,6 +82,19 @@ def test_strings_of_any_size_come_back(size: int, kind: type) -> None:
     assert decode_plain(encode_plain(value)) == value
 
 
+@given(PLAIN)
+@example([1, [b"", ["", [None, [1.5, True, -1]]]], {"a": (1 << 64,)}])
+@example((*range(22, 26), 255, 256, 65_535, 65_536, 1 << 32, (1 << 64) - 1, -(1 << 64)))
+def test_the_bytes_are_those_of_the_library(value: Any) -> None:
+    assert encode_plain(value) == cbor2.dumps(value)
+
+
+@pytest.mark.parametrize("size", [0, 23, 24, 255, 256, 65_535, 65_536])
+def test_heads_of_any_size_are_those_of_the_library(size: int) -> None:
+    for value in (b"x" * size, "ä" * size, (0,) * size):
+        assert encode_plain(value) == cbor2.dumps(value)
+
+
 def test_lists_come_back_as_tuples() -> None:
     assert decode_plain(encode_plain([1, [2, [3]]])) == (1, (2, (3,)))
 

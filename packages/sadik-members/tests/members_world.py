@@ -53,8 +53,6 @@ from sadik_members import (
     Ring,
     RingChanged,
     Role,
-    Seal,
-    Sealed,
     StreamKind,
     admission_refusal,
 )
@@ -84,8 +82,6 @@ class Node:
     cluster_id: bytes = b""
     targets: DialTargets = field(factory=lambda: DialTargets({}, ()))
     news: list[tuple[int, object]] = field(factory=list)
-    holds_data: bool = False
-    answers_seals: bool = True
     slow_ns: int = 0
     """Every message from it takes this much longer."""
 
@@ -346,11 +342,6 @@ class World:
                 node.targets = news
             case ClusterJoined():
                 node.cluster_id = news.cluster_id
-            case Seal(number, _) if node.answers_seals:
-                self._at(
-                    self.now + MILLISECOND,
-                    lambda: self._step(node, Observed(Sealed(number, not node.holds_data))),
-                )
             case _:
                 pass
 

@@ -15,6 +15,7 @@ from sadik_machine import Codec, LinkState, MessageRange, NodeId
 from sadik_members import (
     MESSAGES,
     ClusterJoined,
+    ClusterSecrets,
     DialTargets,
     HandshakeRefused,
     Identity,
@@ -136,6 +137,7 @@ async def running(
     cluster: bytes = CLUSTER,
     cluster_name: str = "test",
     limits: MessengerLimits | None = None,
+    secrets: ClusterSecrets | None = None,
 ) -> AsyncIterator[Host]:
     """A host whose messenger runs; it dials nobody before it is told to by `aim`."""
     listener = await transport.listen(listen or Address(f"h{number}", 1))
@@ -159,6 +161,7 @@ async def running(
         events=host,
         random=random.Random(number * 100 + boot),
         limits=limits,
+        secrets=secrets,
     )
     if cluster:
         host.messenger.observe(ClusterJoined(cluster, b"k" * 32))

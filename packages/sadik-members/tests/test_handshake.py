@@ -174,36 +174,6 @@ def test_an_acceptor_asks_again_at_the_end() -> None:
     assert acceptor.data_to_send() == b""
 
 
-class Secret:
-    """A prover of one shared word."""
-
-    def __init__(self, word: bytes) -> None:
-        self.word = word
-
-    def prove(self, transcript: bytes, role: Role) -> bytes:
-        import hashlib
-
-        return hashlib.sha256(self.word + role.value.encode() + transcript).digest()
-
-    def is_proof(self, proof: bytes, transcript: bytes, role: Role) -> bool:
-        return proof == self.prove(transcript, role)
-
-
-def test_a_prover_has_all_that_it_needs_and_its_refusal_counts() -> None:
-    def outcome(left: Secret | None, right: Secret | None) -> tuple[object, object]:
-        dialler = Handshake(Role.DIALLER, hello(1), 0, prover=left)
-        acceptor = Handshake(Role.ACCEPTOR, hello(2), 0, prover=right)
-        pump(dialler, acceptor)
-        return dialler.outcome, acceptor.outcome
-
-    good = outcome(Secret(b"a"), Secret(b"a"))
-    assert all(isinstance(side, Established) for side in good)
-    for left, right in ((Secret(b"a"), Secret(b"b")), (None, Secret(b"a")), (Secret(b"a"), None)):
-        for side in outcome(left, right):
-            assert isinstance(side, Refused)
-            assert side.reason == "proof"
-
-
 def test_it_ends_by_its_deadline_and_says_so() -> None:
     acceptor = Handshake(Role.ACCEPTOR, hello(2), 1000)
     assert acceptor.deadline == 1000 + HANDSHAKE_TIMEOUT_NS

@@ -21,7 +21,7 @@ from sadik_comms.memory import MemoryNetwork
 from sadik_comms.tcp import TcpTransport
 from sadik_machine import MILLISECOND, SECOND, LinkState, frame
 from sadik_members import DialTargets, MemberState
-from sadik_members.handshake import MAGIC
+from sadik_members.hello import MAGIC
 from sadik_members.messages import Ping
 from sadik_members.messenger import MessengerLimits
 

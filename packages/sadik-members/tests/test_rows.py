@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sadik_machine import NodeId, decode_plain, encode_plain
-from sadik_members import Document, Member, MemberState, Register
+from sadik_members import Document, Member, MemberState, Phase, Register
 from sadik_members.rows import (
     Cluster,
     SavedState,
@@ -23,7 +23,12 @@ MEMBERS = [
     Member(ONE, "n1", "h1:1", "h1:2", "a", 1.0, 3, MemberState.UP, 2, 77),
     Member(TWO, "n2", "h2:1", "h2:2", "b", 2.0, 1, MemberState.LEFT, 1, 78),
 ]
-REGISTERS = [(0, Register(1, (ONE, TWO))), (7, Register(5, (TWO, ONE)))]
+REGISTERS = [
+    (0, Register(1, (ONE, TWO))),
+    (3, Register.changing(2, Phase.WRITE_BOTH, (ONE,), (TWO, ONE))),
+    (4, Register.changing(3, Phase.READ_NEW, (ONE,), (TWO,))),
+    (7, Register(5, (TWO, ONE))),
+]
 DOCUMENTS = [Document("bucket/b", 5, b"properties")]
 SAVED = SavedState(CLUSTER, MEMBERS, REGISTERS, DOCUMENTS)
 ROWS = dict(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sadik_node.config import Address, ConfigError, Settings, load_settings
+from sadik_node.exposure import unprotected
 
 GOOD = """
 [node]
@@ -177,10 +178,11 @@ BAD = [
     ("[limits]\nhint_bytes = -1", "limits.hint_bytes", "an integer from 0"),
     ("[repair]\ntombstone_seconds = -1", "repair.tombstone_seconds", "seconds"),
     ("[tls.http]\ncert = 'x'", "tls.http.cert", "not in this version"),
-    ("[tls.peer]\nca = 'x'", "tls.peer.ca", "not in this version"),
+    ("[tls.peer]\nca = 'x'\ncert = 'y'", "tls.peer.key", "a file with its key"),
+    ("[tls.peer]\ncert = 3\n", "tls.peer.cert", "names node.name"),
     ("[tls.peer]\npin = 'x'", "tls.peer.pin", "cert, key, ca"),
     ("[auth]\ntokens = 'x'", "auth.tokens", "not in this version"),
-    ("[auth]\ncluster_secret_file = 'x'", "auth.cluster_secret_file", "not in this version"),
+    ("[auth]\ncluster_secret_file = 3", "auth.cluster_secret_file", "private to this node"),
     ("[log]\nformat = 'xml'", "log.format", '"console" or "json"'),
 ]
 
@@ -256,6 +258,29 @@ def test_beyond_loopback_is_the_operators_own_word() -> None:
     listen = load_settings(None, {}, flags).listen
     assert listen.http.is_wildcard
     assert not listen.advertised_peer(7071).is_wildcard, "peers are told something they can dial"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"auth.cluster_secret_file": "/s"},
+        {"tls.peer.cert": "/c", "tls.peer.key": "/k", "tls.peer.ca": "/a"},
+    ],
+)
+def test_peers_that_are_asked_who_they_are_may_come_from_anywhere(asked: dict[str, str]) -> None:
+    settings = load_settings(None, {}, {"listen.peer": "[::]:7071", **asked})
+    assert not settings.listen.insecure
+    assert ("encrypts nothing" in unprotected(settings)) == ("tls.peer.cert" not in asked)
+    with pytest.raises(ConfigError, match=r"listen\.http"):
+        load_settings(None, {}, {"listen.http": "0.0.0.0:7070", **asked})
+
+
+def test_what_nothing_protects_is_named() -> None:
+    flags = {"listen.http": "0.0.0.0:7070", "listen.peer": "[::]:7071", "listen.insecure": True}
+    told = unprotected(load_settings(None, {}, flags))
+    assert "0.0.0.0:7070 or [::]:7071" in told
+    assert "everything" in told
+    assert unprotected(load_settings()) == ""
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "[::1]", "localhost", "LOCALHOST"])

@@ -547,18 +547,3 @@ async def test_interval_durability_syncs_at_its_pace() -> None:
         await spin_until(lambda: syncs)
         assert len(syncs) == 1
         assert at.host.committer.deadline is None, "nothing new to sync"
-
-
-async def test_short_of_space_only_what_grows_is_refused() -> None:
-    first = Script({
-        "grow": [store(1, {b"k": b"v"}, Reply(ANY, "done"))],
-        "shrink": [store(2, {b"k": None}, Reply(ANY, "done"))],
-    })  # fmt: skip
-    async with bench(first) as at:
-        at.host.committer.growing_machine = 0
-        at.host.committer.is_short_of_space = True
-        assert await at.ask("grow") == []
-        assert told(first, Failed) == [Failed(Ticket(1), FailureReason.FULL)]
-        assert await at.ask("shrink") == ["done"]
-        at.host.committer.growing_machine = 1
-        assert await at.ask("grow") == ["done"]

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_the_directory_is_private_and_its_identity_lasts(tmp_path: Path) -> None
     assert again.node_id == first.node_id, "a name is not an identity"
     assert json.loads((path / "identity.json").read_text())["name"] == "renamed"
     again.close()
+
+
+def test_a_directory_that_others_could_look_into_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.mkdir()
+    path.chmod(0o755)
+    with closing(take(path)) as directory:
+        assert path.stat().st_mode & 0o777 == 0o700
+        assert not directory.is_open_to_others
+        path.chmod(0o705)
+        assert directory.is_open_to_others
 
 
 def test_a_second_node_on_the_directory_is_refused_with_a_sentence(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ import attrs
 import pytest
 import trio
 
+from sadik_members import RefusalReason
+from sadik_metrics.families import PEER_REFUSALS
 from sadik_node.address import Address
 from sadik_node.errors import NodeError, find_cause
 from sadik_node.log import Log
@@ -458,3 +460,41 @@ async def test_a_repair_brings_back_what_a_disk_has_lost(tmp_path: Path) -> None
         for query in ("partition=16", "partition=x", "partition=", "all=1"):
             assert (await ask(one, "POST", f"/v1/repair?{query}", b"")).status == 400
         assert (await ask(one, "GET", "/v1/repair")).status == 405
+
+
+async def test_a_scrub_finds_what_rotted_while_a_node_was_stopped(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as here:
+        one, two, three_ = await three(here)
+        for number in range(40):
+            wrote = await ask(one, "PUT", f"/v1/kv/b/{number}?w=3", b"%d" % number)
+            assert wrote.status == 204, wrote.body
+        clean = await ask(two, "POST", "/v1/scrub", b"")
+        assert (clean.status, clean.json["records"], clean.json["damaged"]) == (200, 40, 0)
+
+        await here.stop(three_)
+        with LmdbStore.open(tmp_path / "n3" / "store", {}, durable=True) as store:
+            rotten = store.scan(*DATA_RANGE, limit=5, limit_bytes=2**20)
+            store.commit([(row, value[:-1] + b"?") for row, value in rotten])
+        back = await here.start("n3", one.peer_port)
+        await ready(back)
+        found = (await ask(back, "POST", "/v1/scrub", b"")).json
+        assert (found["damaged"], found["finished"]) == (5, True)
+
+        async def is_clean() -> bool:
+            again = (await ask(back, "POST", "/v1/scrub", b"")).json
+            return bool(again["damaged"] == 0 and again["sums_wrong"] == 0)
+
+        await until(is_clean)
+        for number in range(40):
+            got = await ask(back, "GET", f"/v1/kv/b/{number}?r=1")
+            assert (got.status, got.body) == (200, b"%d" % number)
+        metrics = (await ask(back, "GET", "/metrics")).body.decode()
+        figures = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line[0] != "#")
+        assert float(figures["sadik_damaged_records_total"]) >= 5
+        assert float(figures["sadik_scrubs_total"]) >= 2
+        assert (await ask(one, "POST", "/v1/scrub?all=1", b"")).status == 400
+        assert (await ask(one, "GET", "/v1/scrub")).status == 405
+
+
+def test_every_reason_for_which_a_peer_is_refused_has_its_series() -> None:
+    assert {str(reason) for reason in RefusalReason} <= set(PEER_REFUSALS)

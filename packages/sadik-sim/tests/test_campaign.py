@@ -1,6 +1,10 @@
 """Campaigns: seeds over an executor, summed up."""
 
+import signal
+import subprocess
+import sys
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +56,27 @@ def test_processes_come_to_the_same_sum() -> None:
     with local_executor(2) as executor:
         campaign = run_campaign(range(4), QUICK, executor, jobs=2)
     assert totals(campaign) == totals(run_campaign(range(4), QUICK, Inline(), jobs=1))
+
+
+KILLED = """
+import os, signal
+from sadik_sim.campaign import local_executor
+
+if __name__ == "__main__":
+    with local_executor(1) as executor:
+        executor.submit(os.getpid).result()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_no_worker_outlives_a_campaign_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    # A worker has the other end of this pipe as well: it ends when the last of them does.
+    campaign = subprocess.run(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, timeout=60, check=False
+    )
+    assert campaign.returncode == -signal.SIGKILL
 
 
 def test_failures_are_kept_by_seed_and_end_the_campaign() -> None:

@@ -1,6 +1,7 @@
 """Simulated links: what TCP and the messenger promise, and what they do not."""
 
 import random
+from functools import partial
 
 from sadik_machine import MILLISECOND, SECOND, NodeId
 from sadik_sim.events import Events
@@ -21,11 +22,15 @@ class Ends:
         self.network = Network(
             self.events,
             random.Random(seed),
-            deliver=lambda sender, receiver, message: self.arrived.append((receiver, message)),
             alive=lambda node: self.alive[node],
             admit=lambda one, other: self.admits,
             linked=lambda node, peer, is_up: self.links.append((node, is_up)),
         )
+        for node in (A, B):
+            self.network.receivers[node] = partial(self.arrive, node)
+
+    def arrive(self, node: NodeId, _sender: NodeId, message: object) -> None:
+        self.arrived.append((node, message))
 
     def connect(self) -> None:
         self.network.want(A, B)

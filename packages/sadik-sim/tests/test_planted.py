@@ -11,17 +11,46 @@ import attrs
 import pytest
 
 from sadik_causality import EMPTY, Container, Context
-from sadik_machine import NodeId
-from sadik_members import Member, MemberState, Register
+from sadik_machine import (
+    MILLISECOND,
+    SECOND,
+    Codec,
+    Link,
+    LinkState,
+    NodeId,
+    Observed,
+    Received,
+    RemoteProtocolError,
+    RequestIds,
+    Woke,
+    encode_plain,
+)
+from sadik_members import MESSAGES as MEMBERS_MESSAGES
+from sadik_members import (
+    ClusterSettings,
+    Identity,
+    Liveness,
+    LivenessChanged,
+    Member,
+    MembersChanged,
+    Membership,
+    MemberState,
+    Register,
+)
 from sadik_members import table as table_module
+from sadik_members.messages import Delta, Ping
 from sadik_members.registers import Merged, RegisterTable
+from sadik_members.table import member_to_plain
 from sadik_sim.plan import Options, draw_plan, plan_from_json
 from sadik_sim.planted import BUGS, planted
 from sadik_sim.run import execute
+from sadik_vnode import Engine, EngineConfig
+from sadik_vnode.admission import Admission
 from sadik_vnode.births import Births
 from sadik_vnode.counters import Counters
+from sadik_vnode.keyspace import REAP_ROWS
 from sadik_vnode.outbox import Outbox
-from sadik_vnode.record import Record
+from sadik_vnode.record import Record, seal_value
 from sadik_vnode.replica import Replica
 from sadik_vnode.tree import HashTree
 from sadik_vnode.version import version_of
@@ -116,6 +145,89 @@ def test_a_start_is_known_before_gossip_tells_of_it() -> None:
     assert broken.invariant == "a dot names one value"
 
 
+def two_lives_share_no_request_id() -> bool:
+    lives = [RequestIds(random.Random(seed)) for seed in (1, 2)]
+    one, other = ({ids.next() for _ in range(1000)} for ids in lives)
+    return not one & other
+
+
+def test_two_lives_of_a_node_share_no_request_id() -> None:
+    """Seeds hardly find it: an answer must come from before a crash, to a request of its number."""
+    assert two_lives_share_no_request_id()
+    with planted("request-ids-restart"):
+        assert not two_lives_share_no_request_id()
+
+
+def background_work_yields() -> bool:
+    admission = Admission()
+    for window in range(20):
+        took_ns = MILLISECOND if window < 10 else 200 * MILLISECOND
+        admission.served(window * SECOND, took_ns)
+    return admission.pause_ns(20 * SECOND, MILLISECOND) > 10 * MILLISECOND
+
+
+def test_background_work_yields_to_slow_requests() -> None:
+    """Seeds do not find it: nothing is ever late because of a burst under virtual time."""
+    assert background_work_yields()
+    with planted("replay-unthrottled"):
+        assert not background_work_yields()
+
+
+def the_own_address_after_gossip() -> str:
+    me, peer = NodeId(b"m" * 8), NodeId(b"p" * 8)
+    identity = Identity(me, "m", "m:1", "m:2", "z", 1.0, 1, 7)
+    machine = Membership(identity, ClusterSettings("c", 8, 3, ()), {}, random.Random(1))
+    machine.step(0, Woke())
+    forged = attrs.evolve(machine.members[me], peer="elsewhere:1", incarnation=99)
+    told = Delta(machine.snapshot().cluster_id, (member_to_plain(forged),), (), ())
+    machine.step(1, Received(peer, told))
+    return machine.members[me].peer
+
+
+def test_a_node_has_the_last_word_on_itself() -> None:
+    """Seeds do not find it: no simulated peer lies."""
+    assert the_own_address_after_gossip() == "m:1"
+    with planted("others-believed-of-oneself"):
+        assert the_own_address_after_gossip() == "elsewhere:1"
+
+
+def a_linked_address_after_gossip() -> str:
+    me, peer, third = NodeId(b"m" * 8), NodeId(b"p" * 8), NodeId(b"t" * 8)
+    identity = Identity(me, "m", "m:1", "m:2", "z", 1.0, 1, 7)
+    machine = Membership(identity, ClusterSettings("c", 8, 3, ()), {}, random.Random(1))
+    machine.step(0, Woke())
+    known = attrs.evolve(machine.members[me], id=third, name="t", peer="t:1")
+    cluster = machine.snapshot().cluster_id
+    machine.step(1, Received(third, Delta(cluster, (member_to_plain(known),), (), ())))
+    machine.step(2, Link(third, LinkState.UP))
+    forged = attrs.evolve(known, peer="elsewhere:1", incarnation=99)
+    machine.step(3, Received(peer, Delta(cluster, (member_to_plain(forged),), (), ())))
+    return machine.members[third].peer
+
+
+def test_a_third_node_is_asked_itself() -> None:
+    """Seeds do not find it: no simulated peer lies."""
+    assert a_linked_address_after_gossip() == "t:1"
+    with planted("hearsay-believed"):
+        assert a_linked_address_after_gossip() == "elsewhere:1"
+
+
+def a_wrong_type_is_refused() -> bool:
+    codec = Codec(MEMBERS_MESSAGES)
+    try:
+        codec.decode(codec.encode(Ping("many")))  # type: ignore[arg-type]
+    except RemoteProtocolError:
+        return True
+    return False
+
+
+def test_a_field_of_a_wrong_type_is_refused() -> None:
+    """Seeds do not find it: simulated messages are made by the classes that they are of."""
+    assert a_wrong_type_is_refused()
+    with planted("fields-unchecked"):
+        assert not a_wrong_type_is_refused()
+
+
 def member(incarnation: int, state: MemberState = MemberState.UP) -> Member:
     return Member(NodeId(b"n" * 8), "n", "n:1", "n:2", "z", 1.0, incarnation, state, incarnation, 7)
 
@@ -170,3 +282,74 @@ def test_a_failed_store_leaves_nothing_in_a_sum() -> None:
     assert a_failed_store_leaves_nothing_in_a_sum()
     with planted("tree-keeps-failed-stores"):
         assert not a_failed_store_leaves_nothing_in_a_sum()
+
+
+def engine_in(generation: int, cleared: int, seed: int = 1) -> Engine:
+    """An engine that starts on a store in a reap generation."""
+    rows = {row: seal_value(encode_plain((generation, cleared))) for row in REAP_ROWS}
+    return Engine(NodeId(b"n" * 8), b"instance", EngineConfig(), random.Random(seed), rows)
+
+
+def what_was_read_two_generations_ago_is_refused() -> bool:
+    generations = engine_in(5, 5)._desk.generations
+    return [generations.takes(age) for age in (5, 4, 3, 0)] == [True, True, False, False]
+
+
+def test_what_was_read_two_generations_ago_is_refused() -> None:
+    """Seeds do not find it: an older value is handed off before a generation ends, so it takes
+    a copy that is still on its way when the key has been reaped, seconds later.
+    """
+    assert what_was_read_two_generations_ago_is_refused()
+    with planted("old-generation-taken"):
+        assert not what_was_read_two_generations_ago_is_refused()
+
+
+def a_member_that_is_down_holds_up_a_generation() -> bool:
+    engine = engine_in(5, 5)
+    away = NodeId(b"a" * 8)
+    members = {node: attrs.evolve(member(1), id=node) for node in (away, NodeId(b"n" * 8))}
+    engine.step(1, Observed(MembersChanged(members)))
+    engine.step(1, Observed(LivenessChanged(away, Liveness.DOWN)))
+    return engine._desk.generations.blockers() == [away]
+
+
+def test_a_member_that_is_down_holds_up_a_generation() -> None:
+    """Seeds do not find it: a node that comes back too late is taken for one that was put back,
+    and contributes nothing; which loses what only it has.
+    """
+    assert a_member_that_is_down_holds_up_a_generation()
+    with planted("down-member-ignored"):
+        assert not a_member_that_is_down_holds_up_a_generation()
+
+
+def a_generation_that_needs_this_node_tells_that_it_was_put_back() -> bool:
+    found = []
+    for cleared, heard in ((5, 6), (5, 7), (4, 6)):
+        generations = engine_in(5, cleared)._desk.generations
+        generations.start(lambda: False)
+        generations.heard(heard)
+        found.append(generations.is_behind)
+    return found == [False, True, True]
+
+
+def test_a_generation_that_needs_this_node_tells_that_it_was_put_back() -> None:
+    """Seeds seldom find it: the one node that is put back has to hold an older value, and the key
+    has to have been deleted and reaped since.
+    """
+    assert a_generation_that_needs_this_node_tells_that_it_was_put_back()
+    with planted("rolled-back-contributes"):
+        assert not a_generation_that_needs_this_node_tells_that_it_was_put_back()
+
+
+def every_start_is_a_life_of_its_own() -> bool:
+    lives = [engine_in(5, 5, seed)._desk.generations.life for seed in (1, 2, 3)]
+    return len(dict.fromkeys(lives)) == len(lives)
+
+
+def test_every_start_is_a_life_of_its_own() -> None:
+    """Seeds do not find it: an owner that is put back within the seconds of a proof has to lack
+    what it had told that it holds, and to get it back before it is asked again.
+    """
+    assert every_start_is_a_life_of_its_own()
+    with planted("life-ignored"):
+        assert not every_start_is_a_life_of_its_own()

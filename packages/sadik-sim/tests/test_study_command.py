@@ -42,8 +42,8 @@ class Blocked:
 for name in ("trio", "socket", "_socket", "lmdb"):
     sys.modules.pop(name, None)
 sys.meta_path.insert(0, Blocked())
-from sadik_sim.study.command import study
-study()
+from sadik_sim.cli import main
+main()
 """
 
 
@@ -108,7 +108,7 @@ def test_links_that_let_no_cluster_form_are_told_in_one_line(tmp_path: Path) -> 
 def test_it_runs_with_trio_sockets_and_lmdb_out_of_reach(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     answer = subprocess.run(
-        [sys.executable, "-c", BLOCKED, str(tiny), "--out", str(out)],
+        [sys.executable, "-c", BLOCKED, "study", str(tiny), "--out", str(out), "--jobs", "2"],
         capture_output=True,
         text=True,
         check=False,

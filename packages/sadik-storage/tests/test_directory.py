@@ -116,16 +116,20 @@ def test_the_systems_errors_have_a_kind(code: int, kind: type[StoreError]) -> No
 
 def test_a_store_that_was_not_closed_leaves_a_mark(tmp_path: Path) -> None:
     first = StoreDirectory(tmp_path / "s", backend="mine", version=1)
-    assert not first.was_killed
+    assert first.deaths == 0
     first.mark_open()
     first.close(failed=True)
     second = StoreDirectory(tmp_path / "s", backend="mine", version=1)
-    assert second.was_killed
+    assert second.deaths == 1
     second.close()
     third = StoreDirectory(tmp_path / "s", backend="mine", version=1)
-    assert third.was_killed  # the second was never marked open
+    assert third.deaths == 1  # the second was never marked open
     third.mark_open()
-    third.close()
+    third.close(failed=True)
+    again = StoreDirectory(tmp_path / "s", backend="mine", version=1)
+    assert again.deaths == 2
+    again.mark_open()
+    again.close()
     fourth = StoreDirectory(tmp_path / "s", backend="mine", version=1)
-    assert not fourth.was_killed
+    assert fourth.deaths == 0
     fourth.close()

@@ -24,7 +24,7 @@ class Shelves:
 
     def __init__(self, seed: int, *, scan_rows: int) -> None:
         self.source = random.Random(seed)
-        config = EngineConfig(scan_rows=scan_rows, anti_entropy_interval_ns=0)
+        config = EngineConfig(scan_rows=scan_rows, anti_entropy_interval_ns=0, foreign_after_ns=0)
         self.world = World(seed, nodes=5, replicas=3, config=config)
         self.held: dict[NodeId, dict[Key, Container[Version]]] = {}
         for node in self.world.nodes:

@@ -22,7 +22,7 @@ KEY = Key("bucket", b"key\x00\xff")
 
 def sent(part: Container[Version]) -> Container[Version]:
     """A part after its way over the wire."""
-    write = replica_write(RequestId(1), 7, KEY, NodeId(b"12345678"), part, 99)
+    write = replica_write(RequestId(1), 7, KEY, NodeId(b"12345678"), part, 99, 0)
     received = CODEC.decode(CODEC.encode(write))
     assert isinstance(received, ReplicaWrite)
     assert (received.bucket, received.key, received.epoch) == ("bucket", b"key\x00\xff", 7)
@@ -100,7 +100,7 @@ def test_a_message_is_made_only_with_all_bodies_in_hand() -> None:
     version = Version(version_of(b"x", 1, None, ()).head, None, 1)
     part = Container({(b"a", 1): version}, Context.from_dots([(b"a", 1)]))
     with pytest.raises(AssertionError, match="bodies are in hand"):
-        replica_write(RequestId(1), 1, KEY, NodeId(b"12345678"), part, 1)
+        replica_write(RequestId(1), 1, KEY, NodeId(b"12345678"), part, 1, 0)
 
 
 HEAD = version_of(b"x", 1, None, ()).head

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sadik_machine import NodeId
-from sadik_vnode.quorum import BadQuorum, ReadTally, WriteTally, resolve
+from sadik_vnode.quorum import BadQuorum, JointTally, ReadTally, WriteTally, resolve
 
 NODES = [NodeId(bytes([n]) * 8) for n in range(6)]
 OWNERS = NODES[:3]
@@ -140,3 +140,22 @@ def test_nothing_wanted_is_enough_at_once() -> None:
     assert not WriteTally(0, 1, 0).enough
     assert not WriteTally(0, 0, 1).enough
     assert not ReadTally(0, 1).enough
+
+
+def test_while_owners_change_a_write_needs_its_quorum_in_both_lists() -> None:
+    old, new = (NODES[0], NODES[1], NODES[2]), (NODES[0], NODES[3], NODES[4])
+    tally = JointTally((old, new), ("quorum", 0, 0))
+    for node in (NODES[0], NODES[1]):
+        tally.add(node, node, durable=True)
+    before = tally.enough
+    assert (tally.value().needed, tally.value().got) == (2, 1)
+    tally.add(NODES[3], NODES[3], durable=True)
+    assert (before, tally.enough) == (False, True)  # two of the old and one of the new; then both
+    assert (tally.value().needed, tally.value().got) == (2, 2)
+
+
+def test_a_joint_quorum_is_lacking_where_either_list_is() -> None:
+    old, new = (NODES[0],), (NODES[0], NODES[1])
+    tally = JointTally((old, new), ("all", 0, 0))
+    assert not tally.lacks([(NODES[0], NODES[0]), (NODES[1], NODES[5])])
+    assert "1 of 2 replicas" in tally.lacks([(NODES[0], NODES[0]), (NODES[1], None)])

@@ -13,6 +13,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+import pytest
 from attrs import Factory, define
 
 from sadik_causality import Dot
@@ -115,7 +117,7 @@ class World:
         self.disks = random.Random(f"disks {seed}")
         self.boots = random.Random(f"boots {seed}")
         self.faults = faults or Faults()
-        self.config = config or EngineConfig()
+        self.config = attrs.evolve(config or EngineConfig(), changes_ring=False)
         self.trace = Trace(keep=4000)
         self.codec = Codec(MESSAGES)
         self.now = SECOND
@@ -180,6 +182,18 @@ class World:
             if other is not node and other.engine is not None:
                 self._believe(other, node, Liveness.UP)
                 self._believe(node, other, Liveness.UP)
+
+    def leave(self, node_id: NodeId) -> None:
+        """A node is no member any more, as all others hear."""
+        left = attrs.evolve(self.members[node_id], state=MemberState.LEFT)
+        self.members = {**self.members, node_id: left}
+        for node in self.nodes.values():
+            self.step(node, Observed(MembersChanged(self.members)))
+
+    def set_back(self, node_id: NodeId, by_ns: int) -> None:
+        """From now on a node's wall clock shows an earlier time."""
+        wall_ns = 1_700_000_000 * SECOND + self.now - by_ns
+        self.step(self.nodes[node_id], Observed(WallTime(wall_ns)))
 
     def crash(self, node_id: NodeId) -> None:
         """Kill a node: what was not synced is gone, and with it what waited for it."""
@@ -368,6 +382,23 @@ class World:
     def _deliver(self, sender: NodeId, target: WorldNode, boot: int, payload: bytes) -> None:
         if target.boot == boot and (sender, target.id) not in self.cut:
             self.step(target, Received(sender, self.codec.decode(payload)))
+
+    def sent_by(self, node_id: NodeId, event: Input) -> list[object]:
+        """What a node sends in the second after an input."""
+        node = self.nodes[node_id]
+        sent: list[object] = []
+        send = self._send
+
+        def keep(sender: WorldNode, to: NodeId, message: object) -> None:
+            if sender is node:
+                sent.append(message)
+            send(sender, to, message)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self, "_send", keep)
+            self.step(node, event)
+            self.run(SECOND)
+        return sent
 
     # Clients
 

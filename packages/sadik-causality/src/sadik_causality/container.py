@@ -98,15 +98,16 @@ class Container(Generic[V]):
         if not self.context:
             return other
         mine, theirs = self.versions, other.versions
-        covered_here, covered_there = self.context.covers, other.context.covers
-        versions = {
-            dot: value for dot, value in mine.items() if dot in theirs or not covered_there(dot)
-        }
-        changed = len(versions) != len(mine)
-        for dot, value in theirs.items():
-            if dot not in mine and not covered_here(dot):
-                versions[dot] = value
-                changed = True
+        versions = mine
+        if mine.keys() != theirs.keys():
+            covered_here, covered_there = self.context.covers, other.context.covers
+            versions = {
+                dot: value for dot, value in mine.items() if dot in theirs or not covered_there(dot)
+            }
+            for dot, value in theirs.items():
+                if dot not in mine and not covered_here(dot):
+                    versions[dot] = value
+        changed = versions.keys() != mine.keys()
         context = self.context.join(other.context)
         if not changed and context is self.context:
             return self

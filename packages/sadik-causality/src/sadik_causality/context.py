@@ -38,13 +38,14 @@ class Context:
     is for this module.
     """
 
-    __slots__ = ("_beyond", "_vector")
+    __slots__ = ("_beyond", "_plain", "_vector")
 
     def __init__(self, vector: dict[Actor, int], beyond: dict[Actor, Runs]) -> None:
         # vector: the length (>= 1) of the gapless prefix 1..n of each actor that has one.
         # beyond: the runs after it, the first starting at n + 2 or later; never an empty tuple.
         self._vector: Final = vector
         self._beyond: Final = beyond
+        self._plain: PlainContext | None = None
 
     @classmethod
     def from_dots(cls, dots: Iterable[Dot]) -> "Context":
@@ -72,7 +73,10 @@ class Context:
 
     def covers_all(self, dots: Iterable[Dot]) -> bool:
         """Whether every one of ``dots`` is covered; true of none at all."""
-        return all(map(self.covers, dots))
+        if self._beyond:
+            return all(map(self.covers, dots))
+        vector = self._vector
+        return all(counter <= vector.get(actor, 0) for actor, counter in dots)
 
     def counter(self, actor: Actor) -> int:
         """The greatest counter of ``actor`` that is covered, gaps or not; 0 if there is none."""
@@ -164,8 +168,14 @@ class Context:
 
         One list an actor, sorted by actor: the actor, the length of its gapless prefix (0 if dot
         1 is missing), then in turn how many counters are missing and how many are present. Dots
-        1, 2, 3, 7 and 8 of actor ``b"a"`` are ``[[b"a", 3, 3, 2]]``.
+        1, 2, 3, 7 and 8 of actor ``b"a"`` are ``[[b"a", 3, 3, 2]]``. It is made once, and not to be
+        changed: a context goes to a record, to replicas and to a client.
         """
+        if self._plain is None:
+            self._plain = self._made_plain()
+        return self._plain
+
+    def _made_plain(self) -> PlainContext:
         if not self._beyond:
             return [[actor, counter] for actor, counter in sorted(self._vector.items())]
         plain: PlainContext = []

@@ -311,11 +311,13 @@ def _reason(error: ssl.SSLError) -> str:
 class TlsListener(Listener):
     """Another transport's listener whose streams are greeted first; see `TlsTransport.listen`."""
 
-    __slots__ = ("_inner", "_transport")
+    __slots__ = ("_greeting", "_inner", "_transport")
 
     def __init__(self, transport: TlsTransport, inner: Listener) -> None:
         self._transport = transport
         self._inner = inner
+        self._greeting: dict[trio.CancelScope, None] = {}
+        """Handshakes that have not ended, the oldest first."""
 
     @property
     def address(self) -> Address:
@@ -325,14 +327,26 @@ class TlsListener(Listener):
         async def greeted(inner: Stream) -> None:
             context = self._transport.credentials.listening()
             stream = TlsStream(inner, context, is_listener=True)
+            if len(self._greeting) >= self._transport.greetings_max:
+                # Who belongs here is done in no time; whoever has taken longest does not.
+                oldest = next(iter(self._greeting))
+                del self._greeting[oldest]
+                oldest.cancel()
+            scope = trio.move_on_after(self._transport.greeting_timeout_ns / _NS_PER_S)
+            self._greeting[scope] = None
+            reason = ""
             try:
-                with trio.fail_after(self._transport.greeting_timeout_ns / _NS_PER_S):
+                with scope:
                     await stream.greet()
-            except (CommsError, trio.TooSlowError) as error:
+            except CommsError as error:
+                reason = str(error)
+            finally:
+                self._greeting.pop(scope, None)
+            if scope.cancelled_caught:
+                reason = "no TLS handshake in time"
+            if reason:
                 stream.abort()
                 if self._transport.on_stranger is not None:
-                    late = "no TLS handshake in time"
-                    reason = late if isinstance(error, trio.TooSlowError) else str(error)
                     self._transport.on_stranger(inner.peer, reason)
                 return
             async with stream:
@@ -350,6 +364,8 @@ class TlsTransport(Transport):
 
     - ``credentials``: of this node; `TlsCredentials.reload` takes effect for the next stream.
     - ``greeting_timeout_ns``: what a handshake may take, in either direction.
+    - ``greetings_max``: handshakes of others under way at once; at the bound the one that has taken
+      longest is ended for the next.
     - ``on_stranger``: told of each incoming connection that proved nothing: where from, and why.
       Called in the serving task, must not block or raise.
     """
@@ -357,6 +373,7 @@ class TlsTransport(Transport):
     inner: Transport
     credentials: TlsCredentials
     greeting_timeout_ns: int = 5 * _NS_PER_S
+    greetings_max: int = 256
     on_stranger: Callable[[str, str], None] | None = None
 
     async def dial(self, address: Address) -> TlsStream:

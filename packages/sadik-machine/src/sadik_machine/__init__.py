@@ -29,6 +29,7 @@ from sadik_machine.ids import (
 )
 from sadik_machine.inputs import (
     Cancelled,
+    DiskShort,
     Draining,
     Failed,
     FailureReason,
@@ -62,6 +63,7 @@ __all__ = [
     "Cancelled",
     "Codec",
     "Deadlines",
+    "DiskShort",
     "Draining",
     "Effect",
     "Failed",

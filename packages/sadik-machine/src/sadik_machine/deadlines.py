@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 __all__ = ["Deadlines"]
 
 K = TypeVar("K", bound=Hashable)
 
 _REBUILD_BEYOND = 64
+
+_Entry: TypeAlias = list[Any]
+"""Instant, count (which is unique, so that keys are never compared), key, and whether it counts."""
 
 
 class Deadlines(Generic[K]):
@@ -25,8 +28,8 @@ class Deadlines(Generic[K]):
     __slots__ = ("_at", "_count", "_heap")
 
     def __init__(self) -> None:
-        self._at: dict[K, tuple[int, int]] = {}
-        self._heap: list[tuple[int, int, K]] = []
+        self._at: dict[K, _Entry] = {}
+        self._heap: list[_Entry] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -38,13 +41,18 @@ class Deadlines(Generic[K]):
     def set(self, key: K, at: int) -> None:
         """Wake for ``key`` at instant ``at``, and no longer at an earlier or later one."""
         self._count += 1
-        self._at[key] = (at, self._count)
-        heapq.heappush(self._heap, (at, self._count, key))
+        before = self._at.get(key)
+        if before is not None:
+            before[3] = False
+        self._at[key] = entry = [at, self._count, key, True]
+        heapq.heappush(self._heap, entry)
         self._shrink()
 
     def drop(self, key: K) -> None:
         """Forget the deadline of ``key``; harmless where there is none."""
-        if self._at.pop(key, None) is not None:
+        entry = self._at.pop(key, None)
+        if entry is not None:
+            entry[3] = False
             self._shrink()
 
     @property
@@ -52,9 +60,9 @@ class Deadlines(Generic[K]):
         """The earliest instant, or None."""
         heap = self._heap
         while heap:
-            at, count, key = heap[0]
-            if self._at.get(key) == (at, count):
-                return at
+            at, _, _, counts = heap[0]
+            if counts:
+                return at  # type: ignore[no-any-return]  # as `_Entry` says
             heapq.heappop(heap)
         return None
 
@@ -65,8 +73,8 @@ class Deadlines(Generic[K]):
             return []
         keys = []
         while heap and heap[0][0] <= now:
-            at, count, key = heapq.heappop(heap)
-            if self._at.get(key) == (at, count):
+            _, _, key, counts = heapq.heappop(heap)
+            if counts:
                 del self._at[key]
                 keys.append(key)
         self._shrink()
@@ -75,5 +83,5 @@ class Deadlines(Generic[K]):
     def _shrink(self) -> None:
         size = len(self._heap)
         if size > _REBUILD_BEYOND and size > 2 * len(self._at):
-            self._heap = [(at, count, key) for key, (at, count) in self._at.items()]
+            self._heap = list(self._at.values())
             heapq.heapify(self._heap)

@@ -15,6 +15,7 @@ from sadik_machine.ids import NodeId, RequestId, Ticket
 
 __all__ = [
     "Cancelled",
+    "DiskShort",
     "Draining",
     "Failed",
     "FailureReason",
@@ -128,6 +129,16 @@ class Woke:
 @define(slots=True)
 class Draining:
     """News from the host: this node is about to stop; begin nothing new for other nodes."""
+
+
+@define(slots=True)
+class DiskShort:
+    """News from the host: from now on less room is left on the disk than shall be, or no longer.
+
+    While it is so, writes of clients that bring values are refused; deletes and repair go on.
+    """
+
+    is_short: bool
 
 
 @define(slots=True)

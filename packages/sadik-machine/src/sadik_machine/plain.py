@@ -14,6 +14,7 @@ value checks the exact type of every part of it, as `Codec` does for the fields 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import cbor2
@@ -36,7 +37,7 @@ _COUNT_MAX: Final = 1 << 20
 # An empty map is one byte on the wire and takes as much memory as six small arrays.
 _MAP_WEIGHT: Final = 6
 
-_BYTES, _TEXT, _MAP = 2, 3, 5
+_INTEGER, _BYTES, _TEXT, _ARRAY, _MAP = 0, 2, 3, 4, 5
 
 # The tags for which cbor2 has decoders of its own; any other comes to `_refuse`, too, but only
 # with its decoded content.
@@ -58,8 +59,56 @@ _REFUSED: Final = dict.fromkeys(_TAGS, _refuse)
 
 
 def encode_plain(value: object) -> bytes:
-    """CBOR of ``value``, which must be plain itself."""
-    return cbor2.dumps(value)
+    """CBOR of ``value``, which must be plain itself; the bytes that `cbor2.dumps` makes.
+
+    Arrays, strings and integers are put together here, in half the time: the library asks of every
+    list whether it is a mapping, by way of an abstract class.
+    """
+    parts: list[bytes] = []
+    _encode((value,), parts.append)
+    return b"".join(parts)
+
+
+def _encode(values: Iterable[Any], put: Callable[[bytes], None]) -> None:
+    for value in values:
+        kind = type(value)
+        if kind is int:
+            put(_INTEGERS[value] if 0 <= value < _SHORT else cbor2.dumps(value))
+        elif kind is bytes:
+            size = len(value)
+            put(_BYTES_HEADS[size] if size < _SHORT else _long_head(_BYTES, size))
+            put(value)
+        elif kind is tuple or kind is list:
+            size = len(value)
+            put(_ARRAY_HEADS[size] if size < _SHORT else _long_head(_ARRAY, size))
+            _encode(value, put)
+        elif kind is str:
+            text = value.encode()
+            size = len(text)
+            put(_TEXT_HEADS[size] if size < _SHORT else _long_head(_TEXT, size))
+            put(text)
+        elif value is None:
+            put(b"\xf6")
+        else:
+            put(cbor2.dumps(value))
+
+
+def _long_head(kind: int, size: int) -> bytes:
+    """The head of a string or an array of `_SHORT` or more (RFC 8949, section 3)."""
+    code, width = next(two for two in ((25, 2), (26, 4), (27, 8)) if size < 1 << 8 * two[1])
+    return bytes([kind << 5 | code]) + size.to_bytes(width, "big")
+
+
+def _heads(kind: int) -> list[bytes]:
+    short = [bytes([kind << 5 | size]) for size in range(24)]
+    return short + [bytes([kind << 5 | 24, size]) for size in range(24, _SHORT)]
+
+
+_SHORT: Final = 256
+_INTEGERS: Final = _heads(_INTEGER)
+_BYTES_HEADS: Final = _heads(_BYTES)
+_TEXT_HEADS: Final = _heads(_TEXT)
+_ARRAY_HEADS: Final = _heads(_ARRAY)
 
 
 def decode_plain(data: bytes) -> Any:

@@ -7,17 +7,16 @@ from sadik_members.documents import (
     DOCUMENTS_MAX,
     DocumentTable,
 )
-from sadik_members.handshake import (
+from sadik_members.handshake import Handshake
+from sadik_members.hello import (
     HANDSHAKE_BYTES_MAX,
+    HANDSHAKE_MESSAGES,
     HANDSHAKE_TIMEOUT_NS,
     MAGIC,
     VERSION_MAX,
     VERSION_MIN,
     Established,
-    Handshake,
     Hello,
-    NoProver,
-    Prover,
     Refusal,
     RefusalReason,
     Refused,
@@ -34,17 +33,26 @@ from sadik_members.news import (
     HandshakeRefused,
     Heard,
     JoinRefused,
+    Leave,
+    Left,
     LivenessChanged,
     MembersChanged,
     NewerRegister,
     NewInstanceNeeded,
+    NothingHeld,
     Publish,
     Readiness,
+    RemovalDone,
+    Remove,
     RingChanged,
-    Seal,
-    Sealed,
 )
-from sadik_members.registers import Merged, RegisterTable
+from sadik_members.proof import ClusterSecrets
+from sadik_members.registers import (
+    Merged,
+    RegisterTable,
+    register_from_plain,
+    register_to_plain,
+)
 from sadik_members.ring import claimants, first_owned_by, slot_of, vnodes_by_node
 from sadik_members.sequence import SequenceFilter
 from sadik_members.settings import (
@@ -56,13 +64,14 @@ from sadik_members.settings import (
     SettingsError,
 )
 from sadik_members.table import MemberTable, merge_members
-from sadik_members.view import Liveness, Member, MemberState, Register, Ring
+from sadik_members.view import Liveness, Member, MemberState, Phase, Register, Ring
 
 __all__ = [
     "DOCUMENTS_MAX",
     "DOCUMENT_BYTES_MAX",
     "DOCUMENT_NAME_CHARS_MAX",
     "HANDSHAKE_BYTES_MAX",
+    "HANDSHAKE_MESSAGES",
     "HANDSHAKE_TIMEOUT_NS",
     "MAGIC",
     "MEMBERSHIP_ROWS",
@@ -73,6 +82,7 @@ __all__ = [
     "VERSION_MIN",
     "BootsMet",
     "ClusterJoined",
+    "ClusterSecrets",
     "ClusterSettings",
     "DialTargets",
     "Document",
@@ -85,6 +95,8 @@ __all__ = [
     "Hello",
     "Identity",
     "JoinRefused",
+    "Leave",
+    "Left",
     "Liveness",
     "LivenessChanged",
     "Member",
@@ -96,8 +108,8 @@ __all__ = [
     "Merged",
     "NewInstanceNeeded",
     "NewerRegister",
-    "NoProver",
-    "Prover",
+    "NothingHeld",
+    "Phase",
     "Publish",
     "Readiness",
     "Refusal",
@@ -105,12 +117,12 @@ __all__ = [
     "Refused",
     "Register",
     "RegisterTable",
+    "RemovalDone",
+    "Remove",
     "Ring",
     "RingChanged",
     "Role",
     "SavedStateError",
-    "Seal",
-    "Sealed",
     "SequenceFilter",
     "SettingsError",
     "StreamKind",
@@ -119,6 +131,8 @@ __all__ = [
     "first_owned_by",
     "is_stale_boot",
     "merge_members",
+    "register_from_plain",
+    "register_to_plain",
     "slot_of",
     "vnodes_by_node",
 ]

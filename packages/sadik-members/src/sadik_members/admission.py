@@ -7,6 +7,10 @@ Every start of a node has a number that counts up on its disk, and a nonce drawn
 who shows a lower number than its peers remember, or the same number with another nonce, runs on a
 store that went back in time, and would make dots that it has made before; one who has left is told
 so.
+
+Where streams prove names (TLS), an id belongs to the name that the member table has for it: who
+shows the certificate of another member, or a member's name under a new id, is not let in. A member
+that takes another name therefore needs a certificate for both.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sadik_machine import NodeId
-from sadik_members.handshake import Hello, Refusal, RefusalReason
+from sadik_members.hello import Hello, Refusal, RefusalReason
 from sadik_members.view import Member, MemberState
 
 __all__ = ["BootsMet", "admission_refusal", "is_stale_boot"]
@@ -46,10 +50,16 @@ class BootsMet:
 
 
 def admission_refusal(
-    hello: Hello, members: Mapping[NodeId, Member], met: BootsMet
+    hello: Hello,
+    members: Mapping[NodeId, Member],
+    met: BootsMet,
+    names: frozenset[str] | None = None,
 ) -> Refusal | None:
-    """Why the node of ``hello`` gets no stream, or None."""
+    """Why the node of ``hello`` gets no stream, or None. ``names`` are those that it has proven."""
     known = members.get(NodeId(hello.node_id))
+    fault = "" if names is None else _name_fault(hello, known, members, names)
+    if fault:
+        return Refusal(RefusalReason.CERTIFICATE, fault)
     if known is None:
         return None
     if known.state is MemberState.LEFT:
@@ -65,3 +75,26 @@ def admission_refusal(
         f"{newer} is remembered: its store was rolled back or copied"
     )
     return Refusal(RefusalReason.STALE_BOOT, detail, newer)
+
+
+def _name_fault(
+    hello: Hello,
+    known: Member | None,
+    members: Mapping[NodeId, Member],
+    names: frozenset[str],
+) -> str:
+    """Why the names that were proven are not those of this id, as far as the table tells."""
+    if known is not None:
+        found = known.name in names
+        return "" if found else f"the certificate is not that of the node {hello.node_id.hex()}"
+    is_taken = any(
+        member.name == hello.name and member.state is not MemberState.LEFT
+        for member in members.values()
+    )
+    if is_taken:
+        # Said to somebody who has proven this very name, most likely on an empty directory.
+        return (
+            f"{hello.name!r} is a member with another id: to come back with an empty directory "
+            "it must be removed first"
+        )
+    return ""

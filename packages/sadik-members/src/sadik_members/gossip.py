@@ -40,29 +40,25 @@ DOCUMENTS_PER_DELTA = 48
 class Gossip:
     """Opens and answers exchanges over one node's `State`.
 
-    ``merge_member`` is asked with each entry that a peer sent; it may differ from a plain merge
-    where the entry is this node's own.
+    ``merge_member`` is asked with who sent an entry, and the entry; it differs from a plain merge
+    where the entry is this node's own, or another's that can be asked itself.
     """
 
     state: State
     random: random.Random
-    merge_member: Callable[[Member], None]
-    _next_at: int | None = None
-
-    @property
-    def deadline(self) -> int | None:
-        """When `wake` is wanted."""
-        return self._next_at
+    merge_member: Callable[[NodeId, Member], None]
+    deadline: int | None = None
+    """When `wake` is wanted."""
 
     def start(self, now: int) -> None:
         """This node is a member: begin."""
-        self._next_at = now + self._interval()
+        self.deadline = now + self._interval()
 
     def wake(self, now: int, candidates: list[NodeId]) -> None:
         """Open an exchange with one of ``candidates`` if it is time."""
-        if self._next_at is None or now < self._next_at:
+        if self.deadline is None or now < self.deadline:
             return
-        self._next_at = now + self._interval()
+        self.deadline = now + self._interval()
         if candidates:
             self.open(self.random.choice(candidates))
 
@@ -140,7 +136,7 @@ class Gossip:
 
     def delta(self, sender: NodeId, message: Delta) -> None:
         """Merge what came, and send what is wanted."""
-        self.merge(message.members, message.registers, message.documents)
+        self._merge(sender, message)
         state = self.state
         members = [state.table.get(NodeId(node)) for node in message.want_members]
         deltas = self._deltas(
@@ -151,25 +147,27 @@ class Gossip:
         for answer in deltas:
             state.turn.send_state(sender, answer)
 
-    def merge(
-        self,
-        members: tuple[object, ...],
-        registers: tuple[object, ...],
-        documents: tuple[object, ...],
-    ) -> None:
+    def ask(self, node: NodeId) -> None:
+        """Ask ``node`` for its own entry."""
+        if self.state.cluster is not None:
+            self.state.turn.send_now(
+                node, Delta(self.state.cluster.id, (), (), (), want_members=(node,))
+            )
+
+    def _merge(self, sender: NodeId, message: Delta) -> None:
         """Merge plain entries; a bad one is counted and left out."""
         state = self.state
-        for plain in members:
+        for plain in message.members:
             try:
-                self.merge_member(member_from_plain(plain))
+                self.merge_member(sender, member_from_plain(plain))
             except RemoteProtocolError as error:
                 state.count(error.reason)
-        for plain in registers:
+        for plain in message.registers:
             try:
                 state.merge_register(*register_from_plain(plain))
             except RemoteProtocolError as error:
                 state.count(error.reason)
-        for plain in documents:
+        for plain in message.documents:
             try:
                 state.merge_document(document_from_plain(plain))
             except RemoteProtocolError as error:

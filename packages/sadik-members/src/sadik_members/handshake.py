@@ -6,234 +6,71 @@ not taken the stream before the dialler's proof (both sides may dial at once; se
 `sadik_members.messenger`). Each side sends eight magic bytes first, by which anything that is
 no such node is told apart at once.
 
+Where the cluster has a secret (`sadik_members.proof`), challenges come first, and the dialler
+pledges with its hello that it knows the secret: before that the acceptor says nothing of itself,
+and refuses without a reason that tells more. Without a secret proofs are empty.
+
 ::
 
-    dialler   AWAIT_HELLO -- hello: check ----------> AWAIT_PROOF
+    dialler   [AWAIT_CHALLENGE -- challenge --------> sends hello and pledge]
+              AWAIT_HELLO -- hello -----------------> AWAIT_PROOF
               AWAIT_PROOF -- proof: check, admit ---> sends its proof, OVER: Established
-    acceptor  AWAIT_HELLO -- hello: check, admit ---> sends hello and proof, AWAIT_PROOF
+    acceptor  [AWAIT_CHALLENGE -- challenge --------> sends its own]
+              AWAIT_HELLO -- hello [AWAIT_PLEDGE -- pledge]: check, admit --->
+                                                      sends hello and proof, AWAIT_PROOF
               AWAIT_PROOF -- proof: check, admit ---> OVER: Established
     any state -- a refusal, or something wrong -----> OVER: Refused
 
 A `Handshake` is fed what was received and asked what to send; its outcome is a value. It checks
 what a stream alone can tell; ``admit`` lets the caller refuse for what it knows besides (a stale
-boot, a member that was removed, a second stream). Authentication has its seam in `Prover`: a proof
-covers the transcript of both hellos; until there is one, proofs are empty, and no other is taken.
+boot, a member that was removed, a second stream). Where the stream itself proves names (TLS), the
+name in the hello must be one of them.
+
+The transcript that a proof covers is every message before it, of both sides, as it was sent.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Protocol
 
-from attrs import define, evolve, frozen
+from attrs import evolve
 
 from sadik_machine import (
     FRAME_HEADER_BYTES,
     NODE_ID_BYTES,
-    SECOND,
     Codec,
     LocalProtocolError,
-    MessageRange,
-    NodeId,
     RemoteProtocolError,
     frame,
 )
-from sadik_members.settings import BOOT_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX
+from sadik_members.hello import (
+    CLUSTER_ID_BYTES,
+    DETAIL_CHARS_MAX,
+    HANDSHAKE_BYTES_MAX,
+    HANDSHAKE_MESSAGES,
+    HANDSHAKE_TIMEOUT_NS,
+    MAGIC,
+    NONCE_BYTES,
+    Challenge,
+    Established,
+    Hello,
+    Pledge,
+    Proof,
+    Refusal,
+    RefusalReason,
+    Refuse,
+    Refused,
+    Role,
+    StreamKind,
+    check_hello,
+)
+from sadik_members.proof import ClusterSecrets, Purpose, is_proof, prove
+from sadik_members.settings import BOOT_MAX, NAME_CHARS_MAX
 
-__all__ = [
-    "CLUSTER_ID_BYTES",
-    "HANDSHAKE_BYTES_MAX",
-    "HANDSHAKE_TIMEOUT_NS",
-    "MAGIC",
-    "VERSION_MAX",
-    "VERSION_MIN",
-    "Established",
-    "Handshake",
-    "Hello",
-    "NoProver",
-    "Prover",
-    "Refusal",
-    "RefusalReason",
-    "Refused",
-    "Role",
-    "StreamKind",
-]
+__all__ = ["Admit", "Handshake"]
 
-MAGIC = b"sadik\r\n\x00"
-VERSION_MIN = 1
-VERSION_MAX = 1
-HANDSHAKE_BYTES_MAX = 4096
-"""What one side may send in all, the magic included."""
-HANDSHAKE_TIMEOUT_NS = 5 * SECOND
-CLUSTER_ID_BYTES = 16
-NONCE_BYTES = 16
-DETAIL_CHARS_MAX = 512
-PROOF_BYTES_MAX = 1024
-
-
-class RefusalReason(enum.StrEnum):
-    """Stable words for logs, counters and the other side."""
-
-    NOT_SADIK = "not_sadik"
-    """No magic: something else listens or dials there."""
-    PROTOCOL_VERSION = "protocol_version"
-    OTHER_CLUSTER = "other_cluster"
-    STALE_BOOT = "stale_boot"
-    """A later life of this node is remembered than the one it shows."""
-    REMOVED = "removed"
-    """The node left the cluster, or was removed."""
-    SELF = "self"
-    """It dialled itself."""
-    WRONG_NODE = "wrong_node"
-    """Another node answers at this address than the one that was meant."""
-    DUPLICATE = "duplicate"
-    """There is, or is about to be, a stream between the two already."""
-    NO_LINK = "no_link"
-    """A bulk stream without the small one that it belongs to."""
-    MALFORMED = "malformed"
-    PROOF = "proof"
-    TIMEOUT = "timeout"
-    CLOSED = "closed"
-    """The stream ended in the middle."""
-    SHUTTING_DOWN = "shutting_down"
-    BUSY = "busy"
-
-
-class StreamKind(enum.IntEnum):
-    """What a stream is for."""
-
-    SMALL = 1
-    BULK = 2
-
-
-class Role(enum.Enum):
-    """Who of the two opened the stream."""
-
-    DIALLER = "dialler"
-    ACCEPTOR = "acceptor"
-
-
-_RANGE = MessageRange("handshake", 1, 9)
-
-
-@_RANGE.message(1)
-@define
-class Hello:
-    """Who one side is.
-
-    ``cluster_id`` is empty for a node that is about to join. ``attempt`` counts the dials of this
-    boot, the one under way included: an acceptor tells an old dial from a new one by it.
-    ``expected`` is the id that the dialler means to reach, empty where it does not know.
-    ``link`` joins a bulk stream to a small one: the nonce of the small one's dialler.
-    """
-
-    version_min: int
-    version_max: int
-    cluster_id: bytes
-    cluster_name: str
-    node_id: bytes
-    boot_number: int
-    boot_nonce: int
-    kind: int
-    peer: str
-    nonce: bytes
-    attempt: int
-    expected: bytes
-    link: bytes
-
-
-@_RANGE.message(2)
-@define
-class _Proof:
-    proof: bytes
-
-
-@_RANGE.message(3)
-@define
-class _Refuse:
-    reason: str
-    detail: str
-    boot_number: int
-    node_id: bytes
-    cluster_id: bytes
-    cluster_name: str
-
-
-_CODEC = Codec(_RANGE)
-
-
-@frozen
-class Refusal:
-    """Why a stream is not taken. ``boot_number``: with ``stale_boot``, the one remembered."""
-
-    reason: RefusalReason
-    detail: str
-    boot_number: int = 0
-
-
-@frozen
-class Established:
-    """The stream is good: who is at the other end, and what was agreed."""
-
-    peer: Hello
-    version: int
-    kind: StreamKind
-
-    @property
-    def node_id(self) -> NodeId:
-        """The other side's id."""
-        return NodeId(self.peer.node_id)
-
-
-@frozen
-class Refused:
-    """The stream is to be closed, once what remains to send has been sent.
-
-    ``reason`` is a `RefusalReason`, or another word where a later version of the peer refused.
-    The identity is what the peer said of itself, empty where it did not get so far.
-    """
-
-    reason: str
-    detail: str
-    by_peer: bool
-    boot_number: int = 0
-    node_id: bytes = b""
-    cluster_id: bytes = b""
-    cluster_name: str = ""
-
-
-class Prover(Protocol):
-    """Proves, and checks, that a node belongs to its cluster.
-
-    A transcript is both hellos as they were sent, the dialler's first; it holds both nonces.
-    """
-
-    def prove(self, transcript: bytes, role: Role) -> bytes:
-        """The proof that ``role`` sends, at most 1 KiB."""
-        ...
-
-    def is_proof(self, proof: bytes, transcript: bytes, role: Role) -> bool:
-        """Whether ``proof``, sent by ``role``, is good. Compares in constant time."""
-        ...
-
-
-class NoProver:
-    """No authentication: proofs are empty."""
-
-    def prove(self, transcript: bytes, role: Role) -> bytes:
-        """An empty proof."""
-        return b""
-
-    def is_proof(
-        self,
-        proof: bytes,
-        transcript: bytes,
-        role: Role,
-    ) -> bool:
-        """Whether it is empty."""
-        return not proof
-
+_CODEC = Codec(HANDSHAKE_MESSAGES)
 
 Admit = Callable[[Hello], Refusal | None]
 
@@ -243,9 +80,21 @@ def _admit_all(_hello: Hello) -> Refusal | None:
 
 
 class _State(enum.Enum):
+    AWAIT_CHALLENGE = "await_challenge"
     AWAIT_HELLO = "await_hello"
+    AWAIT_PLEDGE = "await_pledge"
     AWAIT_PROOF = "await_proof"
     OVER = "over"
+
+
+_NO_PROOF = Refusal(
+    RefusalReason.PROOF, "the other side does not prove that it knows the cluster's secret"
+)
+_MAY_BE_SAID = (RefusalReason.PROOF, RefusalReason.CERTIFICATE)
+_REFUSES = {
+    Role.DIALLER: Purpose.DIALLER_REFUSES,
+    Role.ACCEPTOR: Purpose.ACCEPTOR_REFUSES,
+}
 
 
 class Handshake:
@@ -253,7 +102,8 @@ class Handshake:
 
     ``local`` is this side's hello; for an acceptor its ``kind``, ``link`` and ``expected`` do not
     matter. ``admit`` is asked with the peer's hello after all that is checked here: by an acceptor
-    before it answers, and by both sides at the very end.
+    before it answers, and by both sides at the very end. ``secrets`` are the cluster's, if it has
+    any; ``names`` is what the stream has proven of the other side (`Stream.proven_names`).
     """
 
     def __init__(
@@ -262,12 +112,16 @@ class Handshake:
         local: Hello,
         now: int,
         admit: Admit = _admit_all,
-        prover: Prover | None = None,
+        secrets: ClusterSecrets | None = None,
+        names: frozenset[str] | None = None,
     ) -> None:
         self._role = role
         self._local = local
         self._admit = admit
-        self._prover: Prover = prover or NoProver()
+        self._secrets = secrets
+        self._secret: bytes | None = None
+        """The one that the other side has proven to know."""
+        self._names = names
         self._deadline = now + HANDSHAKE_TIMEOUT_NS
         self._buffer = bytearray()
         self._taken_bytes = 0
@@ -275,10 +129,15 @@ class Handshake:
         self._transcript = b""
         self._peer: Hello | None = None
         self._version = 0
-        self._state = _State.AWAIT_HELLO
         self._outcome: Established | Refused | None = None
+        if secrets is None:
+            self._state = _State.AWAIT_HELLO
+            if role is Role.DIALLER:
+                self._send(local)
+            return
+        self._state = _State.AWAIT_CHALLENGE
         if role is Role.DIALLER:
-            self._send_hello(local)
+            self._send(Challenge(local.nonce))
 
     @property
     def outcome(self) -> Established | Refused | None:
@@ -300,6 +159,14 @@ class Handshake:
         data = bytes(self._to_send)
         self._to_send.clear()
         return data
+
+    @property
+    def is_peer_proven(self) -> bool:
+        """Whether the other side has proven, as far as anybody must, that it belongs here."""
+        has_name = self._names is None or (
+            self._peer is not None and self._peer.name in self._names
+        )
+        return has_name and (self._secrets is None or self._secret is not None)
 
     def time_out(self, now: int) -> None:
         """Give up if the deadline has come; otherwise harmless."""
@@ -359,12 +226,22 @@ class Handshake:
         payload = bytes(self._buffer[FRAME_HEADER_BYTES:end])
         self._advance(end)
         match _CODEC.decode(payload):
-            case _Refuse() as refuse:
+            case Refuse() as refuse:
                 self._refused_by_peer(refuse)
+            case Challenge() as challenge if self._state is _State.AWAIT_CHALLENGE:
+                self._handle_challenge(challenge, payload)
             case Hello() as hello if self._state is _State.AWAIT_HELLO:
                 self._handle_hello(hello, payload)
-            case _Proof() as proof if self._state is _State.AWAIT_PROOF:
-                self._handle_proof(proof)
+            case Pledge() as pledge if self._state is _State.AWAIT_PLEDGE:
+                self._handle_pledge(pledge, payload)
+            case Proof() as proof if self._state is _State.AWAIT_PROOF:
+                self._handle_proof(proof, payload)
+            case Hello() if self._state is _State.AWAIT_CHALLENGE:
+                detail = "this node has a cluster secret (auth.cluster_secret_file), the other none"
+                self._refuse(Refusal(RefusalReason.PROOF, detail))
+            case Challenge() if self._secrets is None:
+                detail = "the other node has a cluster secret (auth.cluster_secret_file), this none"
+                self._refuse(Refusal(RefusalReason.PROOF, detail))
             case _:
                 raise RemoteProtocolError("malformed", "a handshake message out of turn")
         return True
@@ -373,31 +250,56 @@ class Handshake:
         del self._buffer[:size]
         self._taken_bytes += size
 
+    def _handle_challenge(self, challenge: Challenge, payload: bytes) -> None:
+        assert self._secrets is not None
+        if len(challenge.nonce) != NONCE_BYTES:
+            raise RemoteProtocolError("malformed", "a challenge has the wrong length")
+        self._hear(payload)
+        if self._role is Role.ACCEPTOR:
+            self._send(Challenge(self._local.nonce))
+        else:
+            self._send(self._local)
+            self._send(Pledge(self._secrets.pledges(self._transcript)))
+        self._state = _State.AWAIT_HELLO
+
     def _handle_hello(self, hello: Hello, payload: bytes) -> None:
-        _check_hello(hello)
+        check_hello(hello)
         self._peer = hello
-        refusal = self._check_peer(hello)
-        if self._role is Role.ACCEPTOR and refusal is None:
-            refusal = self._admit(hello)
+        self._hear(payload)
+        if self._role is Role.DIALLER:
+            self._state = _State.AWAIT_PROOF
+        elif self._secrets is not None:
+            self._state = _State.AWAIT_PLEDGE
+        else:
+            self._answer(hello)
+
+    def _handle_pledge(self, pledge: Pledge, payload: bytes) -> None:
+        assert self._secrets is not None
+        assert self._peer is not None
+        self._secret = self._secrets.match(Purpose.PLEDGE, pledge.proofs, self._transcript)
+        if self._secret is None:
+            self._refuse(_NO_PROOF)
+            return
+        self._hear(payload)
+        self._answer(self._peer)
+
+    def _answer(self, hello: Hello) -> None:
+        """The acceptor's part, to a dialler that may hear who this is."""
+        refusal = self._check_peer(hello) or self._admit(hello)
         if refusal is not None:
             self._refuse(refusal)
             return
-        self._transcript += payload
         self._state = _State.AWAIT_PROOF
-        if self._role is Role.ACCEPTOR:
-            self._send_hello(evolve(self._local, kind=hello.kind, link=hello.link, expected=b""))
-            self._send_proof()
+        self._send(evolve(self._local, kind=hello.kind, link=hello.link, expected=b""))
+        self._send(Proof(self._prove(Purpose.ACCEPTOR)))
 
-    def _handle_proof(self, message: _Proof) -> None:
+    def _handle_proof(self, message: Proof, payload: bytes) -> None:
         assert self._peer is not None
-        other = Role.ACCEPTOR if self._role is Role.DIALLER else Role.DIALLER
-        if len(message.proof) > PROOF_BYTES_MAX or not self._prover.is_proof(
-            message.proof, self._transcript, other
-        ):
-            detail = "the other side's proof is not accepted"
-            self._refuse(Refusal(RefusalReason.PROOF, detail))
+        if not self._is_proven_by(message.proof):
+            self._refuse(_NO_PROOF)
             return
-        refusal = self._admit(self._peer)
+        self._hear(payload)
+        refusal = self._check_peer(self._peer) or self._admit(self._peer)
         if refusal is not None and self._role is Role.DIALLER:
             self._refuse(refusal)
             return
@@ -406,10 +308,23 @@ class Handshake:
             self._end(refusal, by_peer=False)
             return
         if self._role is Role.DIALLER:
-            self._send_proof()
+            self._send(Proof(self._prove(Purpose.DIALLER)))
         kind = self._local.kind if self._role is Role.DIALLER else self._peer.kind
         self._state = _State.OVER
         self._outcome = Established(self._peer, self._version, StreamKind(kind))
+
+    def _is_proven_by(self, proof: bytes) -> bool:
+        """Whether the last message of the other side's is what it must be."""
+        if self._secrets is None:
+            return not proof
+        if self._role is Role.DIALLER:
+            self._secret = self._secrets.match(Purpose.ACCEPTOR, (proof,), self._transcript)
+            return self._secret is not None
+        assert self._secret is not None
+        return is_proof(self._secret, Purpose.DIALLER, proof, self._transcript)
+
+    def _prove(self, purpose: Purpose) -> bytes:
+        return b"" if self._secret is None else prove(self._secret, purpose, self._transcript)
 
     def _check_peer(self, hello: Hello) -> Refusal | None:
         """What the two hellos alone can tell."""
@@ -421,6 +336,9 @@ class Handshake:
                 f"{local.version_min} to {local.version_max} here"
             )
             return Refusal(RefusalReason.PROTOCOL_VERSION, detail)
+        if self._names is not None and hello.name not in self._names:
+            detail = f"the certificate of the other side does not name the node {hello.name!r}"
+            return Refusal(RefusalReason.CERTIFICATE, detail)
         if hello.node_id == local.node_id:
             return Refusal(RefusalReason.SELF, "a node dialled itself")
         if hello.cluster_name != local.cluster_name:
@@ -439,18 +357,17 @@ class Handshake:
             return Refusal(RefusalReason.WRONG_NODE, detail)
         return None
 
-    def _send_hello(self, hello: Hello) -> None:
-        payload = _CODEC.encode(hello)
-        self._transcript += payload
-        self._to_send += frame(payload)
+    def _send(self, message: Challenge | Hello | Pledge | Proof) -> None:
+        data = frame(_CODEC.encode(message))
+        self._transcript += data
+        self._to_send += data
 
-    def _send_proof(self) -> None:
-        proof = self._prover.prove(self._transcript, self._role)
-        self._to_send += frame(_CODEC.encode(_Proof(proof)))
+    def _hear(self, payload: bytes) -> None:
+        self._transcript += frame(payload)
 
     def _refuse(self, refusal: Refusal) -> None:
         local = self._local
-        message = _Refuse(
+        message = Refuse(
             str(refusal.reason),
             refusal.detail[:DETAIL_CHARS_MAX],
             refusal.boot_number,
@@ -458,8 +375,19 @@ class Handshake:
             local.cluster_id,
             local.cluster_name,
         )
+        if not self.is_peer_proven or refusal.reason is RefusalReason.CERTIFICATE:
+            # Whoever it is hears nothing of this node, and of the cluster no more than it said.
+            detail = message.detail if refusal.reason in _MAY_BE_SAID else ""
+            message = Refuse(str(refusal.reason), detail, 0, b"", b"", "")
+        elif self._secret is not None:
+            message.proof = prove(
+                self._secret, _REFUSES[self._role], self._refusal_transcript(message)
+            )
         self._to_send += frame(_CODEC.encode(message))
         self._end(refusal, by_peer=False)
+
+    def _refusal_transcript(self, message: Refuse) -> bytes:
+        return self._transcript + frame(_CODEC.encode(evolve(message, proof=b"")))
 
     def _end(self, refusal: Refusal, *, by_peer: bool) -> None:
         peer = self._peer
@@ -472,14 +400,21 @@ class Handshake:
             node_id=peer.node_id if peer else b"",
             cluster_id=peer.cluster_id if peer else b"",
             cluster_name=peer.cluster_name if peer else "",
+            is_proven=self.is_peer_proven,
         )
 
-    def _refused_by_peer(self, message: _Refuse) -> None:
+    def _refused_by_peer(self, message: Refuse) -> None:
         reason = message.reason
         if not (0 < len(reason) <= NAME_CHARS_MAX and reason.isidentifier() and reason.isascii()):
             raise RemoteProtocolError("malformed", "a refusal without a reason word")
         if len(message.node_id) not in (0, NODE_ID_BYTES):
             raise RemoteProtocolError("malformed", "a refusal with a node id of the wrong length")
+        is_proven = self._secrets is None
+        if self._secrets is not None:
+            transcript = self._refusal_transcript(message)
+            proofs = (message.proof,)
+            other = Role.ACCEPTOR if self._role is Role.DIALLER else Role.DIALLER
+            is_proven = self._secrets.match(_REFUSES[other], proofs, transcript) is not None
         self._state = _State.OVER
         self._outcome = Refused(
             reason,
@@ -489,25 +424,5 @@ class Handshake:
             node_id=message.node_id,
             cluster_id=message.cluster_id[:CLUSTER_ID_BYTES],
             cluster_name=message.cluster_name[:NAME_CHARS_MAX],
+            is_proven=is_proven and (self._names is None or bool(self._names)),
         )
-
-
-def _check_hello(hello: Hello) -> None:
-    """Raise `RemoteProtocolError` where a field is out of its range."""
-    fault = ""
-    if len(hello.node_id) != NODE_ID_BYTES or len(hello.nonce) != NONCE_BYTES:
-        fault = "an id or a nonce has the wrong length"
-    elif len(hello.cluster_id) not in (0, CLUSTER_ID_BYTES):
-        fault = "a cluster id has the wrong length"
-    elif len(hello.expected) not in (0, NODE_ID_BYTES) or len(hello.link) not in (0, NONCE_BYTES):
-        fault = "an expected id or a link has the wrong length"
-    elif not (1 <= hello.boot_number <= BOOT_MAX and 0 <= hello.boot_nonce <= BOOT_MAX):
-        fault = "a boot number or nonce is out of range"
-    elif not (0 <= hello.attempt <= BOOT_MAX and 0 < hello.version_min <= hello.version_max):
-        fault = "an attempt or a version is out of range"
-    elif hello.kind not in (StreamKind.SMALL, StreamKind.BULK):
-        fault = "an unknown kind of stream"
-    elif len(hello.cluster_name) > NAME_CHARS_MAX or len(hello.peer) > TEXT_CHARS_MAX:
-        fault = "a name or an address is too long"
-    if fault:
-        raise RemoteProtocolError("malformed", fault)

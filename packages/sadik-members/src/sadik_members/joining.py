@@ -1,6 +1,6 @@
 """A node that seeks a cluster: it asks every peer that its seeds lead to, until one takes it.
 
-A peer that is a member but not the founder answers with the founder's address. Requests are
+Any member takes it. Requests are
 repeated and the answers are idempotent, so nothing here depends on a message that arrives.
 """
 
@@ -10,11 +10,11 @@ from attrs import define
 
 from sadik_machine import MILLISECOND, SECOND, NodeId, RemoteProtocolError
 from sadik_members.documents import document_from_plain
-from sadik_members.messages import JoinAccepted, JoinRedirect, JoinRefusal, JoinRequest
+from sadik_members.messages import JoinAccepted, JoinRefusal, JoinRequest
 from sadik_members.news import Document, JoinRefused
 from sadik_members.registers import register_from_plain
 from sadik_members.rows import CLUSTER_ID_BYTES, CLUSTER_KEY_BYTES, Cluster
-from sadik_members.settings import REPLICAS_MAX, TEXT_CHARS_MAX, is_partition_count
+from sadik_members.settings import REPLICAS_MAX, is_partition_count
 from sadik_members.state import State
 from sadik_members.table import member_from_plain
 from sadik_members.view import Member, MemberState, Register
@@ -42,26 +42,18 @@ class Joiner:
     state: State
     refusal: str = ""
     """Why the cluster did not take this node when last asked."""
-    founder: tuple[NodeId, str] | None = None
-    _ask_at: int | None = None
-
-    @property
-    def deadline(self) -> int | None:
-        """When `wake` is wanted."""
-        return self._ask_at
+    deadline: int | None = None
+    """When `wake` is wanted."""
 
     def start(self, now: int) -> None:
         """Begin to ask."""
-        self._ask_at = now + ASK_NS
+        self.deadline = now + ASK_NS
 
     def wake(self, now: int, linked: list[NodeId]) -> None:
         """Ask again if it is time."""
-        if self._ask_at is None or now < self._ask_at:
+        if self.deadline is None or now < self.deadline:
             return
-        self._ask_at = now + ASK_NS
-        founder = self.founder
-        if founder is not None and founder[0] in linked:
-            linked = [founder[0]]
+        self.deadline = now + ASK_NS
         for peer in linked:
             self.ask(peer)
 
@@ -82,26 +74,9 @@ class Joiner:
         )
         self.state.turn.send_now(peer, request)
 
-    def redirected(self, message: JoinRedirect, linked: list[NodeId]) -> bool:
-        """Another member decides. Whether that is a new address to dial."""
-        if message.cluster_name != self.state.settings.name:
-            self.state.count("other_cluster")
-            return False
-        if len(message.founder) != len(self.state.me) or not (
-            0 < len(message.peer) <= TEXT_CHARS_MAX
-        ):
-            self.state.count("malformed")
-            return False
-        founder = (NodeId(message.founder), message.peer)
-        if founder[0] in linked:
-            self.ask(founder[0])
-        is_new = founder != self.founder
-        self.founder = founder
-        return is_new
-
     def refused(self, now: int, message: JoinRefusal) -> None:
         """The cluster does not take this node: say so once, and ask on at leisure."""
-        self._ask_at = now + ASK_AFTER_REFUSAL_NS
+        self.deadline = now + ASK_AFTER_REFUSAL_NS
         reason = message.reason[:1000]
         if reason != self.refusal:
             self.refusal = reason
@@ -138,7 +113,7 @@ class Joiner:
             state.merge_document(document)
         state.merge_member(state.own_entry(own.incarnation + 1, MemberState.UP))
         state.to_push = True
-        self._ask_at = None
+        self.deadline = None
         self.refusal = ""
         return cluster
 
@@ -162,7 +137,7 @@ def _check(message: JoinAccepted) -> _Offer:
         raise RemoteProtocolError("malformed", "a cluster of impossible make")
     registers = [register_from_plain(plain) for plain in message.registers]
     if any(not 0 <= partition < cluster.partitions for partition, _ in registers) or any(
-        len(register.owners) > cluster.replicas for _, register in registers
+        len(owners) > cluster.replicas for _, register in registers for owners in register.lists
     ):
         raise RemoteProtocolError("bad_register", "a register of another ring")
     return _Offer(

@@ -5,7 +5,7 @@ Four ideas, each in a module of its own, over one `State` that is on disk before
 - `gossip`: what is known spreads, digest first;
 - `detector`: who answers, for routing only;
 - `joining`: a node without a cluster asks its seeds to be taken in;
-- `planner`: the founder takes nodes in and decides the ring, while there is no data.
+- `taking_in` and `removing`: a member takes nodes in, and lets them go.
 
 ::
 
@@ -37,12 +37,11 @@ from sadik_machine import (
     Received,
     RemoteProtocolError,
     Stored,
-    earliest,
 )
 from sadik_members.admission import is_stale_boot
 from sadik_members.detector import Detector
 from sadik_members.gossip import Gossip
-from sadik_members.handshake import RefusalReason
+from sadik_members.hello import RefusalReason
 from sadik_members.joining import Joiner
 from sadik_members.messages import (
     Ack,
@@ -50,13 +49,13 @@ from sadik_members.messages import (
     Delta,
     Digest,
     JoinAccepted,
-    JoinRedirect,
     JoinRefusal,
     JoinRequest,
+    LeaveAsked,
     Ping,
     PingFor,
-    SealAnswer,
-    SealRequest,
+    RemovalAgreed,
+    RemovalAsked,
     Summary,
 )
 from sadik_members.news import (
@@ -66,15 +65,17 @@ from sadik_members.news import (
     DocumentsChanged,
     HandshakeRefused,
     Heard,
+    Leave,
+    Left,
     MembersChanged,
     NewerRegister,
     NewInstanceNeeded,
     Publish,
     Readiness,
+    Remove,
     RingChanged,
-    Sealed,
 )
-from sadik_members.planner import Planner
+from sadik_members.removing import Removing
 from sadik_members.ring import claimants
 from sadik_members.rows import (
     CLUSTER_ID_BYTES,
@@ -93,6 +94,8 @@ from sadik_members.settings import (
     SettingsError,
 )
 from sadik_members.state import State
+from sadik_members.table import is_other_identity
+from sadik_members.taking_in import TakingIn
 from sadik_members.turn import StoreQueue
 from sadik_members.view import Liveness, Member, MemberState, Ring
 
@@ -148,13 +151,15 @@ class Membership:
         self._detector = Detector(random)
         self._gossip = Gossip(self._state, random, self._merge_told)
         self._joiner = Joiner(self._state)
-        self._planner = Planner(self._state, random)
+        self._taking_in = TakingIn(self._state)
+        self._removing = Removing(self._state, random)
         self._is_started = False
         self._deadline: int | None = 0
         self._now = 0
         self._news: list[Effect] = []
         self._refuted_at: int | None = None
         self._stop_reason = ""
+        self._has_just_left = False
         self._readiness: Readiness | None = None
         self._targets: DialTargets | None = None
         self._new_instance: int | None = None
@@ -200,10 +205,9 @@ class Membership:
         return self._deadline
 
     def _next_deadline(self) -> int | None:
-        first = earliest(self._detector.deadline, self._stores.deadline)
-        if self._state.is_left:
-            return first
-        for part in (self._gossip, self._joiner, self._planner):
+        first = self._detector.deadline
+        parts = (self._stores, self._gossip, self._joiner, self._removing)
+        for part in parts[:1] if self._state.is_left else parts:
             deadline = part.deadline
             if deadline is not None and (first is None or deadline < first):
                 first = deadline
@@ -313,7 +317,7 @@ class Membership:
         if readiness is not self._readiness and readiness != self._readiness:
             self._readiness = readiness
             news.append(Announce(readiness))
-        if state.to_push and not state.is_left:
+        if state.to_push and (not state.is_left or self._has_just_left):
             self._gossip.push(self._linked_members())
         # News first: whoever reacts to a message must find this node knowing what it said.
         if news:
@@ -324,8 +328,6 @@ class Membership:
         if state.is_left:
             return DialTargets({}, ())
         members = {member.id: member.peer for member in state.others}
-        if state.cluster is None and self._joiner.founder is not None:
-            members = dict([self._joiner.founder])
         own_addresses = (state.identity.peer,)
         seeds = dict.fromkeys(seed for seed in state.settings.seeds if seed not in own_addresses)
         return DialTargets(members, tuple(seeds))
@@ -359,10 +361,8 @@ class Membership:
         elif not state.is_left:
             if _is_due(self._gossip.deadline, now):
                 self._gossip.wake(now, [n for n in detector.linked if not self._has_left(n)])
-            if _is_due(self._planner.deadline, now):
-                linked = detector.linked
-                reachable = [n for n in linked if detector.liveness(n) is Liveness.UP]
-                self._planner.wake(now, linked, reachable)
+            if _is_due(self._removing.deadline, now):
+                self._removing.wake(now)
 
     # Inputs.
 
@@ -384,11 +384,17 @@ class Membership:
                     self._detector.heard(now, peer)
             case Publish(document):
                 state.publish(document)
-            case Sealed():
-                self._planner.sealed(now, news)
-            case NewerRegister(partition, register):
+            case Leave():
+                self._removing.leave(news)
+            case Left():
+                self._removing.left(news)
+                self._has_just_left = True  # and says so to the others before it stops
+            case Remove():
+                self._removing.remove(now, news)
+            case NewerRegister(partition, register, is_own):
                 try:
-                    state.merge_register(partition, register)
+                    if state.merge_register(partition, register) and is_own:
+                        state.to_push = True
                 except RemoteProtocolError as error:
                     state.count(error.reason)
             case HandshakeRefused():
@@ -401,6 +407,8 @@ class Membership:
         # The word may be a peer's own: only known ones become names of counters.
         reason = news.reason if news.reason in _REFUSAL_REASONS else "other"
         state.count(f"handshake_{reason}")
+        if not news.is_proven:
+            return  # a stranger's word
         if news.by_peer and news.reason == "stale_boot":
             self._need_instance(news.boot_number)
         elif news.by_peer and news.reason == "removed" and state.cluster is not None:
@@ -434,9 +442,9 @@ class Membership:
         state = self._state
         self._detector.heard(now, sender)
         # Tuples of classes: told apart in a third of the time that their unions take.
-        if self._has_left(sender):
+        if not state.table.is_present(sender) and self._has_left(sender):
             state.count("removed")
-        elif isinstance(message, (JoinRequest, JoinRedirect, JoinRefusal, JoinAccepted)):
+        elif isinstance(message, (JoinRequest, JoinRefusal, JoinAccepted)):
             self._receive_joining(now, sender, message)
         elif state.cluster is None or state.is_left:
             state.count("not_a_member")
@@ -453,18 +461,16 @@ class Membership:
         self,
         now: int,
         sender: NodeId,
-        message: JoinRequest | JoinRedirect | JoinRefusal | JoinAccepted,
+        message: JoinRequest | JoinRefusal | JoinAccepted,
     ) -> None:
         state = self._state
         if isinstance(message, JoinRequest):
             if state.cluster is None or state.is_left or self._stop_reason:
                 state.count("not_a_member")
             else:
-                self._planner.request(now, sender, message)
+                self._taking_in.request(sender, message)
         elif state.cluster is not None:
             state.count("joined_already")
-        elif isinstance(message, JoinRedirect):
-            self._joiner.redirected(message, self._detector.linked)
         elif isinstance(message, JoinRefusal):
             self._joiner.refused(now, message)
         else:
@@ -505,17 +511,23 @@ class Membership:
                 self._detector.ping_for(now, sender, message)
             case AckFor():
                 self._detector.ack_for(now, message)
-            case SealRequest():
-                self._planner.seal_request(now, sender, message)
-            case SealAnswer():
-                self._planner.seal_answer(now, sender, message)
+            case RemovalAsked():
+                is_alive = self.liveness(NodeId(message.node)) is Liveness.UP
+                self._removing.asked(sender, message, is_alive=is_alive)
+            case LeaveAsked():
+                self._removing.leave(Leave())
+            case RemovalAgreed():
+                self._removing.agreed(sender, message)
             case _:
                 self._state.count("unknown_message")
 
     # Helpers.
 
-    def _merge_told(self, member: Member) -> None:
-        """Merge an entry that a peer sent: about this node itself it has the last word."""
+    def _merge_told(self, sender: NodeId, member: Member) -> None:
+        """Merge an entry that a peer sent: about this node itself it has the last word.
+
+        About a third node nobody says who it is while it can be asked itself.
+        """
         state = self._state
         if member.id == state.me and member.state is not MemberState.LEFT:
             own, identity = state.own(), state.identity
@@ -529,6 +541,15 @@ class Membership:
                 state.raise_incarnation(member.incarnation)
             return
         known = state.table.get(member.id)
+        if (
+            known is not None
+            and member.id != sender
+            and self._detector.is_linked(member.id)
+            and is_other_identity(known, member)
+        ):
+            state.count("hearsay")
+            self._gossip.ask(member.id)
+            return
         if (
             state.merge_member(member)
             and known is not None

@@ -17,13 +17,13 @@ __all__ = [
     "Delta",
     "Digest",
     "JoinAccepted",
-    "JoinRedirect",
     "JoinRefusal",
     "JoinRequest",
+    "LeaveAsked",
     "Ping",
     "PingFor",
-    "SealAnswer",
-    "SealRequest",
+    "RemovalAgreed",
+    "RemovalAsked",
     "Summary",
 ]
 
@@ -124,16 +124,6 @@ class JoinRequest:
     replicas: int | None
 
 
-@MESSAGES.message(31)
-@define
-class JoinRedirect:
-    """I do not decide that: ask the founder, whose peer address is this."""
-
-    cluster_name: str
-    founder: bytes
-    peer: str
-
-
 @MESSAGES.message(32)
 @define
 class JoinAccepted:
@@ -158,23 +148,27 @@ class JoinRefusal:
     reason: str
 
 
-@MESSAGES.message(40)
+@MESSAGES.message(52)
 @define
-class SealRequest:
-    """From the founder: is your store empty? If so take no writes for ``duration_ns``.
+class LeaveAsked:
+    """An operator wants you to leave."""
 
-    A duration and not an instant: monotonic clocks of two nodes have nothing in common.
-    """
+    cluster_id: bytes
+
+
+@MESSAGES.message(50)
+@define
+class RemovalAsked:
+    """An operator removes this node with me: do you agree that it is dead?"""
 
     cluster_id: bytes
     number: int
-    duration_ns: int
+    node: bytes
 
 
-@MESSAGES.message(41)
+@MESSAGES.message(51)
 @define
-class SealAnswer:
-    """The answer to the `SealRequest` of this number."""
+class RemovalAgreed:
+    """Yes, in answer to the `RemovalAsked` of this number."""
 
     number: int
-    empty: bool

@@ -1,9 +1,9 @@
 """News between the machines of one node, and between them and the host.
 
 Announced by the members machine: `MembersChanged`, `RingChanged`, `LivenessChanged`,
-`DocumentsChanged`, `Seal`, `ClusterJoined`, `JoinRefused`, `Readiness`, `DialTargets`,
-`NewInstanceNeeded`. Observed by it: `Publish`, `Sealed`, `HandshakeRefused`, `Heard`,
-`NewerRegister`, and `sadik_machine.WallTime`.
+`DocumentsChanged`, `RemovalDone`, `ClusterJoined`, `JoinRefused`, `Readiness`, `DialTargets`,
+`NewInstanceNeeded`. Observed by it: `Publish`, `Leave`, `Left`, `Remove`, `HandshakeRefused`,
+`Heard`, `NewerRegister`, and `sadik_machine.WallTime`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ __all__ = [
     "HandshakeRefused",
     "Heard",
     "JoinRefused",
+    "Leave",
+    "Left",
     "LivenessChanged",
     "MembersChanged",
     "NewInstanceNeeded",
     "NewerRegister",
+    "NothingHeld",
     "Publish",
     "Readiness",
+    "RemovalDone",
+    "Remove",
     "RingChanged",
-    "Seal",
-    "Sealed",
 ]
 
 
@@ -84,23 +87,40 @@ class DocumentsChanged:
 
 
 @frozen
-class Seal:
-    """The ring is about to change: take no writes until it has, or until ``until`` (monotonic ns).
+class Leave:
+    """An operator wants a node to leave: it owns nothing from the next plan on.
 
-    To be answered with `Sealed` of the same number: ``empty`` only if this node holds no object at
-    all, on disk or pending, and will refuse writes until then.
+    ``node`` None is this node; another one is asked to, for only a node itself can say so.
     """
 
-    number: int
-    until: int
+    node: NodeId | None = None
 
 
 @frozen
-class Sealed:
-    """The answer to `Seal`, from the machine that holds the data."""
+class NothingHeld:
+    """From the data machine of a node that leaves: it owns nothing and holds nothing any more."""
 
-    number: int
-    empty: bool
+
+@frozen
+class Left:
+    """From the host: this node has finished what it took, and is about to stop for good."""
+
+
+@frozen
+class Remove:
+    """An operator removes a dead node; `RemovalDone` with the same ``ticket`` is the answer."""
+
+    ticket: int
+    node: NodeId
+    is_forced: bool
+
+
+@frozen
+class RemovalDone:
+    """A removal is on disk here, or was not agreed to: then ``refusal`` is a sentence."""
+
+    ticket: int
+    refusal: str
 
 
 @frozen
@@ -138,7 +158,7 @@ class DialTargets:
 @frozen
 class HandshakeRefused:
     """From the messenger: a handshake failed, here or there, for one of the stable ``reason`` words
-    of `sadik_members.handshake`. ``outgoing`` tells who dialled.
+    of `sadik_members.hello`. ``outgoing`` tells who dialled.
     """
 
     address: str
@@ -152,6 +172,8 @@ class HandshakeRefused:
     """The other side refused us, rather than we it."""
     boot_number: int = 0
     """For ``stale_boot``: the boot number that the refusing side remembers."""
+    is_proven: bool = True
+    """The other side has proven that it belongs here, or nobody has to: its word counts."""
 
 
 @frozen
@@ -177,7 +199,11 @@ class NewInstanceNeeded:
 
 @frozen
 class NewerRegister:
-    """From the data machine: a peer's answer bore a newer decided register of a partition."""
+    """From the data machine: a newer decided register of a partition.
+
+    ``is_own``: it was decided on this node, which sends it to all; else a peer's answer bore it.
+    """
 
     partition: int
     register: Register
+    is_own: bool = False

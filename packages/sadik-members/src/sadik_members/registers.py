@@ -1,7 +1,7 @@
 """The ring's registers: per partition the newest decided owners that this node has seen.
 
-A register's value in one epoch is decided once (by the founder, until there is a write-once
-register among the owners), so merging is choosing the greatest epoch. Two values of one epoch never
+A register's value in one epoch is decided once, by a majority of the owners of the epoch before it,
+so merging is choosing the greatest epoch. Two values of one epoch never
 exist; if one is shown all the same, the first stays and the other is a counted conflict.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from sadik_hashing import Assignment
 from sadik_machine import NODE_ID_BYTES, NodeId, RemoteProtocolError, encode_plain
 from sadik_members.settings import REPLICAS_MAX, is_partition_count
-from sadik_members.view import Register, Ring
+from sadik_members.view import Phase, Register, Ring
 
 __all__ = ["Merged", "RegisterTable", "register_from_plain", "register_to_plain"]
 
@@ -30,8 +30,10 @@ class Merged(enum.Enum):
 
 
 def register_to_plain(partition: int, register: Register) -> tuple[object, ...]:
-    """The plain form of one partition's register."""
-    return (partition, register.epoch, register.owners)
+    """The plain form of one partition's register; phase and new list only while it changes."""
+    if register.phase is Phase.DONE:
+        return (partition, register.epoch, register.owners)
+    return (partition, register.epoch, register.old, int(register.phase), register.new)
 
 
 def register_from_plain(plain: object) -> tuple[int, Register]:
@@ -43,15 +45,25 @@ def register_from_plain(plain: object) -> tuple[int, Register]:
     if type(plain) is not tuple or len(plain) < 3:
         raise RemoteProtocolError("bad_register", "a register is an array of three values")
     partition, epoch, owners = plain[:3]
-    if type(partition) is not int or type(epoch) is not int or type(owners) is not tuple:
+    phase, new = plain[3:5] if len(plain) >= 5 else (0, ())
+    if type(partition) is not int or type(epoch) is not int or type(phase) is not int:
         raise RemoteProtocolError("bad_register", "a value of a register has the wrong type")
-    if not 1 <= epoch <= EPOCH_MAX or not 1 <= len(owners) <= REPLICAS_MAX:
-        raise RemoteProtocolError("bad_register", "an epoch or a count of owners is out of range")
+    if not 1 <= epoch <= EPOCH_MAX or not Phase.DONE <= phase <= Phase.READ_NEW:
+        raise RemoteProtocolError("bad_register", "an epoch or a phase is out of range")
+    _check_owners(owners)
+    if not phase:
+        return partition, Register(epoch, owners)
+    _check_owners(new)
+    return partition, Register.changing(epoch, Phase(phase), owners, new)
+
+
+def _check_owners(owners: object) -> None:
+    if type(owners) is not tuple or not 1 <= len(owners) <= REPLICAS_MAX:
+        raise RemoteProtocolError("bad_register", "a count of owners is out of range")
     if any(type(owner) is not bytes or len(owner) != NODE_ID_BYTES for owner in owners):
         raise RemoteProtocolError("bad_register", f"a node id has {NODE_ID_BYTES} bytes")
     if len(dict.fromkeys(owners)) != len(owners):
         raise RemoteProtocolError("bad_register", "a node owns a partition twice")
-    return partition, Register(epoch, owners)
 
 
 class RegisterTable:
@@ -84,7 +96,9 @@ class RegisterTable:
             RemoteProtocolError: with reason ``bad_register``, where this cluster has no such
                 partition, or fewer owner slots.
         """
-        if not 0 <= partition < len(self._registers) or len(register.owners) > self.replicas:
+        if not 0 <= partition < len(self._registers) or any(
+            len(owners) > self.replicas for owners in register.lists
+        ):
             raise RemoteProtocolError("bad_register", f"partition {partition} is of another ring")
         known = self._registers[partition]
         if register.epoch < known.epoch or register == known:
@@ -100,7 +114,10 @@ class RegisterTable:
     def hash(self) -> bytes:
         """16 bytes over all registers."""
         if self._hash is None:
-            plain = tuple((register.epoch, register.owners) for register in self._registers)
+            plain = tuple(
+                register_to_plain(partition, register)
+                for partition, register in enumerate(self._registers)
+            )
             self._hash = hashlib.blake2b(encode_plain(plain), digest_size=16).digest()
         return self._hash
 
@@ -134,7 +151,7 @@ class RegisterTable:
         """The owners as the claim solver takes them; None while a partition has none."""
         if not all(register.owners for register in self._registers):
             return None
-        return tuple(register.owners for register in self._registers)
+        return tuple(register.settled for register in self._registers)
 
     def moved_to(self, assignment: Assignment) -> list[tuple[int, Register]]:
         """The registers, one epoch on, of the partitions whose owners differ in ``assignment``."""

@@ -38,9 +38,12 @@ def slot_of(ring: Ring, partition: int, node: NodeId) -> int | None:
 
 
 def claimants(members: Mapping[NodeId, Member]) -> list[Claimant]:
-    """The members that may own partitions or stand in as fallbacks, in ascending order of id."""
+    """The members that may own partitions, in ascending order of id: those that are up.
+
+    One that was taken in and has not said so itself yet may never come.
+    """
     return [
         Claimant(member.id, member.zone, member.weight)
         for _, member in sorted(members.items())
-        if member.state in (MemberState.JOINING, MemberState.UP)
+        if member.state is MemberState.UP
     ]

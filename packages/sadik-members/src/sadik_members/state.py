@@ -57,7 +57,8 @@ class State:
 
     def begin(self) -> None:
         """A new step begins. What the last one left empty serves again: most change nothing."""
-        if not self.turn.is_empty:
+        turn = self.turn
+        if turn.at_once or turn.rows or turn.when_stored:
             self.turn = Turn()
         if self.changed_members or self.changed_registers or self.changed_documents or self.to_push:
             self._clear_changes()

@@ -13,11 +13,20 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attrs import evolve
+
 from sadik_machine import NODE_ID_BYTES, NodeId, RemoteProtocolError, encode_plain
 from sadik_members.settings import BOOT_MAX, identity_fault
 from sadik_members.view import Member, MemberState
 
-__all__ = ["MEMBERS_MAX", "MemberTable", "member_from_plain", "member_to_plain", "merge_members"]
+__all__ = [
+    "MEMBERS_MAX",
+    "MemberTable",
+    "is_other_identity",
+    "member_from_plain",
+    "member_to_plain",
+    "merge_members",
+]
 
 MEMBERS_MAX = 1024
 """Entries of a table, those that have left included."""
@@ -39,6 +48,7 @@ def member_to_plain(member: Member) -> tuple[object, ...]:
         int(member.state),
         member.boot_number,
         member.boot_nonce,
+        *((True,) if member.is_forced else ()),
     )
 
 
@@ -55,6 +65,7 @@ def member_from_plain(plain: object) -> Member:
     if any(type(value) is not kind for value, kind in zip(values, kinds, strict=True)):
         raise RemoteProtocolError("bad_member", "a value of a member has the wrong type")
     node_id, name, peer, http, zone, weight, incarnation, state, boot_number, boot_nonce = values
+    is_forced = len(plain) > _FIELDS and plain[_FIELDS] is True and state == MemberState.LEFT
     fault = identity_fault(name, peer, http, zone, weight)
     if len(node_id) != NODE_ID_BYTES:
         fault = f"a node id has {NODE_ID_BYTES} bytes"
@@ -77,6 +88,7 @@ def member_from_plain(plain: object) -> Member:
         state=MemberState(state),
         boot_number=boot_number,
         boot_nonce=boot_nonce,
+        is_forced=is_forced,
     )
 
 
@@ -90,6 +102,16 @@ def merge_members(one: Member, other: Member) -> Member:
     if _rank(one) != _rank(other):
         return max(one, other, key=_rank)
     return max(one, other, key=member_to_plain)
+
+
+def is_other_identity(known: Member, told: Member) -> bool:
+    """Whether ``told`` would have a member be somebody else: of another name, place or life.
+
+    That it has left is not its own word but an operator's, and no such change.
+    """
+    return told.state is not MemberState.LEFT and told != evolve(
+        known, incarnation=told.incarnation, state=told.state
+    )
 
 
 class MemberTable:

@@ -27,11 +27,6 @@ class Turn:
     at_once: list[Effect] = field(factory=list)
     when_stored: list[Effect] = field(factory=list)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the step wants nothing."""
-        return not (self.at_once or self.when_stored or self.rows)
-
     def store(self, row: tuple[bytes, bytes]) -> None:
         """Write a row."""
         self.rows[row[0]] = row[1]
@@ -71,12 +66,8 @@ class StoreQueue:
         self._next = 0
         self._under_way: dict[Ticket, _Pending] = {}
         self._failed: dict[Ticket, _Pending] = {}
-        self._retry_at: int | None = None
-
-    @property
-    def deadline(self) -> int | None:
+        self.deadline: int | None = None
         """When failed batches are to be written again."""
-        return self._retry_at
 
     @property
     def is_idle(self) -> bool:
@@ -85,7 +76,7 @@ class StoreQueue:
 
     def effects(self, turn: Turn) -> list[Effect]:
         """The effects of a step."""
-        if turn.is_empty:
+        if not (turn.at_once or turn.when_stored or turn.rows):
             return []
         if self._failed:
             if turn.rows or turn.when_stored:
@@ -107,16 +98,16 @@ class StoreQueue:
         if pending is None:
             return
         self._failed[ticket] = pending
-        if self._retry_at is None:
-            self._retry_at = now + RETRY_NS
+        if self.deadline is None:
+            self.deadline = now + RETRY_NS
 
     def retry(self, now: int) -> list[Effect]:
         """Write failed batches again when it is time; else nothing."""
-        if self._retry_at is None or now < self._retry_at:
+        if self.deadline is None or now < self.deadline:
             return []
         if self._under_way:
             # Their failures are on the way: they were emitted after the one that failed.
-            self._retry_at = now + RETRY_NS
+            self.deadline = now + RETRY_NS
             return []
         rows: dict[bytes, bytes] = {}
         news: list[Effect] = []
@@ -124,7 +115,7 @@ class StoreQueue:
             rows.update(self._failed[ticket].rows)
             news.extend(self._failed[ticket].news)
         self._failed.clear()
-        self._retry_at = None
+        self.deadline = None
         return [self._store(rows, news)]
 
     def _store(self, rows: dict[bytes, bytes], then: list[Effect]) -> Store:

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from sadik_machine import NodeId
 
-__all__ = ["Liveness", "Member", "MemberState", "Register", "Ring"]
+__all__ = ["Liveness", "Member", "MemberState", "Phase", "Register", "Ring"]
 
 
 class MemberState(enum.IntEnum):
@@ -55,17 +55,80 @@ class Member:
     state: MemberState
     boot_number: int
     boot_nonce: int
+    is_forced: bool = False
+    """Whether it was removed by force: then it has no voice in the registers that it owned."""
+
+
+class Phase(enum.IntEnum):
+    """How far a partition is on its way from one list of owners to another."""
+
+    DONE = 0
+    """There is one list of owners."""
+    WRITE_BOTH = 1
+    """Writes need quorums of both lists, reads one of the old."""
+    READ_NEW = 2
+    """Writes need quorums of both lists, reads one of the new."""
 
 
 @frozen
 class Register:
     """Who owns one partition since ``epoch``: a decided value that never changes in its epoch.
 
-    ``owners`` are ordered owner slots, first owner first; empty before the first ring.
+    ``owners`` are ordered owner slots, first owner first; empty before the first ring. While they
+    change (``phase``) they are the nodes of both lists, those that are read first.
     """
 
     epoch: int
     owners: tuple[NodeId, ...]
+    phase: Phase = Phase.DONE
+    old: tuple[NodeId, ...] = ()
+    """While they change: the owners that were."""
+    new: tuple[NodeId, ...] = ()
+    """While they change: the owners to be."""
+
+    @staticmethod
+    def changing(
+        epoch: int, phase: Phase, old: tuple[NodeId, ...], new: tuple[NodeId, ...]
+    ) -> Register:
+        """The register of a partition that is on its way from ``old`` to ``new``."""
+        assert phase is not Phase.DONE, "what is done has one list"
+        first, then = (old, new) if phase is Phase.WRITE_BOTH else (new, old)
+        return Register(epoch, (*first, *(n for n in then if n not in first)), phase, old, new)
+
+    @property
+    def readers(self) -> tuple[NodeId, ...]:
+        """The owner slots that reads count."""
+        match self.phase:
+            case Phase.DONE:
+                return self.owners
+            case Phase.WRITE_BOTH:
+                return self.old
+            case Phase.READ_NEW:
+                return self.new
+
+    @property
+    def lists(self) -> tuple[tuple[NodeId, ...], ...]:
+        """The lists of owner slots, in each of which a write needs its quorum."""
+        return (self.owners,) if self.phase is Phase.DONE else (self.old, self.new)
+
+    @property
+    def settled(self) -> tuple[NodeId, ...]:
+        """The owners when the present change is over."""
+        return self.owners if self.phase is Phase.DONE else self.new
+
+    @property
+    def acceptors(self) -> tuple[NodeId, ...]:
+        """The nodes of which a majority decides the next epoch's register."""
+        return self.owners if self.phase is Phase.DONE else self.old
+
+    @property
+    def receivers(self) -> tuple[NodeId, ...]:
+        """While owners change: those that have to be brought what the partition holds.
+
+        Where the list only shrinks they are the ones that stay.
+        """
+        found = tuple(node for node in self.new if node not in self.old)
+        return found or self.new
 
 
 @frozen

@@ -44,6 +44,7 @@ OPERATIONS = (
     "batch",
     "repair",
     "copy",
+    "scrub",
 )
 """What a client asked: ``view`` is any of the JSON pages about the cluster."""
 
@@ -98,6 +99,32 @@ REJECTIONS = (
     "other",
 )
 """Why a request or a connection was turned away before any replica was asked."""
+
+PEER_REFUSALS = (
+    "tls",
+    "not_sadik",
+    "malformed",
+    "protocol_version",
+    "proof",
+    "certificate",
+    "other_cluster",
+    "wrong_node",
+    "stale_boot",
+    "removed",
+    "timeout",
+    "busy",
+    "closed",
+    "duplicate",
+    "no_link",
+    "self",
+    "shutting_down",
+    "not_a_member",
+    "bad_message",
+    "forged",
+    "other",
+)
+"""Why a peer's stream, or what it said, was refused, by either side. ``duplicate``, ``no_link``,
+``self``, ``closed`` and ``shutting_down`` belong to nodes that dial each other or stop."""
 
 REQUEST_BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0
@@ -193,6 +220,8 @@ FAMILIES: tuple[Family, ...] = (
     _counter("hints_delivered", "Hint notes whose owner has acknowledged the record."),
     _counter("hints_dropped", "Hint notes dropped at the bound limits.hint_bytes."),
     _counter("read_repairs", "Records sent to owners that answered a read with less."),
+    _counter("damaged_records", "Stored rows that were met damaged, and not served."),
+    _counter("scrubs", "Passes over all that this node holds in search of damage."),
     _counter("anti_entropy_rounds", "Rounds of anti-entropy with another owner."),
     _counter("anti_entropy_differences", "Records that differed when owners were compared."),
     _counter("anti_entropy_repaired", "Records sent to owners that had less, and kept there."),
@@ -200,6 +229,9 @@ FAMILIES: tuple[Family, ...] = (
     _counter("anti_entropy_races", "Sums that differed because a write came in between."),
     _gauge("transfers_active", "Partition transfers that are moving."),
     _gauge("tombstones", "Deleted keys whose dots this node still holds."),
+    _counter("reaped", "Records of deleted and expired keys taken away by proof."),
+    _gauge("reap_generation", "The reap generation that this node has entered."),
+    _counter("foreign_handed_off", "Records of others' partitions handed to all their owners."),
     _histogram("store_commit_seconds", "Time of one durable commit.", COMMIT_BOUNDS),
     _histogram("store_commit_rows", "Rows gathered into one commit.", ROWS_BOUNDS),
     _counter("store_failures", "Commits that failed; nothing of them was applied."),
@@ -212,6 +244,8 @@ FAMILIES: tuple[Family, ...] = (
     _counter("peer_messages_sent", "Messages handed to the transport for other nodes."),
     _counter("peer_messages_unsent", "Messages to other nodes that never left this one."),
     _counter("peer_violations", "Peer streams closed because of what they carried."),
+    _counter("peer_refused", "Streams between nodes, and words of peers, that were refused.",
+             reason=PEER_REFUSALS),
     _gauge("peers_connected", "Nodes to which a stream is open."),
     _counter("clock_refused", "Remote times not adopted, too far ahead of this node's clock."),
     _counter("loop_steps", "Inputs that the node's machines have taken."),

@@ -97,6 +97,8 @@ class NodeMetrics:
     hints_delivered: int = 0
     hints_dropped: int = 0
     read_repairs: int = 0
+    damaged_records: int = 0
+    scrubs: int = 0
     anti_entropy_rounds: int = 0
     anti_entropy_differences: int = 0
     anti_entropy_repaired: int = 0
@@ -104,6 +106,9 @@ class NodeMetrics:
     anti_entropy_races: int = 0
     transfers_active: int = 0
     tombstones: int = 0
+    reaped: int = 0
+    reap_generation: int = 0
+    foreign_handed_off: int = 0
     store_commit_seconds: Histogram = field(factory=lambda: _histogram("store_commit_seconds"))
     store_commit_rows: Histogram = field(factory=lambda: _histogram("store_commit_rows"))
     store_failures: int = 0
@@ -116,6 +121,8 @@ class NodeMetrics:
     peer_messages_sent: int = 0
     peer_messages_unsent: int = 0
     peer_violations: int = 0
+    peer_refused: dict[str, int] = field(factory=lambda: _by_label("peer_refused"))
+    """By reason."""
     peers_connected: int = 0
     clock_refused: int = 0
     loop_steps: int = 0

@@ -6,7 +6,7 @@ made, so reading costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sadik_machine import NodeId, node_id_hex
 from sadik_members.news import (
@@ -17,7 +17,7 @@ from sadik_members.news import (
     Readiness,
     RingChanged,
 )
-from sadik_members.view import Liveness, Member, MemberState, Ring
+from sadik_members.view import Liveness, Member, MemberState, Phase, Ring
 
 __all__ = ["ClusterView"]
 
@@ -25,14 +25,23 @@ __all__ = ["ClusterView"]
 class ClusterView:
     """The cluster as one node sees it."""
 
-    def __init__(self, own_id: NodeId, own_name: str) -> None:
+    def __init__(
+        self,
+        own_id: NodeId,
+        own_name: str,
+        now: Callable[[], int] = lambda: 0,
+        place_until: int = 0,
+    ) -> None:
         self.own_id = own_id
         self.own_name = own_name
         self.members: Mapping[NodeId, Member] = {}
         self.ring: Ring | None = None
         self.liveness: dict[NodeId, Liveness] = {}
-        self.not_ready = "it is starting"
-        """Why data requests are not served; empty when they are."""
+        self._now = now
+        self._place_until = place_until
+        """Until then a node that has just joined waits for its place in the ring; where there are
+        data to move it serves before it has one."""
+        self._unready = "it is starting"
         self.join_refused = ""
         self.cluster_id = b""
 
@@ -46,7 +55,7 @@ class ClusterView:
             case LivenessChanged():
                 self.liveness[news.peer] = news.liveness
             case Readiness():
-                self.not_ready = "" if news.ready else (news.reason or "it is not ready")
+                self._unready = "" if news.ready else (news.reason or "it is not ready")
             case ClusterJoined():
                 self.cluster_id = news.cluster_id
                 self.join_refused = ""
@@ -54,6 +63,29 @@ class ClusterView:
                 self.join_refused = news.reason
             case _:
                 pass
+
+    @property
+    def not_ready(self) -> str:
+        """Why data requests are not served; empty when they are."""
+        if self._unready:
+            return self._unready
+        if self._place_until and self._now() < self._place_until and not self.has_place:
+            return "the ring is being changed to give it its place"
+        return ""
+
+    @not_ready.setter
+    def not_ready(self, reason: str) -> None:
+        self._unready = reason
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the ring names this node and does not change."""
+        ring = self.ring
+        return (
+            ring is not None
+            and any(self.own_id in register.owners for register in ring.registers)
+            and all(register.phase is Phase.DONE for register in ring.registers)
+        )
 
     def name_of(self, node: NodeId) -> str:
         """A node's name, or its id where it is not a member that we know."""

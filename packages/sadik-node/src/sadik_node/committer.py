@@ -34,8 +34,6 @@ class Group:
     stores: list[tuple[int, StoreEffect]] = Factory(list)
     rows: list[tuple[bytes, bytes | None]] = Factory(list)
     bytes: int = 0
-    grows: bool = False
-    """Whether there are rows in it that need room which may be kept free."""
 
 
 @define(slots=True)
@@ -87,12 +85,10 @@ class Committer:
         """Bytes of rows that are not on disk yet."""
         self.failures = 0
         """Commits that failed."""
-        self.is_short_of_space = False
-        """Whether the disk has less free than it shall: then what grows is refused as full."""
-        self.growing_machine: int | None = None
-        """The machine whose rows are what grows."""
         self.observe: Callable[[float, int], None] | None = None
         """Called with the seconds and the rows of every commit."""
+        self.grown: Callable[[int], None] | None = None
+        """Called with about how many bytes every commit has written."""
 
     @property
     def is_idle(self) -> bool:
@@ -118,7 +114,6 @@ class Committer:
                 size += len(key)
                 if value is not None:
                     size += len(value)
-                    group.grows |= machine == self.growing_machine
             group.bytes += size
             self.waiting_bytes += size
             self._overlay.add(batch, group.number)
@@ -149,8 +144,6 @@ class Committer:
 
     def _commit(self, group: Group) -> float:
         """On the worker's thread."""
-        if group.grows and self.is_short_of_space:
-            raise StoreFull("less is free on the disk than limits.free_bytes")
         begun = time.perf_counter()
         self._store.commit(group.rows)
         return time.perf_counter() - begun
@@ -163,6 +156,8 @@ class Committer:
         self._overlay.committed(group.rows, group.number)
         if self.observe is not None:
             self.observe(seconds, len(group.rows))
+        if self.grown is not None:
+            self.grown(group.bytes)
         self._done(Finished(group))
 
     def _commit_failed(self, error: BaseException) -> None:

@@ -17,6 +17,7 @@ from attrs import frozen
 
 from sadik_node import settings_rules as rules
 from sadik_node.address import Address
+from sadik_node.exposure import exposures
 from sadik_node.settings import PARTITIONS_DEFAULT, REPLICAS_DEFAULT, Settings, build, rules_by_key
 
 __all__ = [
@@ -195,15 +196,9 @@ class _Reader:
 def _contradictions(settings: Settings, reader: _Reader) -> Iterator[Finding]:
     """Values that are right alone and impossible together."""
     listen = settings.listen
-    for key, where in (("listen.http", listen.http), ("listen.peer", listen.peer)):
-        if not where.is_loopback and not listen.insecure:
-            yield Finding(
-                key,
-                reader.source(key),
-                f"{where} is beyond loopback, and this version has neither TLS nor authentication;"
-                " accepts 127.0.0.1, [::1] or localhost, or any address with"
-                " listen.insecure = true or --insecure, on a network that you trust",
-            )
+    for key, problem in exposures(settings):
+        yield Finding(key, reader.source(key), problem)
+    yield from _missing_files(settings, reader)
     if listen.http == listen.peer and listen.http.port:
         yield Finding(
             "listen.peer",
@@ -225,6 +220,17 @@ def _contradictions(settings: Settings, reader: _Reader) -> Iterator[Finding]:
                 reader.source("cluster.join"),
                 f"{seed} stands for all addresses; accepts the peer addresses of members",
             )
+
+
+def _missing_files(settings: Settings, reader: _Reader) -> Iterator[Finding]:
+    files = settings.tls.peer
+    said = {"cert": files.cert, "key": files.key, "ca": files.ca}
+    found = [f"tls.peer.{word}" for word, file in said.items() if file is not None]
+    for word, file in said.items():
+        if found and file is None:
+            key = f"tls.peer.{word}"
+            problem = f"is not said, though {found[0]} is; accepts {_RULES[key].accepts}"
+            yield Finding(key, reader.source(found[0]), problem)
 
 
 def _keys_below(table: str) -> str:

@@ -32,9 +32,12 @@ EVENTS = {
     "stopped": EventKind("it has ended in good order"),
     "failed": EventKind("it ends because of this", "exit_code"),
     "not_durable": EventKind("at start: acknowledged writes may be lost, and when"),
-    "insecure": EventKind("at start: nothing protects the traffic"),
+    "insecure": EventKind("at start: what of the traffic nothing protects"),
     "new_instance": EventKind("it took a new storage instance, and why", "boot"),
     "damaged": EventKind("rows that the engine had saved cannot be read"),
+    "damage": EventKind(
+        "what it holds of a key is damaged; the other owners are asked", "bucket key", _SELDOM
+    ),
     "disk_short": EventKind("writes are refused for want of space", "free_bytes limit_bytes"),
     "disk_has_room": EventKind("writes are taken again", "free_bytes"),
     "store_close_failed": EventKind("the store could not be closed after a failure"),
@@ -46,6 +49,14 @@ EVENTS = {
     "handshake_refused": EventKind(
         "a stream was refused, by either side", "reason address", _SELDOM
     ),
+    "stranger": EventKind(
+        "a connection to the peer port ended without a TLS handshake", "address reason", _SELDOM
+    ),
+    "reloaded": EventKind("files that had changed were read anew", "what"),
+    "reload_failed": EventKind(
+        "files that have changed cannot be used; what was loaded stays", "what"
+    ),
+    "directory_open": EventKind("at start: others may look into the data directory"),
     "bad_message": EventKind("a peer sent what cannot be read; its stream was closed",
                              "peer reason detail", _SELDOM),
     "request": EventKind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sadik_machine import node_id_hex, to_seconds
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from sadik_node.node import _Life
 
 __all__ = ["bind_figures", "status_document"]
+
+_HANDSHAKE = "handshake_"
 
 
 def bind_figures(life: _Life) -> None:
@@ -45,7 +48,13 @@ def bind_figures(life: _Life) -> None:
     read("anti_entropy_repaired", lambda: engine.counters.anti_entropy_repaired)
     read("anti_entropy_bytes", lambda: engine.counters.anti_entropy_bytes)
     read("anti_entropy_races", lambda: engine.counters.anti_entropy_races)
+    read("tombstones", lambda: engine.tombstones)
+    read("reaped", lambda: engine.counters.reaped)
+    read("reap_generation", lambda: engine.reap_generation)
+    read("foreign_handed_off", lambda: engine.counters.foreign_handed_off)
     read("read_repairs", lambda: engine.counters.read_repairs)
+    read("damaged_records", lambda: engine.counters.damaged_records)
+    read("scrubs", lambda: engine.counters.scrubs)
     read("clock_refused", lambda: engine.clock_refused_count)
     counts = messenger.counters
     read("peer_received_bytes", lambda: counts.bytes_in)
@@ -54,6 +63,22 @@ def bind_figures(life: _Life) -> None:
     read("peer_messages_sent", lambda: counts.messages_out)
     read("peer_messages_unsent", lambda: host.unsent)
     read("peers_connected", lambda: len(messenger.pending_bytes))
+
+    def peer_refused() -> dict[str, int]:
+        rejected = counts.rejected
+        found = {
+            reason.removeprefix(_HANDSHAKE): count
+            for reason, count in rejected.items()
+            if reason.startswith(_HANDSHAKE)
+        }
+        found["tls"] = life.security.strangers
+        found["not_a_member"] = rejected.get("not_a_member", 0)
+        found["forged"] = rejected.get("forged", 0)
+        found["bad_message"] = _violations(rejected)
+        return found
+
+    read("peer_refused", peer_refused)
+    read("peer_violations", lambda: _violations(counts.rejected))
 
     def replica_requests() -> dict[tuple[str, str], int]:
         counters = engine.counters
@@ -65,6 +90,11 @@ def bind_figures(life: _Life) -> None:
         }
 
     read("replica_requests", replica_requests)
+
+
+def _violations(rejected: Mapping[str, int]) -> int:
+    """Streams that were closed because of what they carried."""
+    return sum(rejected.get(reason, 0) for reason in ("malformed", "frame_size"))
 
 
 def status_document(life: _Life) -> dict[str, object]:
@@ -97,9 +127,20 @@ def status_document(life: _Life) -> dict[str, object]:
             "bytes": size.bytes_used,
             "waiting_bytes": host.committer.waiting_bytes,
             "failed_commits": host.committer.failures,
-            "short_of_space": host.committer.is_short_of_space,
+            "short_of_space": life.space.is_short,
         },
         "requests": {"open": host.requests_open, "connections": life.server.connections},
         "hints": {"pending": engine.hints_pending, "bytes": engine.hints_pending_bytes},
+        "tombstones": {
+            "waiting": engine.tombstones,
+            "reaped": engine.counters.reaped,
+            "generation": engine.reap_generation,
+            "waits_for": [view.name_of(node) for node in engine.reaping_waits_for],
+        },
+        "foreign": {
+            "may_hold": engine.may_hold_foreign,
+            "handed_off": engine.counters.foreign_handed_off,
+        },
+        "catching_up": engine.is_catching_up,
         "clock": {"refused": engine.clock_refused_count},
     }

@@ -36,6 +36,7 @@ FORMAT_VERSION = 1
 META_RANGE = (b"N", b"O")
 """The rows of this module."""
 
+_GROUP, _OTHERS = 0o070, 0o007
 _INSTANCE_ROW = b"Ninstance"
 _BOOT_ROW = b"Nboot"
 _CLEAN_ROW = b"Nclean"
@@ -72,6 +73,7 @@ class DataDirectory:
         lock_fd = -1
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _close_to_others(path)
             lock_fd = _lock(path)
             node_id = _identify(path, name=name, cluster=cluster, source=source)
             _refuse_half_converted(path)
@@ -119,6 +121,11 @@ class DataDirectory:
         """The file that is there while one store takes another's place: no node starts then."""
         return self.path / _CONVERSION_FILE
 
+    @property
+    def is_open_to_others(self) -> bool:
+        """Whether everybody on this machine may look into it."""
+        return bool(self.path.stat().st_mode & _OTHERS)
+
     def close(self) -> None:
         """Let others have it."""
         os.close(self._lock_fd)
@@ -130,6 +137,13 @@ def _unusable(path: Path, error: OSError) -> NodeError:
         f"the data directory {path} cannot be used: {error.strerror or error}; "
         "node.data_dir must name a directory that this user may write",
     )
+
+
+def _close_to_others(path: Path) -> None:
+    """Nobody else looks into it, where it is ours; on a mounted volume it may be another's."""
+    found = path.stat()
+    if found.st_mode & (_GROUP | _OTHERS) and found.st_uid == os.geteuid():
+        path.chmod(0o700)
 
 
 def _lock(path: Path) -> int:

@@ -32,8 +32,10 @@ from sadik_members import (
     Heard,
     Identity,
     JoinRefused,
+    Left,
     Membership,
     NewInstanceNeeded,
+    NothingHeld,
     Readiness,
     SavedStateError,
     SettingsError,
@@ -44,6 +46,7 @@ from sadik_metrics import NodeMetrics
 from sadik_node.clock import Clock, SystemClock
 from sadik_node.cluster_view import ClusterView
 from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError, find_cause
+from sadik_node.exposure import exposures, unprotected
 from sadik_node.figures import bind_figures, status_document
 from sadik_node.host import Host, HostLimits, StoreBrokenError
 from sadik_node.http.application import HttpApplication
@@ -55,18 +58,21 @@ from sadik_node.http.server import HttpServer, listen_at
 from sadik_node.http.service import Service
 from sadik_node.identity import DataDirectory, Life, begin_life, end_life, renew_instance
 from sadik_node.log import Log
+from sadik_node.peer_security import PeerSecurity
+from sadik_node.private_files import FileWatch
 from sadik_node.settings import Settings
 from sadik_node.space import SpaceWatch
 from sadik_storage import Store, registry
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine, EngineConfig
-from sadik_vnode.news import Touched
+from sadik_vnode.news import Damage, Touched
 
 __all__ = ["Node"]
 
 _DRAIN_NS = 7 * SECOND
 _GOODBYE_NS = SECOND // 10
 _SETTLE_NS = SECOND
+_PLACE_NS = 5 * SECOND
 _FLUSH_NS = SECOND // 2
 _SCAN_ROWS = 1000
 _SCAN_BYTES = 1 << 20
@@ -109,6 +115,8 @@ class Node:
         self._is_ready_logged = False
         self.life: _Life | None = None
         """What runs now; for tests and figures."""
+        self.security: PeerSecurity
+        """From `run` on."""
 
     @property
     def http_port(self) -> int:
@@ -149,12 +157,16 @@ class Node:
         """
         settings = self.settings
         _check_exposure(settings)
+        self.security = PeerSecurity(settings, self._transport, self.log)
         directory = DataDirectory.take(
             settings.node.data_dir,
             name=settings.node.name,
             cluster=settings.cluster.name,
             source=self._source,
         )
+        if directory.is_open_to_others:
+            why = f"{directory.path} is not this user's own, and others may look into it"
+            self.log.event("directory_open", why)
         try:
             store = self._open_store(settings, directory.store_path)
             try:
@@ -210,7 +222,7 @@ class Node:
                 raise
             # Which actors were used is not known any more: an instance without a past is safe.
             self.log.event("damaged", f"the engine's saved rows: {error}")
-            store.commit([(row, None) for row in _scan(store, *SAVED_RANGE)])
+            store.commit([(error.row, None)])
             return NewInstanceNeeded(life.boot_number)
         self.life = body
         try:
@@ -239,7 +251,7 @@ class Node:
     async def _listen_peers(self) -> Listener:
         address = self.settings.listen.peer
         try:
-            listener = await self._transport.listen(Address(address.host, self._ports.peer))
+            listener = await self.security.transport.listen(Address(address.host, self._ports.peer))
         except ListenFailed as error:
             raise NodeError(
                 EXIT_FAILED, f"cannot listen for peers at {address} (listen.peer): {error.reason}"
@@ -271,7 +283,13 @@ class _Life:
             life.boot_number,
             life.boot_nonce,
         )
-        self.view = ClusterView(directory.node_id, settings.node.name)
+        is_joining = life.boot_number == 1 and bool(settings.cluster.join)
+        self.view = ClusterView(
+            directory.node_id,
+            settings.node.name,
+            clock.now,
+            clock.now() + _PLACE_NS if is_joining else 0,
+        )
         self.metrics = NodeMetrics(version("sadik-node"))
         self.membership = self._make_membership(source)
         self.is_durable = store.durable
@@ -282,19 +300,24 @@ class _Life:
                 durable=self.is_durable,
                 value_bytes_max=settings.limits.value_bytes,
                 hint_bytes_max=settings.limits.hint_bytes,
+                tombstone_ns=settings.repair.tombstone_seconds * SECOND,
             ),
             random.Random(source.getrandbits(128)),
             _scan(store, *SAVED_RANGE),
         )
         self.messenger = Messenger(
-            transport=node._transport,
+            transport=node.security.transport,
             codec=Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES),
             identity=self.identity,
             cluster_name=settings.cluster.name,
             events=self,
             random=source,
             limits=MessengerLimits(),
+            secrets=node.security.secrets,
         )
+        self.security = node.security
+        self.files = FileWatch(node.log)
+        node.security.watch(self.files, self.messenger.use_secrets)
         interval_ns = settings.storage.interval_ms * MILLISECOND
         self.host = Host(
             store,
@@ -302,7 +325,7 @@ class _Life:
             source=source,
             send=self.messenger.send,
             hold=self._hold,
-            limits=HostLimits(),
+            limits=HostLimits(requests=settings.limits.requests),
             sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
         )
         self.host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
@@ -310,9 +333,7 @@ class _Life:
         self.host.take_requests(engine_number)
         for observer in (self.view.observe, self.messenger.observe, self._observe):
             self.host.observe(observer)
-        limits = HttpLimits(
-            value_bytes=settings.limits.value_bytes, connections=settings.limits.connections
-        )
+        limits = HttpLimits.of(settings.limits)
         self.started_ns = clock.now()
         self.clock = clock
         self.service = Service(
@@ -323,7 +344,9 @@ class _Life:
             partial(status_document, self),
             self.log.defect,
             clock.now,
+            tell=self.host.tell,
         )
+        self.host.observe(self.service.observe)
         application = HttpApplication(
             self.service,
             HostCheck(_allowed_names(settings)),
@@ -336,9 +359,12 @@ class _Life:
             application, sockets, limits, clock.now, lambda: clock.wall() / SECOND
         )
         self.space = SpaceWatch(
-            self.host.committer, engine_number, directory.path, settings.limits.free_bytes, node.log
+            store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
         )
+        self.host.committer.grown = self.space.grown
         bind_figures(self)
+        self._node = node
+        self.is_leaving = False
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()
 
@@ -375,6 +401,7 @@ class _Life:
                 await self.host.settle()
                 await nursery.start(self.messenger.run, listener)
                 nursery.start_soon(self.space.run)
+                nursery.start_soon(self.files.run)
                 started()
                 nursery.start_soon(self._end_when, stop, nursery.cancel_scope)
         finally:
@@ -394,6 +421,11 @@ class _Life:
         await self.server.drain(self.clock.now() + (_DRAIN_NS if stop.is_set() else 0))
         with trio.move_on_after(_SETTLE_NS / SECOND):
             await self.host.settle(lambda: not self.engine.requests_open)
+        if self.is_leaving:
+            # Only now: who has left is asked nothing, and answers nothing, any more.
+            self.host.tell(Left())
+            with trio.move_on_after(_SETTLE_NS / SECOND):
+                await self.host.settle()
         with trio.move_on_after(2 * _FLUSH_NS / SECOND):
             await self.messenger.shutdown(_FLUSH_NS)
         scope.cancel()
@@ -423,8 +455,9 @@ class _Life:
                 "all data of this node is gone when it stops"
             )
             self.log.event("not_durable", why)
-        if settings.listen.insecure:
-            self.log.event("insecure", "nothing protects the traffic of this node")
+        why = unprotected(settings)
+        if why:
+            self.log.event("insecure", why)
 
     # News
 
@@ -436,10 +469,16 @@ class _Life:
             case Readiness():
                 self.metrics.ready = int(news.ready)
                 self.log.event("ready" if news.ready else "not_ready", news.reason)
+            case NothingHeld() if not self.is_leaving:
+                self.is_leaving = True
+                self.log.event("draining", "its last partition is safe: it leaves the cluster")
+                self._node.stop()
             case JoinRefused():
                 self.log.event("join_refused", news.reason)
             case ClusterJoined():
                 self.log.event("cluster_joined", cluster_id=news.cluster_id.hex())
+            case Damage():
+                self.log.event("damage", bucket=news.bucket, key=percent_encode(news.key))
             case Touched() if self.settings.log.requests != "none":
                 self.log.event(
                     "request_touched",
@@ -523,18 +562,9 @@ def _why_not(error: OSError) -> str:
 
 
 def _check_exposure(settings: Settings) -> None:
-    exposed = [
-        f"listen.{name} = {address}"
-        for name, address in (("http", settings.listen.http), ("peer", settings.listen.peer))
-        if not address.is_loopback
-    ]
-    if exposed and not settings.listen.insecure:
-        raise NodeError(
-            EXIT_REFUSED,
-            f"{' and '.join(exposed)} would be open to the network, and this version has neither "
-            "TLS nor authentication: listen on loopback, or say insecure = true (--insecure) if "
-            "the network itself is trusted",
-        )
+    found = exposures(settings)
+    if found:
+        raise NodeError(EXIT_REFUSED, "; ".join(f"{key} = {why}" for key, why in found))
 
 
 def _allowed_names(settings: Settings) -> set[str] | None:

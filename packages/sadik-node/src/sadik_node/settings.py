@@ -28,6 +28,7 @@ __all__ = [
     "Listen",
     "Log",
     "Node",
+    "PeerTls",
     "Repair",
     "Settings",
     "Storage",
@@ -122,6 +123,29 @@ class Limits:
 
     value_bytes: int = _setting(rules.integer(1, 64 * 2**20, " (bytes)"), 4 * 2**20)
     connections: int = _setting(rules.integer(1, 1_000_000), 10_000)
+    """Of clients; at the limit the longest-idle is closed first."""
+    connections_per_address: int = _setting(rules.integer(0, 1_000_000), 0)
+    """Of one client address. 0: 2000, and no bound for loopback."""
+    requests: int = _setting(rules.integer(1, 1_000_000), 20_000)
+    """Clients' requests under way; beyond it 503."""
+    held_bytes: int = _setting(rules.integer(2**20, 2**40, " (bytes)"), 256 * 2**20)
+    """Requests and unread answers of all clients; beyond it 503."""
+    connection_bytes: int = _setting(rules.integer(2**16, 2**40, " (bytes)"), 16 * 2**20)
+    """Unanswered requests of one connection; beyond it no more is read from it."""
+    header_bytes: int = _setting(rules.integer(1024, 2**20, " (bytes)"), 16 * 2**10)
+    header_fields: int = _setting(rules.integer(10, 10_000), 100)
+    header_seconds: int = _setting(rules.integer(1, 3600, " (seconds)"), 10)
+    """How long the header of a request may take."""
+    idle_seconds: int = _setting(rules.integer(1, 86_400, " (seconds)"), 60)
+    """How long a connection is kept between requests."""
+    body_bytes_per_second: int = _setting(rules.integer(1, 2**30, " (bytes)"), 1024)
+    """The least pace of a body, judged every 10 s."""
+    meta_bytes: int = _setting(rules.integer(0, 2**20, " (bytes)"), 8 * 2**10)
+    """All Sadik-Meta fields of an object."""
+    batch_lines: int = _setting(rules.integer(1, 1_000_000), 1000)
+    batch_bytes: int = _setting(rules.integer(1024, 2**40, " (bytes)"), 16 * 2**20)
+    list_keys: int = _setting(rules.integer(1, 1_000_000), 10_000)
+    """The greatest limit of a listing."""
     hint_bytes: int = _setting(rules.integer(0, 2**50, " (bytes)"), 2**30)
     free_bytes: int | None = _setting(rules.integer(0, 2**50, " (bytes)"), None)
     """Disk space never used; None is 5% of the file system, at most 1 GiB."""
@@ -136,7 +160,7 @@ class Repair:
 
 @frozen
 class TlsFiles:
-    """``[tls.http]`` or ``[tls.peer]``; not in this version."""
+    """``[tls.http]``; not in this version."""
 
     cert: Path | None = _setting(rules.later(_NO_TLS), None)
     key: Path | None = _setting(rules.later(_NO_TLS), None)
@@ -144,19 +168,32 @@ class TlsFiles:
 
 
 @frozen
+class PeerTls:
+    """``[tls.peer]``: certificates between nodes; all three or none. PEM files."""
+
+    cert: Path | None = _setting(rules.path(
+        "a file with this node's certificate, which names node.name"), None)  # fmt: skip
+    key: Path | None = _setting(rules.path("a file with its key, private to this node"), None)
+    ca: Path | None = _setting(rules.path(
+        "a file with the authorities whose certificates are accepted"), None)  # fmt: skip
+
+
+@frozen
 class Tls:
-    """``[tls]``; not in this version."""
+    """``[tls]``: encryption, and who is at the other end."""
 
     http: TlsFiles = Factory(TlsFiles)
-    peer: TlsFiles = Factory(TlsFiles)
+    peer: PeerTls = Factory(PeerTls)
 
 
 @frozen
 class Auth:
-    """``[auth]``; not in this version."""
+    """``[auth]``: who may come; tokens are not in this version."""
 
     tokens: Path | None = _setting(rules.later(_NO_AUTH), None)
-    cluster_secret_file: Path | None = _setting(rules.later(_NO_AUTH), None)
+    cluster_secret_file: Path | None = _setting(rules.path(
+        "a file, private to this node, with the secret that all nodes share"), None)  # fmt: skip
+    """One secret a line, the newest first; two while one replaces the other."""
 
 
 @frozen
@@ -189,7 +226,19 @@ class Settings:
 # Annotations are kept as text, so the nested classes are found by their names.
 _SECTIONS: dict[object, type] = {
     section.__name__: section
-    for section in (Node, Listen, Cluster, Storage, Limits, Repair, Tls, TlsFiles, Auth, Log)
+    for section in (
+        Node,
+        Listen,
+        Cluster,
+        Storage,
+        Limits,
+        Repair,
+        Tls,
+        TlsFiles,
+        PeerTls,
+        Auth,
+        Log,
+    )
 }
 
 

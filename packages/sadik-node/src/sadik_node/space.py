@@ -1,64 +1,87 @@
 """Keeping some of the disk free: ``limits.free_bytes``.
 
 A file system that is full to the last byte harms more than the node on it, and the node itself
-needs room to delete, to count its starts and to change its ring. So the engine's writes are refused
-as "full" (a 507 to clients, nothing applied) while less than the reserve is free; the other rows
-of the node go on being written.
+needs room to delete, to repair, to count its starts and to change its ring. So clients' writes that
+bring values are refused (507, nothing applied) while less than the reserve is free; all else goes
+on. Room that the store holds and will use again counts as free: a store's file seldom shrinks, and
+deletes would otherwise never make room.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
 
-from sadik_node.committer import Committer
+from sadik_machine import DiskShort
 from sadik_node.log import Log
+from sadik_storage import Store, StoreError
 
 __all__ = ["SpaceWatch"]
 
-_EVERY_S = 1.0
+_EVERY_S = 0.5
+_LOOK_EVERY_BYTES = 2**18
 _SHARE = 20
 _RESERVE_BYTES_MAX = 2**30
 
 
 class SpaceWatch:
-    """Looks at the file system of ``path`` every second and tells ``committer``."""
+    """Looks at the file system of ``path`` twice a second, and when much was written, and has
+    ``tell`` tell the machines.
+    """
 
     def __init__(
         self,
-        committer: Committer,
-        machine: int,
+        store: Store,
         path: Path,
         reserve_bytes: int | None,
+        tell: Callable[[DiskShort], None],
         log: Log,
     ) -> None:
-        self._committer = committer
+        self._store = store
         self._path = path
         self._reserve_bytes = reserve_bytes
+        self._tell = tell
         self._log = log
-        committer.growing_machine = machine
+        self._unseen_bytes = 0
+        self.is_short = False
+        """Whether less is free than shall be."""
         self.look()
 
     def look(self) -> None:
         """Judge now."""
+        self._unseen_bytes = 0
         found = os.statvfs(self._path)
-        free = found.f_bavail * found.f_frsize
         reserve = self._reserve_bytes
         if reserve is None:
             reserve = min(found.f_blocks * found.f_frsize // _SHARE, _RESERVE_BYTES_MAX)
+        free = found.f_bavail * found.f_frsize + self._free_inside()
         is_short = free < reserve
-        if is_short != self._committer.is_short_of_space:
-            self._committer.is_short_of_space = is_short
+        if is_short != self.is_short:
+            self.is_short = is_short
+            self._tell(DiskShort(is_short))
             if is_short:
                 self._log.event("disk_short", "writes are refused until there is room again",
                                 free_bytes=free, limit_bytes=reserve)  # fmt: skip
             else:
                 self._log.event("disk_has_room", free_bytes=free)
 
+    def grown(self, by_bytes: int) -> None:
+        """So much was written: judge if the reserve could be gone before the next look."""
+        self._unseen_bytes += by_bytes
+        if self._unseen_bytes >= _LOOK_EVERY_BYTES:
+            self.look()
+
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
             await trio.sleep(_EVERY_S)
             self.look()
+
+    def _free_inside(self) -> int:
+        try:
+            return self._store.size().bytes_free_inside
+        except StoreError:
+            return 0  # whoever reads or writes next is told

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 from attrs import Factory, define
 
@@ -117,12 +117,37 @@ def _handfuls(seeds: Iterable[int]) -> Iterator[list[int]]:
 
 @contextmanager
 def local_executor(jobs: int) -> Iterator[Executor]:
-    """So many processes of this machine, each with a fresh interpreter."""
-    executor = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    """So many processes of this machine, each with a fresh interpreter.
+
+    Raises:
+        ImportError: this Python has no processes, which need sockets.
+    """
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - studies do without sockets
+    from multiprocessing import get_context  # noqa: PLC0415
+
+    executor = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_end_with_parent
+    )
     try:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker waits for work at a pipe of which it holds both ends: if the campaign is killed, it
+    would wait, or run seeds, for ever.
+    """
+    from multiprocessing import parent_process  # noqa: PLC0415 - as above
+
+    parent = parent_process()
+    assert parent is not None, "a worker has a parent"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from sadik_causality import EMPTY, Context, Dot
-from sadik_machine import SECOND, NodeId, PlainError, decode_plain, timestamp_wall_ns
-from sadik_members import ClusterJoined, MemberState, RingChanged
+from sadik_machine import SECOND, NodeId, PlainError, ScanRows, decode_plain, timestamp_wall_ns
+from sadik_members import ClusterJoined, Register, RingChanged
+from sadik_sim.forgotten import Forgotten
 from sadik_sim.violation import Violation, show
 from sadik_vnode.etag import etag_of
 from sadik_vnode.keyspace import DATA_RANGE, Key, hint_row, parse_hint_row
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["Checks", "value_id"]
 
 _CONVERSATIONS_PER_REQUEST = 3
-_SAMPLED_STEPS = 16
 _CLOCK_AHEAD_NS: Final = 62 * SECOND
 """The bound of the hybrid clock, and what passes between two readings of a wall clock."""
 
+_SCAN_ROWS_MAX: Final = 4096
+_SCAN_BYTES_MAX: Final = 1 << 20
 _SUM_BYTES = 8
+_ANSWERED: Final = {int(status): f"replica answered {status.name}" for status in Status}
 _DATA, _NOTES, _VALUES = DATA_RANGE[0], b"H", b"V"
 
 
@@ -55,12 +58,12 @@ class Checks:
         self._names: dict[bytes, Dot] = {}
         self._etags: dict[str, Dot] = {}
         self._shown: dict[Dot, None] = {}
-        self._registers: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        self._registers: dict[tuple[int, int], Register] = {}
         self._asked: dict[tuple[NodeId, NodeId, int, bytes], list[tuple[Key, list[Dot]]]] = {}
         self._acked: dict[Dot, dict[bytes, NodeId]] = {}
         self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
         self._rolled_back: dict[NodeId, None] = {}
-        self._steps = 0
+        self.forgotten = Forgotten(world, self._rolled_back)
         self._sending: dict[type, Callable[[SimNode, NodeId, Any], None]] = {
             ReplicaWrite: self._sending_write,
             ReplicaState: self._sending_state,
@@ -96,6 +99,7 @@ class Checks:
         except (PlainError, TypeError, IndexError) as error:
             raise Violation("records decode", f"{node.name} stored {row!r}: {error}") from None
         values, held = self._values, self._held
+        self.forgotten.stored(node, row, versions)
         for actor, counter, head, body, size in versions:
             dot = (actor, counter)
             named = (head, size)
@@ -136,6 +140,11 @@ class Checks:
         """A record on the node's disk was damaged: what it held is gone until it is mended."""
         self._rolled_back[node.id] = None
 
+    def scanning(self, node: SimNode, query: ScanRows) -> None:
+        """A machine asks for a range of rows: a piece at a time, so that no scan lasts."""
+        if query.limit_rows > _SCAN_ROWS_MAX or query.limit_bytes > _SCAN_BYTES_MAX:
+            raise Violation("scans are short", f"{node.name} asks for {query}")
+
     def _forget_unseen(self, node: SimNode) -> None:
         """What only its old disk had, and nobody was ever shown, has not been in this world."""
         kept = EMPTY
@@ -150,14 +159,13 @@ class Checks:
                 for name in [name for name, named in self._names.items() if named == dot]:
                     del self._names[name]
 
-    def received(self, node: SimNode, sender: NodeId, message: object) -> None:
-        """A message arrives; remember what a replica is asked to keep."""
-        if type(message) is ReplicaWrite:
-            dots = [(actor, counter) for actor, counter, *_ in message.versions]
-            asked = (Key.of(message.bucket, message.key), dots)
-            self._shown.update(dict.fromkeys(dots))
-            place = (node.id, sender, message.request, message.slot)
-            self._asked.setdefault(place, []).append(asked)
+    def received(self, node: SimNode, sender: NodeId, message: ReplicaWrite) -> None:
+        """A write arrives; remember what the replica is asked to keep."""
+        dots = [(actor, counter) for actor, counter, *_ in message.versions]
+        asked = (Key.of(message.bucket, message.key), dots)
+        self._shown.update(dict.fromkeys(dots))
+        place = (node.id, sender, message.request, message.slot)
+        self._asked.setdefault(place, []).append(asked)
 
     # What leaves
 
@@ -195,7 +203,7 @@ class Checks:
                 self._shown[actor, counter] = None
 
     def _sending_ack(self, node: SimNode, to: NodeId, message: ReplicaAck) -> None:
-        self._world.sometimes(f"replica answered {_status_name(message.status)}")
+        self._world.sometimes(_ANSWERED.get(message.status) or f"answered {message.status}")
         asked = self._asked.get((node.id, to, message.request, message.slot))
         if not asked:
             return  # the node started anew since, or answers another kind of message
@@ -268,12 +276,13 @@ class Checks:
             slot: node for slot, node in self._acked.get(dot, {}).items()
             if node != result.coordinator
         }  # fmt: skip
-        coordinator = self._world.nodes[result.coordinator]
+        everyone = {**self._world.departed, **self._world.nodes}
+        coordinator = everyone[result.coordinator]
         if coordinator.id not in owners:
             self._world.sometimes("fallback coordinated a write")
         own = int(self.has(coordinator, key, dot) or coordinator.id in self._rolled_back)
         primaries = sum(slot == node for slot, node in slots.items())
-        primaries += own if coordinator.id in owners else 0
+        primaries += own if coordinator.id in owners or self._world.has_changed else 0
         if tally.got > len(slots) + own or tally.primaries > primaries:
             raise Violation(
                 "a quorum counts owner slots",
@@ -285,36 +294,27 @@ class Checks:
         return dot
 
     def announced(self, node: SimNode, news: object) -> None:
-        """A ring is announced: one value an epoch, no node twice, nobody who has left."""
+        """A ring is announced: one value an epoch, no node twice."""
         if isinstance(news, ClusterJoined):
             self._world.joined(news)
         if not isinstance(news, RingChanged):
             return
-        assert node.membership is not None
-        members = node.membership.members
         for partition, register in enumerate(news.ring.registers):
             place = (partition, register.epoch)
-            if self._registers.get(place) == register.owners:
+            if self._registers.get(place) == register:
                 continue
             if len(set(register.owners)) != len(register.owners):
                 raise Violation("no node twice in a list", f"{node.name}: {register}")
-            if self._registers.setdefault(place, register.owners) != register.owners:
+            if self._registers.setdefault(place, register) != register:
                 raise Violation("one value an epoch", f"{node.name}: {place} {register}")
-        for owner in dict.fromkeys(o for r in news.ring.registers for o in r.owners):
-            member = members.get(owner)
-            if member is not None and member.state is MemberState.LEFT:
-                raise Violation("no departed node in a list", f"{node.name}: {member.name}")
 
     def after_steps(self, node: SimNode) -> None:
-        """Every table stays within its bound; looked at only now and then, for it is slow."""
-        self._steps += 1
-        if self._steps % _SAMPLED_STEPS:
-            return
+        """Every table stays within its bound; called now and then, for it is slow."""
         engine = node.engine
         if engine is None:
             return
         config = self._world.config
-        internal = len(self._world.nodes) * (2 * config.hint_window + 4)
+        internal = len(self._world.nodes) * (3 * config.hint_window + 8)
         conversations_max = config.requests_max + _CONVERSATIONS_PER_REQUEST + internal
         for what, is_held, bound in (
             ("conversations", engine.conversations_open, conversations_max),
@@ -334,15 +334,20 @@ class Checks:
         noted.update(dict.fromkeys(record.container.live_dots()))
 
     def _note_went(self, node: SimNode, row: bytes) -> None:
-        """A note goes when its owner has, durably, what the holder had when it was written."""
+        """A note goes when its owner has, durably, what the holder had when it was written.
+
+        What the holder's own disk has lost since, by a bit that flipped, nobody can deliver.
+        """
         slot, key = parse_hint_row(row)
         self._world.sometimes("hint delivered")
         owner = self._world.nodes.get(slot)
-        lacking = [
-            dot
-            for dot in self._notes.pop((node.id, row), {})
-            if owner is not None and not self.has(owner, key, dot)
-        ]
+        if owner is not None and (owner.is_leaving or owner.id not in self._world.owners(key)):
+            owner = None  # it is no owner any more: those that are have it, or get a note
+        noted = self._notes.pop((node.id, row), {})
+        if node.id in self._rolled_back:
+            left = _readable(node.disk.durable.by_key.get(key.record_row)).container.context
+            noted = {dot: None for dot in noted if left.covers(dot)}
+        lacking = [dot for dot in noted if owner is not None and not self.has(owner, key, dot)]
         if lacking and owner is not None and owner.id not in self._rolled_back:
             raise Violation(
                 "a note goes when its owner has it",
@@ -354,11 +359,12 @@ class Checks:
     # What is known
 
     def has(self, node: SimNode, key: Key, dot: Dot) -> bool:
-        """Whether a node had a version on disk, or had it and replaced it."""
+        """Whether a node had a version on disk, or had it and replaced it, or it was reaped."""
         if node.id in self._held.get(dot, ()):
             return True
         record = _readable(node.disk.durable.by_key.get(key.record_row))
-        return record.container.context.covers(dot)
+        context = record.container.context
+        return context.covers(dot) or self.forgotten.context(key).covers(dot)
 
     def dot_of(self, name: bytes) -> Dot | None:
         """The dot of a value, once it was on a disk."""
@@ -391,10 +397,6 @@ def _readable(row: bytes | None) -> Record:
         return Record.decode(row)
     except DamagedRecord:
         return Record.decode(None)
-
-
-def _status_name(status: int) -> str:
-    return Status(status).name if status in Status.__members__.values() else str(status)
 
 
 def _name(message: object) -> bytes:

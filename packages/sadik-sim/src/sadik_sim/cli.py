@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import click
@@ -34,14 +34,20 @@ _TERMINAL_EVERY_S = 0.2
 
 
 class _Lazy(click.Group):
-    """A group with one command whose module is imported only when it is wanted."""
+    """A group with commands whose modules are imported only when they are wanted."""
+
+    _MODULES: ClassVar = {
+        "registers": "sadik_sim.registers.command",
+        "study": "sadik_sim.study.command",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "study"])
+        return sorted([*super().list_commands(ctx), *self._MODULES])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "study":
-            command: click.Command = importlib.import_module("sadik_sim.study.command").study
+        if cmd_name in self._MODULES:
+            module = importlib.import_module(self._MODULES[cmd_name])
+            command: click.Command = getattr(module, cmd_name)
             return command
         return super().get_command(ctx, cmd_name)
 

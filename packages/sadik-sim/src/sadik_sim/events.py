@@ -23,7 +23,7 @@ class Events:
     def at(self, when: int, what: Callable[[], None]) -> None:
         """Do ``what`` at instant ``when``, or now if that has passed."""
         self._count += 1
-        heapq.heappush(self._heap, (max(self.now, when), self._count, what))
+        heapq.heappush(self._heap, (max(when, self.now), self._count, what))
 
     def after(self, delay_ns: int, what: Callable[[], None]) -> None:
         """Do ``what`` after a while."""

@@ -19,7 +19,7 @@ from typing import TypeVar
 from attrs import evolve, frozen
 
 from sadik_machine import MILLISECOND, SECOND, NodeId
-from sadik_members import NewerRegister, Register
+from sadik_members import Leave, MemberState, Remove
 from sadik_sim.network import NetworkFaults
 from sadik_sim.node import SimNode
 from sadik_sim.world import World
@@ -27,6 +27,7 @@ from sadik_sim.world import World
 __all__ = [
     "KINDS",
     "LOSING_KINDS",
+    "MEMBERSHIP_KINDS",
     "Fault",
     "apply_fault",
     "draw_faults",
@@ -37,8 +38,11 @@ __all__ = [
 
 KINDS = (
     "crash", "stop", "power", "pause", "cut", "split", "clog", "break", "clock", "drift",
-    "full", "slow", "broken", "old_copy", "register", "flip",
+    "full", "slow", "broken", "old_copy", "flip",
 )  # fmt: skip
+
+MEMBERSHIP_KINDS = ("join", "leave", "remove")
+"""Members come and go: kinds of a profile of their own."""
 
 T = TypeVar("T")
 
@@ -50,8 +54,12 @@ _FLIPPED = (b"O", b"O", b"O", b"O", b"V", b"B")
 starting, and nothing can take its place yet; notes and the keys of a bucket have no values."""
 _SPREAD = 2_654_435_761
 
+_INSIST_NS = 3 * SECOND
 _YEAR_NS = 365 * 86_400 * SECOND
-_NEVER_NOTED_KINDS = ("crash", "stop", "power", "broken", "full", "drift", *LOSING_KINDS)
+_NEVER_NOTED_KINDS = (
+    "crash", "away", "stop", "power", "broken", "full", "drift",
+    *LOSING_KINDS, *MEMBERSHIP_KINDS,
+)  # fmt: skip
 
 
 @frozen
@@ -60,7 +68,7 @@ class Fault:
 
     ``nodes`` names who is concerned: one node, the two ends of a direction, or one side of a split.
     ``strength`` is what the kind makes of it: nanoseconds of a clog or a clock jump, thousandths of
-    a disk's chance, parts per million of a drift, the partition of a new register; of an old copy,
+    a disk's chance, parts per million of a drift; of an old copy,
     1 if it was made of a node that had stopped cleanly; of flipped bits, which and how many.
     """
 
@@ -92,6 +100,11 @@ def draw_faults(
     """A schedule: some of ``kinds``, one fault about every ``every_ns``."""
     if not kinds:
         return []
+    changes = [kind for kind in kinds if kind in MEMBERSHIP_KINDS]
+    kinds = [kind for kind in kinds if kind not in MEMBERSHIP_KINDS]
+    if changes:
+        calm = draw_faults(source, names, length_ns, kinds=kinds, every_ns=every_ns)
+        return sorted((*_draw_changes(source, names, length_ns), *calm), key=_at)
     present = [kind for kind in kinds if source.randrange(2)] or [source.choice(kinds)]
     faults: list[Fault] = []
     victim: tuple[str, ...] = ()
@@ -105,6 +118,27 @@ def draw_faults(
             faults.append(fault)
         at += 1 + source.randrange(2 * every_ns)
     return faults
+
+
+def _at(fault: Fault) -> int:
+    return fault.at_ns
+
+
+def _draw_changes(source: random.Random, names: Sequence[str], length_ns: int) -> list[Fault]:
+    """Some joins, departures and a removal. Three of the first nodes stay."""
+    changes: list[Fault] = []
+    last_ns = length_ns * 2 // 3
+
+    def change(kind: str, name: str) -> None:
+        changes.append(Fault(source.randrange(last_ns), kind, (name,), 0))
+
+    for number in range(source.randrange(4)):
+        change("join", f"n{len(names) + number + 1}")
+    going = source.sample(list(names), max(min(2, len(names) - 3), 0))
+    for name in going[: source.randrange(len(going) + 1)]:
+        is_removed = not any(other.kind == "remove" for other in changes) and source.randrange(2)
+        change("remove" if is_removed else "leave", name)
+    return changes or [Fault(last_ns // 2, "join", (f"n{len(names) + 1}",), 0)]
 
 
 def _draw(source: random.Random, kind: str, at_ns: int, names: Sequence[str]) -> Fault:
@@ -138,10 +172,10 @@ def _draw(source: random.Random, kind: str, at_ns: int, names: Sequence[str]) ->
         case "old_copy":
             duration_ns = source.randrange(SECOND, 8 * SECOND)
             strength = source.randrange(2)
-        case "register":
-            strength = source.randrange(1 << 16)
         case "flip":
             strength = source.randrange(1 << 32)
+        case "away":
+            duration_ns = source.randrange(10 * SECOND, 40 * SECOND)
         case _:
             pass
     return Fault(at_ns, kind, one, duration_ns, strength)
@@ -167,7 +201,13 @@ def spares_notes(faults: Sequence[Fault]) -> bool:
 
 def apply_fault(world: World, fault: Fault) -> None:
     """Make it happen now, and end when its time is over."""
+    if fault.kind == "join":
+        world.join(fault.nodes[0])
+        world.sometimes("node joined")
+        return
     nodes = [world.node(name) for name in fault.nodes]
+    if any(node.is_gone for node in nodes):
+        return
     world.note(nodes[0], f"fault {fault.kind} {','.join(fault.nodes)}")
     _APPLY[fault.kind](world, nodes, fault)
 
@@ -294,25 +334,39 @@ def _flip(world: World, nodes: list[SimNode], fault: Fault) -> None:
                 world.checks.lost_record(nodes[0])
 
 
-def _register(world: World, nodes: list[SimNode], fault: Fault) -> None:
-    """The owners decide to rank themselves anew; one node is the first to hear of it.
-
-    Until registers are decided by their owners, this is how a run comes to more than one epoch.
-    """
+def _leave(world: World, nodes: list[SimNode], fault: Fault) -> None:
+    """An operator has a node leave, and asks again should it not have heard."""
     node = nodes[0]
-    if not node.is_running or node.membership is None or node.membership.ring is None:
-        return
-    partition = fault.strength % world.partitions
-    known = world.ring.registers[partition]
-    owners = (*known.owners[1:], *known.owners[:1])
-    decided = Register(known.epoch + 1, owners)
-    world.decided[partition] = decided
-    world.sometimes("register decided")
-    node.tell(NewerRegister(partition, decided))
+    world.has_changed = True
+    if not node.is_gone:
+        node.tell(Leave())
+        world.events.after(_INSIST_NS, partial(_leave, world, nodes, fault))
+
+
+def _remove(world: World, nodes: list[SimNode], _fault: Fault) -> None:
+    """A node dies with its disk, and an operator removes it."""
+    node = nodes[0]
+    world.has_changed = True
+    world.sometimes("node removed")
+    world.depart(node)
+
+    def insist() -> None:
+        members = [m for m in world.running if m.membership is not None and m.is_ready]
+        known = [m.membership.members.get(node.id) for m in members if m.membership is not None]
+        if all(entry is None or entry.state is MemberState.LEFT for entry in known) and known:
+            return
+        if members:
+            members[0].tell(Remove(1, node.id, is_forced=False))
+        world.events.after(_INSIST_NS, insist)
+
+    world.events.after(_INSIST_NS, insist)
 
 
 _APPLY = {
+    "leave": _leave,
+    "remove": _remove,
     "crash": _crash,
+    "away": _crash,
     "power": _crash,
     "stop": _stop,
     "pause": _pause,
@@ -326,6 +380,5 @@ _APPLY = {
     "slow": _disk,
     "broken": _disk,
     "old_copy": _old_copy,
-    "register": _register,
     "flip": _flip,
 }

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import Factory, define
 
 from sadik_causality import Container
-from sadik_machine import SECOND
+from sadik_machine import MILLISECOND, SECOND
 from sadik_sim.checks import value_id
 from sadik_sim.node import SimNode
 from sadik_sim.promises import owners_promised
@@ -29,6 +29,8 @@ __all__ = ["LAST_BUCKET", "LastWriter"]
 LAST_BUCKET = "sim-last"
 
 _READ_NS = 10 * SECOND
+_LATE_NS = 5 * SECOND
+"""How old an answer is at most, and what its node was told of the time."""
 _WINS = "the last writer wins"
 
 
@@ -72,7 +74,8 @@ class LastWriter:
 
     def read(self, key: bytes, due: int, result: object) -> None:
         """A get is answered; ``due`` is from its begin."""
-        if isinstance(result, Missing) and due and result.context is None:
+        reaped = self._world.checks.forgotten.timestamp(Key(LAST_BUCKET, key))
+        if isinstance(result, Missing) and due > reaped and result.context is None:
             raise Violation(_WINS, f"a read of {key!r} knows nothing of it", key)
         if not isinstance(result, Found):
             return
@@ -83,6 +86,9 @@ class LastWriter:
         dots = self._world.checks.dots_of([name])
         if name not in self._keys[key].values:
             raise Violation("nothing from nowhere", f"{key!r} shows {name!r}", key, dots)
+        wall_ns = min(node.wall_ns() for node in self._world.nodes.values()) - _LATE_NS
+        if version.expires_ms is not None and version.expires_ms * MILLISECOND <= wall_ns:
+            raise Violation("what expired is gone", f"{key!r} shows {name!r} late", key, dots)
         if version.timestamp < due and not self._world.checks.has_rolled_back:
             raise Violation(_WINS, f"{key!r} shows {name!r}, older than what is due", key, dots)
 
@@ -110,7 +116,7 @@ class LastWriter:
     ) -> None:
         acked = 0 if self._world.checks.has_rolled_back else self._keys[key.key].acked.get(0, 0)
         if not merged.versions:
-            if acked:
+            if acked > self._world.checks.forgotten.timestamp(key):
                 raise Violation("an acknowledged write is never lost", f"{key}", key.key)
             return
         dot = last_written(merged.versions)

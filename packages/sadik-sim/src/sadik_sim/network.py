@@ -35,11 +35,6 @@ class Delay:
         """Evenly between two bounds."""
         return cls([low_ns + (high_ns - low_ns) * step // steps for step in range(steps)])
 
-    def draw(self, source: random.Random) -> int:
-        """One delay."""
-        table = self.table
-        return table[source.getrandbits(48) * len(table) >> 48]
-
 
 @define(slots=True)
 class NetworkFaults:
@@ -67,7 +62,7 @@ class _Stream:
 
 
 class Network:
-    """All links. ``deliver(sender, receiver, message)`` is called when a message arrives.
+    """All links. Who is to get messages puts itself into ``receivers``.
 
     ``alive`` tells whether a node runs; ``admit`` whether a receiver takes a session with
     a sender, as a handshake decides; ``linked`` is called at both ends when a session comes up or
@@ -79,23 +74,24 @@ class Network:
         events: Events,
         source: random.Random,
         *,
-        deliver: Callable[[NodeId, NodeId, object], None],
         alive: Callable[[NodeId], bool],
         admit: Callable[[NodeId, NodeId], bool],
         linked: Callable[[NodeId, NodeId, bool], None],
     ) -> None:
         self._events = events
         self._source = source
-        self._deliver = deliver
         self._alive = alive
         self._admit = admit
         self._linked = linked
+        self.receivers: dict[NodeId, Callable[[NodeId, object], None]] = {}
+        """By node, what is called with (sender, message) when a message arrives there."""
         self.faults = NetworkFaults()
         self.default_delay = Delay.uniform(MILLISECOND // 5, 2 * MILLISECOND)
         self.delays: dict[tuple[NodeId, NodeId], Delay] = {}
         self.clogged_ns: dict[tuple[NodeId, NodeId], int] = {}
         """Extra delay of a direction, while it is clogged."""
         self._cut: dict[tuple[NodeId, NodeId], None] = {}
+        self._healed_at: dict[tuple[NodeId, NodeId], int] = {}
         self._held: dict[tuple[NodeId, NodeId], list[tuple[_Stream, int, object]]] = {}
         self._streams: dict[tuple[NodeId, NodeId], _Stream] = {}
         """By sender and receiver; the two of a session are made and end together."""
@@ -158,19 +154,20 @@ class Network:
         if stream is None or not stream.is_open:
             return False
         self.sent += 1
-        faults, source = self.faults, self._source
+        faults, source, events = self.faults, self._source, self._events
         if faults.breaks and chance(source, faults.breaks):
             self.end_session(sender, receiver, notice=(sender, receiver))
             return True
         if faults.loss and chance(source, faults.loss):
             return True
-        stream.sent += 1
-        arrive = partial(self._arrive, stream, stream.sent, message)
-        arrives = self._events.now + self._delay(sender, receiver)
+        stream.sent = number = stream.sent + 1
+        arrive = partial(self._arrive, stream, number, message)
+        arrives = events.now + self._delay(sender, receiver)
         if not (faults.reordering and chance(source, faults.reordering)):
-            arrives = max(arrives, stream.arrives + 1)
+            if arrives <= stream.arrives:
+                arrives = stream.arrives + 1
             stream.arrives = arrives
-        self._events.at(arrives, arrive)
+        events.at(arrives, arrive)
         if faults.duplication and chance(source, faults.duplication):
             late_ns = self._delay(sender, receiver) * below(source, 32)
             self._events.at(arrives + 1 + late_ns, arrive)
@@ -185,7 +182,7 @@ class Network:
                 self._held.setdefault(direction, []).append((stream, number, message))
                 return
         if stream.filter.accept(number):
-            self._deliver(stream.sender, stream.receiver, message)
+            self.receivers[stream.receiver](stream.sender, message)
 
     # Cuts
 
@@ -195,7 +192,9 @@ class Network:
 
     def heal(self, sender: NodeId, receiver: NodeId) -> None:
         """It passes again, and what waited in a stream that still stands arrives, late."""
-        self._cut.pop((sender, receiver), None)
+        if (sender, receiver) in self._cut:
+            del self._cut[sender, receiver]
+            self._healed_at[sender, receiver] = self._events.now
         for held in self._held.pop((sender, receiver), []):
             self._events.after(self._delay(sender, receiver), partial(self._arrive, *held))
 
@@ -209,11 +208,19 @@ class Network:
         """Whether nothing passes in this direction."""
         return (sender, receiver) in self._cut
 
+    def was_cut(self, one: NodeId, other: NodeId, since: int) -> bool:
+        """Whether one of the two directions was cut at ``since`` or has been at some time after."""
+        return any(
+            direction in self._cut or self._healed_at.get(direction, -1) >= since
+            for direction in ((one, other), (other, one))
+        )
+
     def _delay(self, sender: NodeId, receiver: NodeId) -> int:
         delay = self.default_delay
         if self.delays:
             delay = self.delays.get((sender, receiver), delay)
-        delay_ns = delay.draw(self._source)
+        table = delay.table
+        delay_ns = table[self._source.getrandbits(48) * len(table) >> 48]
         if self.clogged_ns:
             delay_ns += self.clogged_ns.get((sender, receiver), 0)
         return delay_ns

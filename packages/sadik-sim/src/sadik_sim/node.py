@@ -21,7 +21,6 @@ from sadik_machine import (
     Effect,
     Failed,
     FailureReason,
-    GetRows,
     Input,
     Link,
     LinkState,
@@ -33,12 +32,14 @@ from sadik_machine import (
     Reply,
     Requested,
     RequestId,
+    ScanRows,
     Send,
     Store,
     Stored,
     Unsent,
     WallTime,
     Woke,
+    earliest,
 )
 from sadik_members import (
     MEMBERSHIP_ROWS,
@@ -46,8 +47,10 @@ from sadik_members import (
     ClusterSettings,
     DialTargets,
     Identity,
+    Left,
     Membership,
     NewInstanceNeeded,
+    NothingHeld,
     Readiness,
 )
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
@@ -55,6 +58,7 @@ from sadik_sim.disk import Disk
 from sadik_sim.streams import below, chance
 from sadik_sim.violation import Violation
 from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine
+from sadik_vnode.messages import ReplicaWrite
 
 if TYPE_CHECKING:
     from sadik_sim.world import World
@@ -65,6 +69,7 @@ _INSTANCE_ROW = b"Ninstance"
 _BOOT_ROW = b"Nboot"
 _CLEAN_ROW = b"Nclean"
 _SCAN_NS = 10_000
+_CHECKED_EVERY = 16
 _MEMBERSHIP, _ENGINE = 0, 1
 
 
@@ -84,6 +89,10 @@ class SimNode:
         self.boot = 0
         """How often it was started here; not the boot number on its disk."""
         self.is_paused = False
+        self.is_late = False
+        """Whether it joined after the cluster was formed."""
+        self.is_gone = False
+        """Whether it has left, or was removed."""
         self.paused_until_ns = 0
         """When the last pause ended, by the world's clock."""
         self.wall_seen_max_ns = 0
@@ -106,6 +115,8 @@ class SimNode:
         self._wake_at: int | None = None
         self._deadlines: list[int | None] = [None, None]
         self._is_feeding = False
+        self.is_leaving = False
+        self._worked_off = 0
 
     @property
     def is_running(self) -> bool:
@@ -139,6 +150,8 @@ class SimNode:
     def start(self) -> None:
         """Boot on the disk as it is."""
         assert not self.is_running, "it runs already"
+        if self.is_gone:
+            return
         world = self.world
         self.boot += 1
         rows = self.disk.durable.by_key
@@ -162,10 +175,10 @@ class SimNode:
         saved = self._saved(SAVED_RANGE)
         try:
             self.engine = world.make_engine(self.id, self.instance, self._random(), saved)
-        except DamagedRecord:
+        except DamagedRecord as error:
             # Which actors were used is not known any more: an instance without a past is safe.
             world.sometimes("births damaged")
-            self._write_meta([(row, None) for row in saved])
+            self._write_meta([(error.row, None)])
             self._take_instance(self.boot_number)
             self.start()
             return
@@ -278,7 +291,7 @@ class SimNode:
     def receive(self, sender: NodeId, message: object) -> None:
         """A message arrives."""
         machine = _MEMBERSHIP if type(message) in _OF_MEMBERSHIP else _ENGINE
-        if machine == _ENGINE:
+        if type(message) is ReplicaWrite:
             self.world.checks.received(self, sender, message)
         self.feed(machine, Received(sender, message))
 
@@ -298,23 +311,21 @@ class SimNode:
         if self.is_paused:
             self._held.append(partial(self.feed, machine, event))
             return
-        self._soon.append((machine, event))
-        self._work_off()
-
-    def _work_off(self) -> None:
-        """Everything that is owed to the machines, in order."""
+        soon = self._soon
+        soon.append((machine, event))
         if self._is_feeding:
-            return
+            return  # a step is under way: whatever it gave rise to comes after it
         self._is_feeding = True
-        boot, soon, world, now = self.boot, self._soon, self.world, self.now()
-        trace, deadlines = world.trace, self._deadlines
+        boot, world, deadlines = self.boot, self.world, self._deadlines
+        now = self.now() if self.drift_ppm else world.events.now
+        trace = world.trace
         try:
             while soon:
                 number, event = soon.popleft()
-                machine = self.engine if number == _ENGINE else self.membership
-                assert machine is not None
-                effects = machine.step(now, event)
-                deadlines[number] = machine.deadline
+                stepping = self.engine if number == _ENGINE else self.membership
+                assert stepping is not None
+                effects = stepping.step(now, event)
+                deadlines[number] = stepping.deadline
                 if trace is not None:
                     trace.record(world.events.now, self.name, event, effects)
                 if effects:
@@ -324,10 +335,16 @@ class SimNode:
         finally:
             self._is_feeding = False
         if self.engine is not None:
-            world.checks.after_steps(self)
+            self._worked_off += 1
+            if not self._worked_off % _CHECKED_EVERY:
+                world.checks.after_steps(self)
             if self._gathered and self._syncing is None:
                 self._flush()
-            self._set_wake()
+            one, other = deadlines
+            if other is not None and (one is None or other < one):
+                one = other
+            if one is not None and (self._wake_at is None or self.drift_ppm or one < self._wake_at):
+                self._set_wake(one)
 
     def _perform(self, machine: int, effects: Sequence[Effect]) -> None:
         effect: Any = None
@@ -365,7 +382,9 @@ class SimNode:
         """Get rows at once, or as a slow backend's worker does; scans always take a while."""
         world, value = self.world, self.disk.load(effect.query)
         delay_ns = _SCAN_NS
-        if type(effect.query) is GetRows:
+        if isinstance(effect.query, ScanRows):
+            world.checks.scanning(self, effect.query)
+        else:
             if not world.load_ns:
                 self._soon.append((machine, Loaded(effect.ticket, value)))
                 return
@@ -399,10 +418,21 @@ class SimNode:
             self.world.dial(self)
         elif isinstance(news, Readiness):
             self.is_ready = news.ready
+        elif isinstance(news, NothingHeld):
+            self.world.events.after(0, partial(self._leave, self.boot))
         elif isinstance(news, NewInstanceNeeded):
             boot = self.boot
             self.world.events.after(0, lambda: self._renew(boot, news.boot_number))
         self.world.checks.announced(self, news)
+
+    def _leave(self, boot: int) -> None:
+        """It owns nothing and holds nothing: it says that it has left, and stops."""
+        if self.boot != boot or not self.is_running or self.is_paused or self.is_leaving:
+            return
+        self.is_leaving = True
+        self.world.sometimes("node left")
+        self.tell(Left())
+        self.world.events.after(SECOND // 2, lambda: self.world.depart(self))
 
     def _renew(self, boot: int, above_boot: int) -> None:
         if self.boot == boot and self.is_running:
@@ -460,6 +490,7 @@ class SimNode:
             self.feed(machine, Stored(store.ticket))
 
     def _finish(self, store: Store) -> None:
+        self.world.checks.forgotten.storing(self, store.batch)
         self.disk.finish(store.batch)
         self.world.checks.stored(self, store.batch)
 
@@ -468,24 +499,20 @@ class SimNode:
         if self.is_paused:
             self._held.append(partial(self._fail, failed))
             return
-        for machine, store in failed:
-            self._soon.append((machine, Failed(store.ticket, FailureReason.FULL)))
-        self._work_off()
+        *first, (last_machine, last) = failed
+        self._soon.extend((machine, Failed(s.ticket, FailureReason.FULL)) for machine, s in first)
+        self.feed(last_machine, Failed(last.ticket, FailureReason.FULL))
 
     # Waking
 
-    def _set_wake(self) -> None:
-        one, other = self._deadlines
-        if one is None or (other is not None and other < one):
-            one = other
-        if one is None:
-            return
-        when = self._when(one) if self.drift_ppm else one
+    def _set_wake(self, deadline: int) -> None:
+        when = self._when(deadline) if self.drift_ppm else deadline
         if self._wake_at is None or when < self._wake_at:
-            when = max(when, self.world.events.now)
+            events = self.world.events
+            when = max(when, events.now)
             if when != self._wake_at:
                 self._wake_at = when
-                self.world.events.at(when, partial(self._wake, self.boot, when))
+                events.at(when, partial(self._wake, self.boot, when))
 
     def _wake(self, boot: int, when: int) -> None:
         if self.boot != boot or self._wake_at != when or not self.is_running:
@@ -500,7 +527,9 @@ class SimNode:
                 self.feed(machine, Woke())
                 if self.boot != boot:
                     return
-        self._set_wake()
+        first = earliest(*self._deadlines)
+        if first is not None:
+            self._set_wake(first)
 
     def _tell_wall_time(self, boot: int) -> None:
         if self.boot != boot or not self.is_running:

@@ -37,7 +37,20 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "network": ("cut", "split", "clog", "break", "pause"),
     "disks": ("full", "slow", "broken", "crash", "old_copy", "flip"),
     "clocks": ("clock", "drift"),
-    "epochs": ("register", "cut", "crash"),
+    "membership": (
+        "join",
+        "leave",
+        "remove",
+        "crash",
+        "stop",
+        "pause",
+        "cut",
+        "split",
+        "clog",
+        "break",
+        "slow",
+    ),
+    "absence": ("away", "cut", "old_copy", "clock"),
 }
 """The kinds of fault that a profile draws from."""
 
@@ -103,7 +116,7 @@ def draw_plan(seed: int, options: Options, bug: str = "") -> Plan:
         keys=options.keys,
         nodes=options.nodes,
         length_ns=length_ns,
-        may_ask_one=not any(fault.kind in LOSING_KINDS for fault in faults),
+        may_ask_one=not any(fault.kind in (*LOSING_KINDS, "remove") for fault in faults),
     )
     return Plan(seed, options, network, tuple(faults), tuple(operations), limits, bug)
 

@@ -122,6 +122,7 @@ class Promises:
         if token is not None and len(token) > _SHORT_TOKEN_CHARS:
             return
         seen = EMPTY if token is None else self.opened(key, token)
+        seen = seen.join(self._world.checks.forgotten.context(key))
         if not seen.dominates(due):
             dots = tuple((actor, first) for actor, first, _ in due.missing_from(seen).spans())
             raise Violation(
@@ -149,6 +150,7 @@ class Promises:
         if result.context is not None and len(result.context) > _SHORT_TOKEN_CHARS:
             return
         seen = EMPTY if result.context is None else self.opened(key, result.context)
+        seen = seen.join(self._world.checks.forgotten.context(key))
         lacking = self.opened(key, token).missing_from(seen)
         if lacking:
             dots = tuple((actor, first) for actor, first, _ in lacking.spans())

@@ -18,7 +18,13 @@ from attrs import frozen
 
 from sadik_machine import SECOND, Trace
 from sadik_sim.checks import value_id
-from sadik_sim.ending import calm_down, compare_nodes, compare_replicas, mend_damage
+from sadik_sim.ending import (
+    calm_down,
+    compare_nodes,
+    compare_replicas,
+    mend_damage,
+    wait_for_reaping,
+)
 from sadik_sim.faults import apply_fault, over_at, spares_notes
 from sadik_sim.history import Verdict, judge
 from sadik_sim.last_writer import LAST_BUCKET
@@ -47,6 +53,8 @@ __all__ = ["RunResult", "execute"]
 _ENCODE_EVERY = 16
 _READ_NS = 10 * SECOND
 _ROUND_NS = 5 * SECOND
+_TOMBSTONE_NS = 2 * SECOND
+_REAP_PACE_NS = SECOND // 5
 _OF_THE_WORLD = ("delay_ns", "load_ns")
 
 
@@ -129,6 +137,8 @@ def _execute(
         _judge(world, clients, plan.options.keys)
         clients.judge_sessions()
         clients.last_writer.judge()
+        wait_for_reaping(world)
+        _judge(world, clients, plan.options.keys)
     except Violation as violation:
         broken = violation
     except Exception as error:  # noqa: BLE001 - whatever the code under test raises is its defect
@@ -169,7 +179,12 @@ def _world_of(plan: Plan, trace: Trace | None, make_world: Callable[..., World])
         partitions=options.partitions,
         replicas=options.replicas,
         config=attrs.evolve(
-            EngineConfig(anti_entropy_interval_ns=0 if _is_noted(plan) else _ROUND_NS), **of_engine
+            EngineConfig(
+                anti_entropy_interval_ns=0 if _is_noted(plan) else _ROUND_NS,
+                tombstone_ns=_TOMBSTONE_NS,
+                reap_pace_ns=_REAP_PACE_NS,
+            ),
+            **of_engine,
         ),
         encode=plan.seed % _ENCODE_EVERY == 0,
         trace=trace,
@@ -223,6 +238,8 @@ def _converge(world: World, plan: Plan) -> None:
         repair_all(world)
     wait_for_equal_roots(world)
     compare_replicas(world, keys, "though all roots are equal")
+    wait_for_reaping(world)
+    wait_for_equal_roots(world)
     repair_again(world)
     check_trees(world)
 

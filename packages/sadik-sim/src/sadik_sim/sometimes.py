@@ -32,6 +32,7 @@ SOMETIMES: dict[str, str] = {
     "engine: strangers": "a node speaks before it is known",
     "fallback acknowledged": "a fallback stands in for an owner",
     "fallback coordinated a write": "no owner of a key can be reached",
+    "foreign record handed off": "a fallback gives the owners what it kept for them",
     "hint delivered": "a note goes",
     "network split": "two sides write on",
     "new instance taken": "peers remember a later life of a node",
@@ -39,13 +40,23 @@ SOMETIMES: dict[str, str] = {
     "node paused": "a node is silent and its streams stand",
     "node stopped cleanly": "a node starts again under its old instance",
     "old copy put back": "what was synced is gone",
-    "register decided": "nodes know different epochs for a while",
+    "engine: registers decided": "nodes know different epochs for a while",
+    "engine: transferred records": "a node is brought a partition",
+    "node joined": "the ring grows under load",
+    "node left": "the ring shrinks under load",
+    "node removed": "a dead node's data come from the survivors",
+    "record reaped": "what is gone is taken away by proof",
+    "engine: old generations": "what was read too long ago is refused",
+    "engine: rollbacks": "a node finds that its store was put back",
+    "engine: rolled back versions": "such a store has what no owner has",
     "replica answered FAILED": "a replica cannot read its record",
     "replica answered FULL": "a replica's disk is full",
     "replica answered HINTS_FULL": "a fallback is at its bound",
     "replica answered NEWER_EPOCH": "a coordinator learns of a newer register",
     "replica answered NOT_READY": "a replica has no ring yet",
     "replica answered OK": "a write is replicated",
+    "session read its write beyond a partition": "it wrote through one node and reads through one "
+    "that was cut off from it in between",
     "session found nobody as new": "what a session saw is out of its reach",
     "siblings read": "clients see concurrent writes",
     "value expired": "a value is there and then gone",
@@ -56,7 +67,6 @@ SOMETIMES: dict[str, str] = {
 UNREACHABLE: dict[str, str] = {
     "replica answered FAILED": "a write to a damaged record goes on from nothing, and is mended",
     "engine: duplicate forwards": "the messenger takes duplicates out before the engine sees them",
-    "replica answered NOT_READY": "a node without a ring is no member, and members ask members",
 }
 """Those that cannot happen as the code is now, and why; the list says when that changes."""
 

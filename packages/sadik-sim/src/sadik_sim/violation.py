@@ -15,9 +15,13 @@ INVARIANTS = {
     "a fallback keeps a note": "4: a fallback's acknowledgement rests on a durable hint note",
     "a note goes when its owner has it": "2: a hint note goes after a durable acknowledgement",
     "a quorum counts owner slots": "6: acknowledgements are of distinct owner slots",
+    "a register has one value": "8: what a quorum has accepted under one ballot stays, "
+    "and nobody says anything else of the register",
     "a request is answered once": "11: a request has one answer",
     "a request makes one dot": "3: one request, at most one dot, however it was forwarded",
     "a second pass sends nothing": "2: a repair of replicas that are equal finds no difference",
+    "a source goes when its owners have it": "2: a foreign record goes when all owners have it on "
+    "their disks",
     "an acknowledged write is never lost": "1: an acknowledged write lives, or what saw it does",
     "damage is mended": "2: what a flipped bit damaged is made whole again from the other owners",
     "every request ends by its deadline": "11: every request is answered by its deadline",
@@ -37,6 +41,8 @@ INVARIANTS = {
     "one value an epoch": "8: a register has one value in an epoch",
     "records decode": "what a node reads from its disk is what it wrote",
     "replicas converge": "2: after healing all owners hold the same live dots",
+    "scans are short": "10: a scan asks for a bounded number of rows and of bytes, or it holds the "
+    "store's old pages for long",
     "sessions never go backwards": "9: no read of a session is older than what it has seen",
     "strict reads see strict writes": "6: where R+W > N of owners, a read sees every write "
     "acknowledged before it began",
@@ -45,6 +51,8 @@ INVARIANTS = {
     "the code's own assertions hold": "an assertion or an exception in the code under test",
     "what expired is gone": "a version is not shown once it has expired by the clock of the node "
     "that looks (§7)",
+    "what is gone is reaped": "5: after healing, what all owners know as gone is taken away in "
+    "bounded time",
 }
 """Every invariant that a run can break, with its number in ARCHITECTURE.md and its meaning."""
 

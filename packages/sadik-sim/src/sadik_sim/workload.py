@@ -137,13 +137,15 @@ def key_of(number: int) -> bytes:
 
 @define(slots=True, eq=False)
 class _Client:
-    """One client: the newest context it was given of each key, and what that covers; and the
-    entity tag that a read showed it last.
+    """One client: the newest context it was given of each key, and what that covers; the
+    entity tag that a read showed it last; and where it wrote last.
     """
 
     number: int
     contexts: dict[bytes, tuple[str, tuple[bytes, ...]]] = Factory(dict)
     etags: dict[bytes, str] = Factory(dict)
+    wrote: dict[bytes, tuple[SimNode, int]] = Factory(dict)
+    """Through which node it last wrote a key, and when that was acknowledged."""
     operation: int = 0
     is_busy: bool = False
 
@@ -313,8 +315,20 @@ class Clients:
         def then(result: Any) -> None:
             if token is not None:
                 self._promises.in_session(Key.of(BUCKET, key), token, result)
+                self._count_crossing(client, node, key, result)
 
         self._get(client, node, key, {**options, "at_least": token}, then)
+
+    def _count_crossing(self, client: _Client, node: SimNode, key: bytes, result: Any) -> None:
+        """Note that a session was served elsewhere than where it wrote, a partition between."""
+        writer, since = client.wrote.get(key, (node, 0))
+        is_served = isinstance(result, Found | Missing)
+        if (
+            is_served
+            and writer is not node
+            and self.world.network.was_cut(writer.id, node.id, since)
+        ):
+            self.world.sometimes("session read its write beyond a partition")
 
     def judge_sessions(self) -> None:
         """When all is quiet: every client finds all that it has seen, through any node."""
@@ -389,6 +403,7 @@ class Clients:
                         self.world.checks.dots_of([name]),
                     )
                 self._promises.wrote(Key.of(BUCKET, key), name, context, options, result)
+                client.wrote[key] = (node, self.world.events.now)
             self._wrote(client, write, result)
 
         self._ask(client, node, "put", request, done)

@@ -18,6 +18,7 @@ from sadik_members import (
     ClusterJoined,
     HandshakeRefused,
     MemberState,
+    Phase,
     RefusalReason,
     Register,
     Ring,
@@ -38,6 +39,7 @@ __all__ = ["World"]
 _START_NS = SECOND
 _WALL_START_NS = 1_700_000_000 * SECOND
 _FORMATION_NS = 30 * SECOND
+_CODEC = Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES)
 
 
 class World:
@@ -69,8 +71,10 @@ class World:
         """How long getting rows takes at most; 0 where it is done at once, as from a fast store."""
         self.happened: dict[str, int] = {}
         """How often each "sometimes" event happened."""
-        self.decided: dict[int, Register] = {}
-        """The registers that were decided after the cluster was formed, by partition."""
+        self.has_changed = False
+        """Whether members came or went since the cluster was formed."""
+        self.departed: dict[NodeId, SimNode] = {}
+        """Nodes that left, or were removed: nobody starts them again."""
         self.damaged: dict[tuple[NodeId, bytes], None] = {}
         """The rows in which a bit was flipped, by node; they may have been written anew since."""
         self.sealer: ContextSealer | None = None
@@ -79,20 +83,20 @@ class World:
         self.network = Network(
             self.events,
             self.streams.network,
-            deliver=self._deliver,
-            alive=lambda node: self.nodes[node].is_running,
+            alive=lambda node: node in self.nodes and self.nodes[node].is_running,
             admit=self._admit,
             linked=self._linked,
         )
         self.is_encoding = encode
-        self._codec = Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES)
         self._requests = 0
         self._owners: list[tuple[NodeId, ...]] = []
         self.nodes: dict[NodeId, SimNode] = {}
         for index, site in enumerate(sites):
             node_id = NodeId(self.streams.boots.getrandbits(64).to_bytes(8, "big"))
             disk = Disk(self.streams.disks, DiskFaults())
-            self.nodes[node_id] = SimNode(self, node_id, f"n{index + 1}", site, disk)
+            node = SimNode(self, node_id, f"n{index + 1}", site, disk)
+            self.nodes[node_id] = node
+            self.network.receivers[node_id] = node.receive
         self._by_name = {node.name: node for node in self.nodes.values()}
 
     # Forming
@@ -114,16 +118,43 @@ class World:
         membership = node.membership
         if membership is None or not node.is_ready or membership.ring is None:
             return False
+        if node.engine is None or not node.engine.is_ring_settled:
+            return False
         if len(membership.members) < expected:
             return False
         states = [member.state for member in membership.members.values()]
-        named = {owner: None for r in membership.ring.registers for owner in r.owners}
-        return states.count(MemberState.UP) == expected and len(named) == expected
+        ring = membership.ring
+        named = {owner: None for r in ring.registers for owner in r.owners}
+        width = min(ring.replicas, expected)
+        return (
+            states.count(MemberState.UP) == expected
+            and len(named) == expected
+            and all(r.phase is Phase.DONE and len(r.owners) == width for r in ring.registers)
+        )
 
     def seeds_of(self, node: SimNode) -> list[str]:
         """Whom a node is told to join: the first node, which itself is told nobody."""
-        first = next(iter(self.nodes.values()))
-        return [] if node is first else [first.name]
+        if self.has_changed and node.is_late:
+            return [other.name for other in self.nodes.values() if other is not node]
+        return [] if node.name == "n1" else ["n1"]
+
+    def join(self, name: str) -> None:
+        """A new node, on an empty disk, joins the cluster."""
+        self.has_changed = True
+        node_id = NodeId(self.streams.boots.getrandbits(64).to_bytes(8, "big"))
+        node = SimNode(self, node_id, name, "a", Disk(self.streams.disks, DiskFaults()))
+        node.is_late = True
+        self.nodes[node_id] = node
+        self._by_name[name] = node
+        self.network.receivers[node_id] = node.receive
+        node.start()
+
+    def depart(self, node: SimNode) -> None:
+        """A node is gone for good."""
+        node.crash()
+        node.is_gone = True
+        self.nodes.pop(node.id, None)
+        self.departed[node.id] = node
 
     def node(self, name: str) -> SimNode:
         """The node of a name."""
@@ -136,27 +167,32 @@ class World:
 
     def name_of(self, node_id: bytes) -> str:
         """The name of a node as people see it."""
-        node = self.nodes.get(NodeId(node_id))
+        node = self.nodes.get(NodeId(node_id)) or self.departed.get(NodeId(node_id))
         return node.name if node is not None else node_id.hex()
 
     @property
     def ring(self) -> Ring:
-        """The newest ring that a running node knows, with what was decided since."""
+        """The newest ring that a running node knows."""
         registers: dict[int, Register] = {}
         for node in self.nodes.values():
             ring = node.membership.ring if node.membership is not None else None
             for partition, register in enumerate(ring.registers if ring is not None else ()):
-                known = self.decided.get(partition, registers.get(partition))
+                known = registers.get(partition)
                 if known is None or register.epoch > known.epoch:
                     known = register
                 registers[partition] = known
         return Ring(self.replicas, tuple(registers[p] for p in range(len(registers))))
 
     def owners(self, key: Key) -> tuple[NodeId, ...]:
-        """The owners of a key. They never change in a run, though their order may."""
-        if not self._owners:
+        """The owners of a key, as they are now."""
+        if not self._owners or self.has_changed:
             self._owners = [register.owners for register in self.ring.registers]
         return self._owners[key.token >> (65 - len(self._owners).bit_length())]
+
+    def readers(self, key: Key) -> tuple[NodeId, ...]:
+        """The owners of a key that are read."""
+        ring = self.ring
+        return ring.registers[key.token >> (65 - ring.partitions.bit_length())].readers
 
     # What nodes need
 
@@ -173,7 +209,7 @@ class World:
 
     def on_wire(self, message: object) -> object:
         """The message as it comes out at the other end."""
-        return self._codec.decode(self._codec.encode(message))
+        return _CODEC.decode(_CODEC.encode(message))
 
     def dial(self, node: SimNode) -> None:
         """Keep streams to all that a node wants to reach."""
@@ -210,11 +246,10 @@ class World:
 
     # What the network does
 
-    def _deliver(self, sender: NodeId, receiver: NodeId, message: object) -> None:
-        self.nodes[receiver].receive(sender, message)
-
     def _admit(self, one: NodeId, other: NodeId) -> bool:
         """What a handshake decides, as `sadik_members.admission` does: both sides judge."""
+        if one not in self.nodes or other not in self.nodes:
+            return False
         if not (self._judge(one, other) and self._judge(other, one)):
             return False
         for judge_id, shown_id in ((one, other), (other, one)):
@@ -247,7 +282,9 @@ class World:
         return False
 
     def _linked(self, node_id: NodeId, peer: NodeId, is_up: bool) -> None:
-        node = self.nodes[node_id]
+        node = self.nodes.get(node_id)
+        if node is None:
+            return
         if node.is_running and is_up == self.network.has_session(node_id, peer):
             node.link(peer, LinkState.UP if is_up else LinkState.DOWN)
         if not is_up and node.is_running:

@@ -76,8 +76,9 @@ class StoreDirectory:
         if path is None:
             raise StoreOptionsError(f"the storage backend {backend!r} needs a path, a directory")
         self.path = path
-        self.was_killed = False
-        """Whether the store before this one called `mark_open` and never came to its `close`."""
+        self.deaths = 0
+        """How many stores before this one, one after another, called `mark_open` and never came to
+        their `close`."""
         self._is_marked = False
         self._lock_fd: int | None = None
         try:
@@ -85,7 +86,7 @@ class StoreDirectory:
             _refuse_foreign(path)
             self._lock_fd = _lock(path)
             _check_mark(path, backend=backend, version=version)
-            self.was_killed = (path / OPEN_FILE).exists()
+            self.deaths = _deaths(path / OPEN_FILE)
         except OSError as error:
             self.close()
             _raise_os_error(error, path)
@@ -100,7 +101,9 @@ class StoreDirectory:
         died, perhaps of what is in the files.
         """
         with suppress(OSError):
-            (self.path / OPEN_FILE).touch(mode=0o600)
+            file = self.path / OPEN_FILE
+            file.touch(mode=0o600)
+            file.write_text(f"{self.deaths + 1}\n")
             self._is_marked = True
 
     def close(self, *, failed: bool = False) -> None:
@@ -111,6 +114,16 @@ class StoreDirectory:
                     (self.path / OPEN_FILE).unlink()
             os.close(self._lock_fd)
             self._lock_fd = None
+
+
+def _deaths(file: Path) -> int:
+    """What `StoreDirectory.mark_open` left; at least one if it left anything."""
+    try:
+        return max(1, int(file.read_text()))
+    except FileNotFoundError:
+        return 0
+    except ValueError:
+        return 1
 
 
 def _raise_os_error(error: OSError, path: Path) -> NoReturn:

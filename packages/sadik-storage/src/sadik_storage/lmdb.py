@@ -17,8 +17,9 @@ fdatasync, write one page that points at them. What follows from it, and from py
 * **The map** is an address range reserved up front and sparse: 1 TiB unless the process may not
   have that much, then as much as it may. It grows when it is full and the disk is not.
 * **A damaged file** can take the process down, since LMDB trusts what its pages say. So a file that
-  is not too large (`verify_bytes`) is verified page by page before LMDB sees it, as is a larger
-  one after a process died with it open, and one that was cut short. That takes about 7 ms a MiB.
+  is not too large (`verify_bytes`) is verified page by page before LMDB sees it. So is a larger
+  one after a process died with it open, any after the third that did in a row, and one that was
+  cut short. That takes about 7 ms a MiB.
   What lies within values is not looked at: keep checksums in them.
 * **Not durable** (`durable=False`) omits the second flush of a commit (LMDB's `MDB_NOMETASYNC`),
   which about doubles the rate of small commits; the machine's crash then loses at most the commits
@@ -87,8 +88,11 @@ _META_PAGE_BYTES_AT = 16 + 24
 _META_LAST = struct.Struct("=QQ")
 _META_LAST_AT = 16 + 24 + 2 * 48
 
-_VERIFY_AFTER_CRASH = 8
+_VERIFY_AFTER_CRASH = 4
 """How many times larger a file may be that is verified because a process died with it open."""
+
+_DEATHS_SUSPICIOUS = 3
+"""When so many processes died with it one after another, a file is verified whatever its size."""
 
 _ROW_OVERHEAD_BYTES = 10
 """A node's header and its pointer in a leaf."""
@@ -112,7 +116,7 @@ OPTIONS = (
     Option(
         "verify_bytes",
         2**26,
-        "a file of up to this size is verified whole before it is opened, and one of up to eight "
+        "a file of up to this size is verified whole before it is opened, and one of up to four "
         "times as much after a crash",
         minimum=0,
     ),
@@ -327,10 +331,13 @@ class LmdbStore(Store):
     def _write_failed(self, error: lmdb.Error, written_bytes: int) -> StoreError:
         """The trait's error for a failed write; remembered if the process must stop."""
         failure = _translate(error, f"writing to {self._directory.path}")
-        short = _code(error) == errno.EIO and room_bytes(self._directory.path) < written_bytes
-        if short and not self._is_fatal():
+        is_short = room_bytes(self._directory.path) < written_bytes
+        if _code(error) == errno.EIO and is_short and not self._is_fatal():
             # A write cut short by a full disk, of pages that nothing points at.
             failure = translate_os_error(errno.ENOSPC, f"writing to {self._directory.path}")
+        elif _code(error) == errno.ENOSPC and not is_short:
+            # There is room, so it may have been the sync that failed, for what was written before.
+            failure = StoreIOError(f"{error}, though the disk has room")
         elif isinstance(failure, StoreFull) and self._is_fatal():
             failure = StoreIOError(f"the disk was full and LMDB could not undo it: {error}")
         if isinstance(failure, StoreIOError):
@@ -429,7 +436,8 @@ def _verify(directory: StoreDirectory, verify_bytes: int) -> None:
         return
     size = file.stat().st_size
     try:
-        if size > verify_bytes * (_VERIFY_AFTER_CRASH if directory.was_killed else 1):
+        bound = verify_bytes * (_VERIFY_AFTER_CRASH if directory.deaths else 1)
+        if size > bound and directory.deaths < _DEATHS_SUSPICIOUS:
             # A map beyond the end of its file is the likeliest of what kills: look at least there.
             with file.open("rb") as opened:
                 if _pages_end(opened) <= size:

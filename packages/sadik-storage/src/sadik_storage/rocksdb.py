@@ -68,6 +68,8 @@ _ROW_OVERHEAD_BYTES = 32
 _SLACK_BYTES = 2**16
 """What is left free beyond a batch: RocksDB writes some small files of its own."""
 
+_SMALL_BYTES = 4096
+
 _UNMERGED_FILES_MAX = 10
 """With more new files than this merging is behind; RocksDB begins to merge at four."""
 
@@ -284,7 +286,10 @@ class RocksStore(Store):
         if not values:
             return
         keys_bytes = sum(len(key) + _ROW_OVERHEAD_BYTES for key in news)
-        wanted = keys_bytes + sum(map(len, values)) + self._memory_bytes() + _SLACK_BYTES
+        wanted = keys_bytes + sum(map(len, values)) + _SLACK_BYTES
+        if wanted > _SMALL_BYTES + _SLACK_BYTES:
+            # A small batch, of what marks rows as deleted for one, may use the last of the room.
+            wanted += self._memory_bytes()
         if (room := room_bytes(self._directory.path)) < wanted:
             raise StoreFull(
                 f"the disk of {self._directory.path} has {room} bytes left, and this batch may "

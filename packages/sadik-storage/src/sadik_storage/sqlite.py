@@ -13,7 +13,8 @@ What follows from it:
   whole transactions only, so no batch is there in part or without those before it.
 * **Checkpoints are made here**, by the committing thread once the log has grown by
   `checkpoint_bytes`. SQLite's own automatic ones ignore a failed fsync. A commit that makes one
-  takes longer, some ten milliseconds for 4 MiB. A snapshot that stays open keeps the log from
+  takes longer, some ten milliseconds for 4 MiB. On a disk that is nearly full every commit makes
+  one, so that deletes need no room for the log. A snapshot that stays open keeps the log from
   being started anew, so the log grows.
 * **A row costs a statement's share.** A batch goes in statements of up to 128 rows, each of which
   lets go of the interpreter lock once: see `lmdb` for what a lock per row does to a host's loop.
@@ -206,12 +207,12 @@ class SqliteStore(Store):
         if not news:
             return
         try:
-            keys = self._apply(news)
+            self._keys = self._apply_with_room(news)
         except sqlite3.Error as error:
             raise self._write_failed(error) from error
-        self._keys = keys
         self._logged_bytes += sum(PAGE_BYTES + len(value or b"") for value in news.values())
-        if self._logged_bytes >= self._checkpoint_bytes:
+        is_short = room_bytes(self._directory.path) < self._checkpoint_bytes
+        if is_short or self._logged_bytes >= self._checkpoint_bytes:
             self._logged_bytes = 0
             self._checkpoint("passive")
 
@@ -328,6 +329,20 @@ class SqliteStore(Store):
             raise StoreClosed(f"the store in {self._directory.path} was closed")
         if self._failure is not None:
             raise StoreIOError(f"an earlier write failed: {self._failure}") from self._failure
+
+    def _apply_with_room(self, news: Mapping[bytes, bytes | None]) -> int:
+        """Do a batch; if the log has no room to grow, let it begin anew and do it then."""
+        try:
+            return self._apply(news)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+                raise
+            if self._writer.in_transaction:
+                self._writer.execute("rollback")
+            self._checkpoint("passive")
+            if self._failure is not None:
+                raise
+            return self._apply(news)
 
     def _apply(self, news: Mapping[bytes, bytes | None]) -> int:
         """Do a batch as one transaction; return how many keys there are then."""

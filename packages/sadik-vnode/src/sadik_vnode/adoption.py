@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import attrs
 
-from sadik_machine import NODE_ID_BYTES, NodeId
-from sadik_members import NewerRegister, Register
+from sadik_machine import RemoteProtocolError
+from sadik_members import NewerRegister, Register, register_from_plain, register_to_plain
 from sadik_vnode.desk import Desk
 
-__all__ = ["adopt_newer", "newer_of"]
+__all__ = ["adopt", "adopt_newer", "newer_of"]
 
 
-def newer_of(desk: Desk, partition: int) -> tuple[int, tuple[bytes, ...]]:
-    """The register of a partition as an answer bears it."""
-    register = desk.placement.register(partition)
-    return register.epoch, register.owners
+def newer_of(desk: Desk, partition: int) -> tuple[object, ...]:
+    """The register of a partition as an answer bears it: its plain form without the partition."""
+    return register_to_plain(partition, desk.placement.register(partition))[1:]
 
 
-def adopt_newer(desk: Desk, partition: int, newer: tuple[int, tuple[bytes, ...]] | None) -> bool:
+def adopt_newer(desk: Desk, partition: int, newer: tuple[object, ...] | None) -> bool:
     """Adopt ``newer`` if it is; whether it was. The membership machine is told, and keeps it."""
-    ring = desk.placement.ring
-    if ring is None or newer is None or newer[0] <= ring.registers[partition].epoch:
+    if newer is None:
         return False
-    epoch, owners = newer
-    if len(set(owners)) != len(owners) or any(len(owner) != NODE_ID_BYTES for owner in owners):
+    try:
+        _, register = register_from_plain((partition, *newer))
+    except RemoteProtocolError:
         desk.counters.malformed_messages += 1
         return False
-    register = Register(epoch, tuple(NodeId(owner) for owner in owners))
+    return adopt(desk, partition, register)
+
+
+def adopt(desk: Desk, partition: int, register: Register, *, is_own: bool = False) -> bool:
+    """Adopt a decided register, if it is newer than what is known; whether it was.
+
+    ``is_own``: it was decided here, so that nobody else knows of it.
+    """
+    ring = desk.placement.ring
+    if ring is None or register.epoch <= ring.registers[partition].epoch:
+        return False
     registers = list(ring.registers)
     registers[partition] = register
     desk.placement.set_ring(attrs.evolve(ring, registers=tuple(registers)))
-    desk.outbox.announce(NewerRegister(partition, register))
+    desk.outbox.announce(NewerRegister(partition, register, is_own))
     return True

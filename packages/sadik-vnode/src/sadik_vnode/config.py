@@ -44,5 +44,18 @@ class EngineConfig:
     anti_entropy_interval_ns: int = 10 * SECOND
     """About how often this node compares its partitions with the next of their other owners; 0 for
     never but on demand."""
+    changes_ring: bool = True
+    """Whether this node takes part in changing the ring; false in tests of a ring that stands."""
+    plan_after_ns: int = SECOND
+    """How long membership stands still before the ring is planned anew."""
+    foreign_after_ns: int = SECOND // 2
+    """How soon this node hands off what it does not own; 0 for only when that is waited for."""
+    tombstone_ns: int = 60 * SECOND
+    """How long what may be reaped is kept when that is proven."""
+    reap_pace_ns: int = SECOND
+    """A reap generation takes so long at least."""
+    scrub_interval_ns: int = 7 * 24 * 3600 * SECOND
+    """How often this node reads all that it holds and looks for damage; 0 for never but on
+    demand. The first time is an hour after the start, at the latest."""
     scan_rows: int = 1000
     scan_bytes: int = 256 * 1024

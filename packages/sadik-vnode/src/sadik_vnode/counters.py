@@ -37,11 +37,28 @@ class Counters:
     """Leaves summed up from the records of a store that had no tree."""
     tree_leaves_mended: int = 0
     """Leaves whose sums were not those of their records."""
+    transferred_records: int = 0
+    """Records that came to this node because it is to own their partition."""
+    registers_decided: int = 0
+    """Registers of the ring that this node brought to a decision."""
+    foreign_handed_off: int = 0
+    """Records of partitions that are not this node's, taken away when all owners had them."""
+    reaped: int = 0
+    """Records of nothing but deletes and what had expired, taken away by proof."""
+    old_generations: int = 0
+    """States that were refused because they were read too long ago."""
+    rollbacks: int = 0
+    """How often this node found that its store was put back to an older state."""
+    rolled_back_versions: int = 0
+    """Versions of such a store that went because no other owner has them."""
     forwards: int = 0
     duplicate_forwards: int = 0
     lost_tails: int = 0
     """Records whose own actor was seen beyond the record: a tail of this store was lost."""
     damaged_records: int = 0
+    """Rows that did not match their checksums, or whose keys were damaged, as often as met."""
+    scrubs: int = 0
+    """Passes over all records that came to their end."""
     malformed_messages: int = 0
     strangers: int = 0
     """Messages from nodes that are not members."""

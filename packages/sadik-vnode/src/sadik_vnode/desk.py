@@ -7,6 +7,7 @@ of deadlines, and it asks the desk for everything else. The desk routes; it deci
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from sadik_causality import ContextSealer
@@ -23,9 +24,15 @@ from sadik_vnode.replica import Replica
 
 if TYPE_CHECKING:
     from sadik_vnode.coordinator.repairing import Repairs
+    from sadik_vnode.foreign import ForeignRecords
     from sadik_vnode.hints import HintNotes
+    from sadik_vnode.reaping import Generations, Reaper
 
 __all__ = ["Conversation", "Desk"]
+
+
+def _nobody(_partition: int, _sender: NodeId, _size: int) -> None:
+    """Nobody counts."""
 
 
 class Conversation:
@@ -87,9 +94,14 @@ class Desk:
         self.conversations: dict[RequestId, Conversation] = {}
         self.sealer: ContextSealer | None = None
         self.request_bytes = 0
-        self.sealed_until: int | None = None
+        self.is_disk_short = False
+        self.arrived: Callable[[int, NodeId, int], None] = _nobody
+        """Told of versions that a replica is sent: partition, sender, bytes."""
         self.hints: HintNotes
         self.repairs: Repairs
+        self.foreign: ForeignRecords
+        self.generations: Generations
+        self.reaper: Reaper
         self._request_ids = RequestIds(source)
 
     def open(self, conversation: Conversation) -> RequestId:
@@ -115,8 +127,3 @@ class Desk:
             len(self.conversations) >= self.config.requests_max
             or self.request_bytes >= self.config.request_bytes_max
         )
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether the ring is about to change, so that no write may begin."""
-        return self.sealed_until is not None and self.now < self.sealed_until

@@ -12,14 +12,14 @@ and births are rows, and the rest is learned again.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, assert_never
 
 from sadik_causality import ContextSealer
 from sadik_machine import (
-    SECOND,
     Cancelled,
-    Deadlines,
+    DiskShort,
     Draining,
     Effect,
     Failed,
@@ -44,28 +44,26 @@ from sadik_members import (
     DocumentsChanged,
     LivenessChanged,
     MembersChanged,
-    Publish,
     RingChanged,
-    Seal,
-    Sealed,
 )
 from sadik_vnode.anti_entropy import AntiEntropy
 from sadik_vnode.births import Births
-from sadik_vnode.buckets import TTL_SECONDS_MAX, BadProperties
+from sadik_vnode.bucket_requests import BucketRequests
 from sadik_vnode.config import EngineConfig
 from sadik_vnode.coordinator.counting import CountingHints
 from sadik_vnode.coordinator.explaining import Explaining
 from sadik_vnode.coordinator.getting import Getting
 from sadik_vnode.coordinator.listing import Listing
-from sadik_vnode.coordinator.putting import Coordinating, Forwarding, route
+from sadik_vnode.coordinator.putting import Forwarding
 from sadik_vnode.coordinator.repairing import Repairs
-from sadik_vnode.coordinator.writing import Writing
+from sadik_vnode.coordinator.taking import TakenForwards
 from sadik_vnode.copying import CopyingRecords, copy_body, copy_sums, take_records
 from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
-from sadik_vnode.forwarding import answer_of, not_taken
+from sadik_vnode.foreign import ForeignRecords
+from sadik_vnode.forwarding import not_taken
 from sadik_vnode.hints import HintNotes
-from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, TREE_ROW, Key, is_name
+from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, REAP_ROWS, TREE_ROW, Key, is_name
 from sadik_vnode.messages import (
     FetchBody,
     ForwardWrite,
@@ -76,15 +74,14 @@ from sadik_vnode.messages import (
     ReplicaWrite,
     ScanKeys,
 )
-from sadik_vnode.news import Touched
+from sadik_vnode.news import Damage, Touched
+from sadik_vnode.reaping import Answering, CatchingUp, Generations, Reaper
+from sadik_vnode.record import DamagedRecord
 from sadik_vnode.requests import (
     BucketList,
     BucketReset,
-    BucketResult,
     BucketSet,
     BucketShow,
-    BucketsResult,
-    Condition,
     CopyBody,
     CopyRecords,
     CopySums,
@@ -94,28 +91,31 @@ from sadik_vnode.requests import (
     Hints,
     ListKeys,
     Outcome,
+    Plan,
     Put,
     Refusal,
     Refused,
     Repair,
     Result,
+    Scrub,
     TakeRecords,
     Tally,
+    Transfer,
+    Transfers,
     Unavailable,
 )
+from sadik_vnode.ringchange import RingChanges
+from sadik_vnode.ringchange.planning import what_if
+from sadik_vnode.scrub import Scrubbing
 from sadik_vnode.serving import Serving
 from sadik_vnode.tree import HashTree
 from sadik_vnode.tree_building import TreeBuilder, built_in
 
 __all__ = ["Engine"]
 
-_FORWARD_MEMORY_NS = 10 * SECOND
-"""How long past its own timeout a forwarded write is remembered, so that it is carried out once."""
-_FORWARDS_MAX = 200_000
-_TIMEOUT_MAX_NS = 60 * SECOND
-
 _NOBODY = Tally(0, 0, 0, 0, 0)
 
+_OF_DATA = (Get, Put, Delete, ListKeys, CopySums, CopyRecords, CopyBody, TakeRecords)
 _TRACE_CHARS_MAX = 128
 _SERVED = {
     ReplicaWrite: "write",
@@ -128,6 +128,16 @@ _SERVED = {
 """What a message of another node's conversation asks for, as `Touched` names it."""
 
 
+@contextmanager
+def _naming(row: bytes) -> Iterator[None]:
+    """Say of a saved row that is damaged which it is."""
+    try:
+        yield
+    except DamagedRecord as error:
+        error.row = row
+        raise
+
+
 class Engine:
     """See `sadik_machine.Machine` for how to drive it.
 
@@ -135,7 +145,8 @@ class Engine:
     what `SAVED_RANGE` held at the start. ``source`` must be seeded anew at every boot.
 
     Raises:
-        DamagedRecord: a saved row is damaged: start with a new instance and without the row.
+        DamagedRecord: a saved row, which it names, is damaged: start with a new instance and
+            without the row.
     """
 
     def __init__(
@@ -146,30 +157,41 @@ class Engine:
         source: random.Random,
         saved_rows: Mapping[bytes, bytes],
     ) -> None:
-        births = Births(instance, saved_rows.get(BIRTHS_ROW))
+        with _naming(BIRTHS_ROW):
+            births = Births(instance, saved_rows.get(BIRTHS_ROW))
         self._desk = Desk(node_id, config, births, source)
         self._desk.hints = HintNotes(self._desk)
         self._desk.repairs = Repairs(self._desk)
-        self._desk.replica.on_damaged = self._desk.repairs.damaged
-        self._desk.replica.tree.built = built_in(saved_rows.get(TREE_ROW))
+        self._desk.replica.on_damaged = self._damaged
+        with _naming(TREE_ROW):
+            self._desk.replica.tree.built = built_in(saved_rows.get(TREE_ROW))
         self._builder = TreeBuilder(self._desk)
+        self._scrubbing = Scrubbing(self._desk, self._damaged, self._builder.mend)
         self._anti_entropy = AntiEntropy(self._desk, random.Random(source.getrandbits(64)))
+        self._changes = RingChanges(self._desk, random.Random(source.getrandbits(64)))
         self._serving = Serving(self._desk)
+        life = source.getrandbits(63)
+        copies = [saved_rows.get(row) for row in REAP_ROWS]
+        generations = Generations(self._desk, copies, life)
+        self._desk.generations = generations
+        self._desk.foreign = ForeignRecords(self._desk)
+        self._desk.reaper = Reaper(self._desk)
+        generations.on_behind = lambda: CatchingUp(self._desk, births).start()
+        generations.on_entered = self._entered
+        self._reaping = Answering(self._desk)
         self._started = False
-        self._is_draining = False
         self._holds_data: bool | None = None
-        self._seals: list[Seal] = []
+        self._is_draining = False
         self._clients: dict[RequestId, Getting] = {}
-        self._forwards: dict[tuple[NodeId, int], None] = {}
-        self._forwards_expiry: Deadlines[tuple[NodeId, int]] = Deadlines()
-        self._bucket_changes: list[tuple[str, int, RequestId]] = []
+        self._forwards = TakenForwards(self._desk, self._may_take)
+        self._buckets = BucketRequests(self._desk)
         self._messages: dict[type, Callable[[NodeId, Any], None]] = {
             ReplicaWrite: self._serving.write,
             ReplicaRead: self._serving.read,
             FetchBody: self._serving.fetch,
             ScanKeys: self._serving.scan,
             Inspect: self._serving.inspect,
-            ForwardWrite: self._forwarded,
+            ForwardWrite: self._forwards.take,
         }
         self._requests: dict[type, Callable[[RequestId, Any], None]] = {
             Get: self._get,
@@ -178,15 +200,18 @@ class Engine:
             ListKeys: self._list,
             Explain: self._explain,
             Hints: self._count_hints,
-            BucketShow: self._bucket_show,
-            BucketSet: self._bucket_set,
-            BucketReset: self._bucket_reset,
-            BucketList: self._bucket_list,
+            BucketShow: self._buckets.show,
+            BucketSet: self._buckets.set,
+            BucketReset: self._buckets.reset,
+            BucketList: self._buckets.list_all,
             Repair: self._repair,
             CopySums: self._copy_sums,
             CopyRecords: self._copy_records,
             CopyBody: self._copy_body,
             TakeRecords: self._take_records,
+            Transfers: self._transfers,
+            Plan: self._plan,
+            Scrub: self._scrub,
         }
 
     # What the host reads, at any time between steps
@@ -212,6 +237,31 @@ class Engine:
         return self._desk.hints.bytes_pending
 
     @property
+    def tombstones(self) -> int:
+        """Records of nothing but deletes on this node, owner or not."""
+        return self._desk.replica.tombstones
+
+    @property
+    def reap_generation(self) -> int:
+        """The reap generation that this node has entered."""
+        return self._desk.generations.generation
+
+    @property
+    def reaping_waits_for(self) -> list[NodeId]:
+        """The members that hold up what this node is to reap, by id."""
+        return self._desk.reaper.waits_for()
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether this node's store was rolled back, so that it serves nobody for now."""
+        return self._desk.generations.is_behind
+
+    @property
+    def may_hold_foreign(self) -> bool:
+        """Whether there may be records here of partitions that this node does not own."""
+        return self._desk.foreign.may_hold
+
+    @property
     def conversations_open(self) -> int:
         """Requests under way that this node takes part in as a coordinator."""
         return len(self._desk.conversations)
@@ -220,6 +270,21 @@ class Engine:
     def requests_open(self) -> int:
         """Conversations for clients and other nodes: all but background work."""
         return sum(not c.is_background for c in self._desk.conversations.values())
+
+    @property
+    def transfers_active(self) -> int:
+        """Partitions that are being brought to this node."""
+        return self._changes.transfers_active
+
+    @property
+    def transfers(self) -> list[Transfer]:
+        """The changes of the ring that this node drives, planned ones too."""
+        return self._changes.transfers()
+
+    @property
+    def is_ring_settled(self) -> bool:
+        """Whether the ring is where it should be, as far as it is for this node to see to it."""
+        return self._changes.is_settled
 
     @property
     def clock_refused_count(self) -> int:
@@ -267,22 +332,38 @@ class Engine:
         return desk.outbox.take()
 
     def _start(self) -> None:
-        """Count what hint notes there are, and see whether there are data at all."""
+        """Count what hint notes there are, and begin the background work."""
         self._started = True
         self._desk.hints.start()
         self._builder.start()
         self._anti_entropy.start()
+        self._desk.foreign.start()
+        self._desk.reaper.start()
+        self._scrubbing.start()
 
         def looked(rows: list[tuple[bytes, bytes]]) -> None:
             self._holds_data = bool(rows)
-            self._answer_seals()
+            self._desk.generations.start(self._is_empty)
 
         def failed(_reason: FailureReason) -> None:
             self._holds_data = True
+            self._desk.generations.start(self._is_empty)
 
         self._desk.outbox.load(
             ScanRows(*DATA_RANGE, limit_rows=1, limit_bytes=1, keys_only=True), looked, failed
         )
+
+    def _is_empty(self) -> bool:
+        return not (self._holds_data or self._desk.replica.has_written)
+
+    def _entered(self) -> None:
+        self._desk.reaper.look()
+        self._desk.hints.deliver_all()
+
+    def _damaged(self, key: Key) -> None:
+        self._desk.outbox.announce(Damage(key.bucket, key.key))
+        self._desk.generations.lost_something()
+        self._desk.repairs.damaged(key)
 
     def _woke(self) -> None:
         for conversation, what in self._desk.deadlines.due(self._desk.now):
@@ -306,7 +387,11 @@ class Engine:
             desk.placement.set_going(sender, is_going=True)
             return
         serve = self._messages.get(type(message))
-        if serve is None and self._anti_entropy.serve(sender, message):
+        if serve is None and (
+            self._anti_entropy.serve(sender, message)
+            or self._changes.serve(sender, message)
+            or self._reaping.serve(sender, message)
+        ):
             return
         if serve is not None:
             if not is_name(message.bucket, getattr(message, "key", b"k")):  # type: ignore[attr-defined]
@@ -318,7 +403,8 @@ class Engine:
                 key = getattr(message, "key", b"")
                 touched = Touched(trace[:_TRACE_CHARS_MAX], what, message.bucket, key, sender)  # type: ignore[attr-defined]
                 desk.outbox.announce(touched)
-            if desk.placement.ring is not None:
+            is_write = type(message) is ReplicaWrite
+            if desk.placement.ring is not None and (is_write or not desk.generations.is_behind):
                 serve(sender, message)
             else:
                 self._not_ready(sender, message)
@@ -335,57 +421,9 @@ class Engine:
         else:
             self._serving.not_ready(sender, message)
 
-    def _forwarded(self, sender: NodeId, message: ForwardWrite) -> None:
-        """Coordinate for another node: each request id at most once."""
-        desk = self._desk
-        identity = (sender, message.request)
-        for expired in self._forwards_expiry.due(desk.now):
-            self._forwards.pop(expired, None)
-        if identity in self._forwards:
-            desk.counters.duplicate_forwards += 1
-            return
-        if not self._takes(message):
-            desk.outbox.send(sender, not_taken(message.request))
-            return
-        self._forwards[identity] = None
-        timeout_ns = min(max(message.timeout_ns, 1), _TIMEOUT_MAX_NS)
-        memory_ns = timeout_ns + _FORWARD_MEMORY_NS
-        self._forwards_expiry.set(identity, desk.now + memory_ns)
-        r, w, pw, dw = message.quorums[:4]
-        request: Put | Delete
-        condition = None
-        if message.if_match is not None or message.if_none_match is not None:
-            condition = Condition(message.if_match, message.if_none_match)
-        if message.value is None:
-            request = Delete(
-                message.bucket, message.key, message.timeout_ns, message.context,
-                r, w, pw, dw, message.sloppy, message.trace, condition,
-            )  # fmt: skip
-        else:
-            request = Put(
-                message.bucket, message.key, message.value, message.timeout_ns,
-                message.content_type, message.meta, message.context,
-                w, pw, dw, message.sloppy, message.trace, condition, message.ttl_s,
-            )  # fmt: skip
-
-        def done(result: Result) -> None:
-            desk.outbox.send(sender, answer_of(message.request, result))
-
-        Coordinating(desk, request, desk.now + timeout_ns, done).start()
-
-    def _takes(self, message: ForwardWrite) -> bool:
-        """Whether this node coordinates a write for another; if not it is tried elsewhere."""
-        desk = self._desk
-        return (
-            not self._is_draining
-            and len(self._forwards) < _FORWARDS_MAX
-            and len(message.quorums) >= 4
-            and (message.ttl_s is None or 0 < message.ttl_s <= TTL_SECONDS_MAX)
-            and self._refusal_of_write() is None
-            # Believed down by the sender and up here, an owner coordinates, not a fallback.
-            and desk.self_id
-            in route(desk, Key.of(message.bucket, message.key), blind=True, sloppy=message.sloppy)
-        )
+    def _may_take(self) -> bool:
+        """Whether this node coordinates writes for others now."""
+        return not self._is_draining and self._refusal_of_write() is None
 
     # Requests
 
@@ -398,6 +436,12 @@ class Engine:
             )
         elif desk.is_overloaded:
             refusal = Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
+        elif desk.generations.is_behind and isinstance(request, _OF_DATA):
+            refusal = Unavailable(
+                Outcome.NOT_APPLIED,
+                "this node's store was rolled back; it compares what it has with the other owners",
+                _NOBODY,
+            )
         elif isinstance(request, Put | Delete | TakeRecords):
             refusal = self._refusal_of_write()
         if refusal is not None:
@@ -409,10 +453,6 @@ class Engine:
         desk = self._desk
         if desk.is_overloaded:
             return Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
-        if desk.is_sealed:
-            return Unavailable(
-                Outcome.NOT_APPLIED, "the ring is changing; try again in a moment", _NOBODY
-            )
         return None
 
     def _replier(self, request_id: RequestId, *, served: bool = False) -> Callable[[Result], None]:
@@ -467,47 +507,14 @@ class Engine:
     def _take_records(self, request_id: RequestId, request: TakeRecords) -> None:
         take_records(self._desk, request, self._replier(request_id))
 
-    # Buckets
+    def _transfers(self, request_id: RequestId, _request: Transfers) -> None:
+        self._changes.ask_transfers(self._replier(request_id))
 
-    def _bucket_show(self, request_id: RequestId, request: BucketShow) -> None:
-        self._desk.outbox.reply(request_id, self._desk.buckets.result(request.bucket))
+    def _plan(self, request_id: RequestId, request: Plan) -> None:
+        self._desk.outbox.reply(request_id, what_if(self._desk.placement, request))
 
-    def _bucket_list(self, request_id: RequestId, _request: BucketList) -> None:
-        self._desk.outbox.reply(request_id, BucketsResult(self._desk.buckets.all()))
-
-    def _bucket_set(self, request_id: RequestId, request: BucketSet) -> None:
-        buckets = self._desk.buckets
-        try:
-            properties = buckets.changed(request.bucket, request.changes)
-        except BadProperties as error:
-            self._desk.outbox.reply(request_id, Refused(Refusal.BAD_PROPERTIES, str(error)))
-            return
-        self._publish(request_id, request.bucket, BucketResult(request.bucket, properties, 0))
-
-    def _bucket_reset(self, request_id: RequestId, request: BucketReset) -> None:
-        self._publish(request_id, request.bucket, None)
-
-    def _publish(self, request_id: RequestId, bucket: str, result: BucketResult | None) -> None:
-        """Spread a change; the client is answered when it is on disk here."""
-        desk = self._desk
-        properties = None if result is None else result.properties
-        document = desk.buckets.document(bucket, properties, desk.clock.tick(desk.now))
-        self._bucket_changes.append((bucket, document.stamp, request_id))
-        desk.outbox.announce(Publish(document))
-
-    def _documents_changed(self, news: DocumentsChanged) -> None:
-        desk = self._desk
-        for document in news.documents:
-            bucket = desk.buckets.adopt(document)
-            if bucket is None:
-                continue
-            waiting = []
-            for change in self._bucket_changes:
-                if change[0] == bucket and change[1] <= document.stamp:
-                    desk.outbox.reply(change[2], desk.buckets.result(bucket))
-                else:
-                    waiting.append(change)
-            self._bucket_changes = waiting
+    def _scrub(self, request_id: RequestId, request: Scrub) -> None:
+        self._scrubbing.scrub(request, self._replier(request_id))
 
     # News
 
@@ -518,30 +525,37 @@ class Engine:
                 desk.placement.set_liveness(peer, liveness)
                 if liveness.is_routable:
                     desk.hints.deliver(peer)
+                    desk.foreign.reachable()
                 else:
                     self._peer_lost(peer)
+                self._changes.poke()
             case Unsent(to, messages):
                 for message in messages:
                     self._unsent(to, message)
             case Draining():
                 self._drain()
+            case DiskShort(is_short):
+                desk.is_disk_short = is_short
             case WallTime(wall_ns):
                 desk.clock.set_wall(desk.now, wall_ns)
             case MembersChanged(members):
                 desk.placement.set_members(members)
+                desk.generations.view_changed()
                 desk.hints.deliver_all()
+                self._changes.poke()
             case RingChanged(ring):
-                desk.placement.set_ring(ring)
+                desk.placement.stored_ring(ring)
                 desk.buckets.replicas = ring.replicas
-                desk.sealed_until = None
+                desk.foreign.ring_changed()
+                desk.generations.view_changed()
                 desk.hints.deliver_all()
+                self._changes.poke()
             case ClusterJoined(cluster_id, cluster_key):
                 desk.sealer = ContextSealer(cluster_key, cluster_id)
             case DocumentsChanged():
-                self._documents_changed(news)
-            case Seal():
-                self._seals.append(news)
-                self._answer_seals()
+                for document in news.documents:
+                    desk.generations.adopt(document)
+                self._buckets.documents_changed(news)
             case _:
                 pass  # news for somebody else
 
@@ -550,29 +564,11 @@ class Engine:
         self._is_draining = True
         self._anti_entropy.stop()
         desk = self._desk
+        desk.foreign.stop()
+        desk.reaper.stop()
         for node in sorted(desk.placement.members):
             if node != desk.self_id and desk.placement.is_member(node):
                 desk.outbox.send(node, GoingAway())
-
-    def _answer_seals(self) -> None:
-        """Say whether this node is empty; if so take no writes until the ring has changed.
-
-        A write under way makes the node not empty, for it may yet be acknowledged under the present
-        ring.
-        """
-        if self._holds_data is None:
-            return
-        desk = self._desk
-        empty = not (
-            self._holds_data
-            or desk.replica.has_written
-            or any(isinstance(c, Forwarding | Writing) for c in desk.conversations.values())
-        )
-        for seal in self._seals:
-            if empty:
-                desk.sealed_until = max(seal.until, desk.sealed_until or 0)
-            desk.outbox.announce(Sealed(seal.number, empty))
-        self._seals.clear()
 
     def _unsent(self, to: NodeId, message: object) -> None:
         conversation = self._desk.conversations.get(getattr(message, "request", None))  # type: ignore[arg-type]

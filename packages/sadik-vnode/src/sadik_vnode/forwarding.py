@@ -32,9 +32,9 @@ _UNAVAILABLE: Final = 3
 NOT_TAKEN: Final = 4
 
 
-def not_taken(request: int) -> ForwardWriteAnswer:
-    """This node will not coordinate the write."""
-    return ForwardWriteAnswer(request, NOT_TAKEN, ())
+def not_taken(request: int, register: tuple[object, ...] = ()) -> ForwardWriteAnswer:
+    """This node will not coordinate the write; ``register`` is what it knows of the partition."""
+    return ForwardWriteAnswer(request, NOT_TAKEN, register)
 
 
 def answer_of(request: int, result: Result) -> ForwardWriteAnswer:

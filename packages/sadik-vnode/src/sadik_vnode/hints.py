@@ -18,6 +18,7 @@ from attrs import define
 
 from sadik_machine import SECOND, FailureReason, GetRows, NodeId, RequestId, ScanRows
 from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.inheriting import Inheriting
 from sadik_vnode.keyspace import HINTS_RANGE, Key, hint_row, hint_slot_range, parse_hint_row
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.parts import parts_of, replica_write
@@ -68,6 +69,7 @@ class HintNotes:
         self._desk = desk
         self._slots: dict[NodeId, _Slot] = {}
         self._bytes = 0
+        self._inheriting: dict[NodeId, bool] = {}
         self._scanned = False
 
     @property
@@ -121,6 +123,8 @@ class HintNotes:
                 self._desk.counters.hints_written += 1
             if slot.delivery is None:
                 self.deliver(node)
+            if node in self._inheriting:
+                self._inheriting[node] = True
             if slot.delivery is not None:
                 # Its scan may have been asked for before this note is stored: it looks again.
                 slot.delivery.renoted(key)
@@ -168,14 +172,25 @@ class HintNotes:
 
         self.check([slot], key, checked)
 
+    def is_delivering(self, node: NodeId) -> bool:
+        """Whether what waits for ``node`` is on its way."""
+        slot = self._slots.get(node)
+        return slot is not None and slot.delivery is not None
+
     def deliver(self, node: NodeId) -> None:
         """Begin delivery to ``node`` if it may be reached and anything waits for it."""
         slot = self._slots.get(node)
         placement = self._desk.placement
+        if slot is not None and slot.may_wait and placement.has_left(node):
+            if placement.ring is not None and node not in self._inheriting:
+                self._inheriting[node] = False
+                Inheriting(self._desk, node).start()
+            return
         if (
             slot is not None
             and slot.may_wait
             and placement.ring is not None
+            and not self._desk.generations.is_behind
             and slot.delivery is None
             and node != self._desk.self_id
             and placement.is_member(node)
@@ -183,6 +198,16 @@ class HintNotes:
         ):
             slot.delivery = Delivery(self._desk, node)
             slot.delivery.start()
+
+    def inherited(self, node: NodeId) -> bool:
+        """No note for a node that has left was found; whether that is the end of it."""
+        if self._inheriting[node]:
+            self._inheriting[node] = False  # one was written meanwhile
+            return False
+        del self._inheriting[node]
+        if self._slots[node].delivery is None:
+            self.ended(node, empty=True)
+        return True
 
     def deliver_all(self) -> None:
         """Begin delivery to every owner that may be reached."""
@@ -220,6 +245,7 @@ class HintNotes:
             slot.may_wait = False
             self._bytes -= slot.bytes
             slot.notes = slot.bytes = 0
+            self._desk.foreign.reachable()
 
     def _forget(self, node: NodeId, size: int) -> None:
         slot = self._slots[node]
@@ -231,7 +257,10 @@ class HintNotes:
     def _count_from(self, start: bytes) -> None:
         def loaded(rows: list[tuple[bytes, bytes]]) -> None:
             for row, _ in rows:
-                node = parse_hint_row(row)[0]
+                try:
+                    node = parse_hint_row(row)[0]
+                except ValueError:  # damaged: it is for nobody
+                    continue
                 slot = self._slots.setdefault(node, _Slot())
                 slot.may_wait = True
                 slot.notes += 1
@@ -310,6 +339,7 @@ class Delivery(Conversation):
         if travelling is None:
             return
         if message.status != Status.OK:
+            self.desk.generations.heard(message.generation)
             self.try_later()
             return
         travelling.parts -= 1
@@ -357,7 +387,11 @@ class Delivery(Conversation):
         self._loading = len(rows)
         self.wake("ack", self.desk.now + _ACK_TIMEOUT_NS)
         for row, _ in rows:
-            _, key = parse_hint_row(row)
+            try:
+                _, key = parse_hint_row(row)
+            except ValueError:
+                self._loading -= 1
+                continue
             self._renoted.pop(key, None)
             self._load(key)
 
@@ -365,9 +399,11 @@ class Delivery(Conversation):
         self.try_later()
 
     def _load(self, key: Key) -> None:
+        generation = self.desk.generations.generation
+
         def whole(record: Record) -> None:
             if not self._stopped:
-                self._send(key, record)
+                self._send(key, record, generation)
 
         def failed(_reason: FailureReason) -> None:
             # A damaged record is counted where it was found; its note waits for a repair.
@@ -376,7 +412,7 @@ class Delivery(Conversation):
 
         self.desk.replica.read_whole(key, whole, failed)
 
-    def _send(self, key: Key, record: Record) -> None:
+    def _send(self, key: Key, record: Record, generation: int) -> None:
         desk = self.desk
         if record.is_absent:
             desk.hints.delivered(self._node, key)
@@ -388,7 +424,8 @@ class Delivery(Conversation):
             timestamp = desk.clock.tick(desk.now)
             for part in parts:
                 desk.outbox.send(
-                    self._node, replica_write(request, epoch, key, self._node, part, timestamp)
+                    self._node,
+                    replica_write(request, epoch, key, self._node, part, timestamp, generation),
                 )
         self._loaded_one()
 

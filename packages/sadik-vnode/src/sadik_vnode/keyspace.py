@@ -5,8 +5,11 @@ The first byte of a row key says what the row is:
 ====  =========================================  =============================================
 byte  rest of the key                            value
 ====  =========================================  =============================================
+A     partition (2)                              promises for the partition's register
 B     (nothing)                                  births reserved so far
+B     g, and h the same                          the reap generation that this node has entered
 B     t                                          how far the hash tree was built, where it was not
+D     due (8), bucket, 0, key                    empty: a record that is gone, or will be then
 H     owner slot (8), bucket, 0, key             a hint note: that owner lacks this key's state
 K     bucket, 0, key                             empty: the keys of a bucket in byte order
 O     token (first 4 bytes), bucket, 0, key      the one record of a key
@@ -16,7 +19,8 @@ V     token (4), bucket, 0, key, 0, actor, n     the value of one large version
 
 Records lie in token order, so a partition, and within it a leaf of its hash tree, is one
 contiguous range; the K rows, written only when a record is made or removed, give a bucket's keys
-in byte order for listings. Buckets contain no zero byte, so the first one ends the bucket. The
+in byte order for listings. D rows come and go with their records: they name, in the order of when
+it is due, what may be reaped. Buckets contain no zero byte, so the first one ends the bucket. The
 longest key has 1 + 4 + 64 + 1 + 400 + 1 + 12 + 8 = 491 bytes, within LMDB's 511.
 """
 
@@ -33,14 +37,19 @@ __all__ = [
     "BIRTHS_ROW",
     "BUCKET_CHARS_MAX",
     "DATA_RANGE",
+    "DUE_RANGE",
     "HINTS_RANGE",
     "KEY_BYTES_MAX",
     "LEAF_BITS",
     "LEAVES",
     "LEAVES_RANGE",
+    "REAP_ROWS",
     "SAVED_RANGE",
     "TREE_ROW",
     "Key",
+    "acceptor_row",
+    "due_row",
+    "due_until",
     "hint_row",
     "hint_slot_range",
     "index_key",
@@ -48,17 +57,25 @@ __all__ = [
     "index_row",
     "is_name",
     "leaf_row",
+    "lost_leaves",
+    "parse_due_row",
     "parse_hint_row",
     "parse_leaf_row",
     "record_key",
     "records_range",
+    "row_leaf",
 ]
 
+_ACCEPTOR = b"A"
 BIRTHS_ROW = b"B"
 TREE_ROW = b"Bt"
+REAP_ROWS = (b"Bg", b"Bh")
+"""The same twice: without it a store is taken for an older state of itself."""
 
 SAVED_RANGE = (b"B", b"C")
 """The rows that the engine wants at construction: few and small."""
+
+DUE_RANGE = (b"D", b"E")
 
 HINTS_RANGE = (b"H", b"I")
 
@@ -80,11 +97,18 @@ names more records that do not; more, and the sums of the leaves outweigh the re
 """
 
 _TOKEN_PREFIX_BYTES = 4
+_DUE_BYTES = 8
+_DUE_MAX = (1 << 63) - 1
 _LEAF_BYTES = 3
 _LEAF_SHIFT = 64 - LEAF_BITS
 
 # A request meets its key several times on a node, and hot keys are met all the time.
 _RECENT_KEYS: Final = 1024
+
+
+def acceptor_row(partition: int) -> bytes:
+    """The row of this node's promises for a partition's register."""
+    return _ACCEPTOR + partition.to_bytes(2, "big")
 
 
 def is_name(bucket: str, key: bytes) -> bool:
@@ -148,6 +172,22 @@ class Key:
 _key = lru_cache(_RECENT_KEYS)(Key)
 
 
+def due_row(due_ms: int, key: Key) -> bytes:
+    """The row of a record that is gone from wall time ``due_ms`` on; 0 for one that is deleted."""
+    return b"D" + min(max(due_ms, 0), _DUE_MAX).to_bytes(_DUE_BYTES, "big") + key.name
+
+
+def due_until(wall_ms: int) -> bytes:
+    """Where the rows end of what is due when a wall clock shows ``wall_ms``."""
+    return b"D" + (min(max(wall_ms, 0), _DUE_MAX) + 1).to_bytes(_DUE_BYTES, "big")
+
+
+def parse_due_row(row: bytes) -> tuple[int, Key]:
+    """When a record is due, and its key."""
+    end = 1 + _DUE_BYTES
+    return int.from_bytes(row[1:end], "big"), Key.of_name(row[end:])
+
+
 def hint_row(slot: NodeId, key: Key) -> bytes:
     """The note that owner ``slot`` lacks the present state of ``key``."""
     return b"H" + slot + key.name
@@ -195,15 +235,37 @@ def parse_leaf_row(row: bytes) -> int:
 
 def records_range(first: int, stop: int) -> tuple[bytes, bytes]:
     """The records of the leaves from ``first`` up to, not including, ``stop``."""
-    start = b"O" + (first << (32 - LEAF_BITS)).to_bytes(_TOKEN_PREFIX_BYTES, "big")
-    if stop >= LEAVES:
-        return start, DATA_RANGE[1]
-    return start, b"O" + (stop << (32 - LEAF_BITS)).to_bytes(_TOKEN_PREFIX_BYTES, "big")
+    return _records_from(first), _records_from(stop)
+
+
+def _records_from(leaf: int) -> bytes:
+    if leaf >= LEAVES:
+        return DATA_RANGE[1]
+    return b"O" + (leaf << (32 - LEAF_BITS)).to_bytes(_TOKEN_PREFIX_BYTES, "big")
 
 
 def record_key(row: bytes) -> Key:
     """The key of a record's row."""
     return Key.of_name(row[1 + _TOKEN_PREFIX_BYTES :])
+
+
+def row_leaf(row: bytes) -> int:
+    """The leaf in whose range a record's row lies: its own, unless the row's key is damaged."""
+    prefix = row[1 : 1 + _TOKEN_PREFIX_BYTES].ljust(_TOKEN_PREFIX_BYTES, b"\0")
+    return int.from_bytes(prefix, "big") >> (8 * _TOKEN_PREFIX_BYTES - LEAF_BITS)
+
+
+def lost_leaves(row: bytes) -> list[int]:
+    """Nothing, if a record's row lies where the name in it says; else its key was damaged, and
+    these are the leaves of which one lost a record."""
+    leaves = [row_leaf(row)]
+    try:
+        key = record_key(row)
+    except ValueError:
+        return leaves
+    if key.record_row == row:
+        return []
+    return [*leaves, key.leaf]
 
 
 def _after_prefix(prefix: bytes) -> bytes:

@@ -6,6 +6,10 @@ knows it. ``request`` is the sender's request id; an answer carries it back. A v
 
 A `ReplicaWrite` is always a merge: a client's new version, a hint, or a read repair. A ``trace`` is
 the id of a client's request that every node which it touches shall log; mostly it is empty.
+
+What carries versions bears the reap generation that its sender was in when it read them, the least
+of several: `sadik_vnode.reaping` says who refuses it. A message of an older version of the software
+is of generation 0.
 """
 
 from __future__ import annotations
@@ -53,7 +57,9 @@ class Status(enum.IntEnum):
     HINTS_FULL = 4
     """A fallback is at its bound for hint notes; nothing was stored."""
     NOT_READY = 5
-    """The replica has no ring yet, or is sealed; nothing was done."""
+    """The replica has no ring yet, or is sealed, or is catching up; nothing was done."""
+    OLD_GENERATION = 6
+    """What came was read in too old a reap generation: nothing was stored."""
 
 
 @MESSAGES.message(100)
@@ -73,18 +79,23 @@ class ReplicaWrite:
     context: object
     timestamp: int
     trace: str = ""
+    is_put: bool = False
+    """Whether a client waits for it who brings a value: a replica whose disk is short of room
+    refuses that, and takes deletes and what repairs."""
+    generation: int = 0
 
 
 @MESSAGES.message(101)
 @define(slots=True)
 class ReplicaAck:
-    """The outcome of a `ReplicaWrite`. ``newer`` is (epoch, owners) with `Status.NEWER_EPOCH`."""
+    """The outcome of a `ReplicaWrite`. ``newer`` comes with `Status.NEWER_EPOCH`."""
 
     request: int
     slot: bytes
     status: int
     durable: bool
-    newer: tuple[int, tuple[bytes, ...]] | None = None
+    newer: tuple[object, ...] | None = None
+    generation: int = 0
 
 
 @MESSAGES.message(102)
@@ -109,7 +120,8 @@ class ReplicaState:
     status: int
     versions: tuple[PlainVersion, ...]
     context: object
-    newer: tuple[int, tuple[bytes, ...]] | None = None
+    newer: tuple[object, ...] | None = None
+    generation: int = 0
 
 
 @MESSAGES.message(104)

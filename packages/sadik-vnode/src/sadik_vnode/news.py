@@ -6,7 +6,7 @@ from attrs import frozen
 
 from sadik_machine import NodeId
 
-__all__ = ["Touched"]
+__all__ = ["Damage", "Touched"]
 
 
 @frozen
@@ -23,3 +23,11 @@ class Touched:
     bucket: str
     key: bytes
     sender: NodeId
+
+
+@frozen
+class Damage:
+    """What this node holds of a key does not match its checksum. The owners are asked for it."""
+
+    bucket: str
+    key: bytes

@@ -48,9 +48,15 @@ def replica_write(
     slot: NodeId,
     part: Container[Version],
     timestamp: int,
+    generation: int,
     trace: str = "",
+    *,
+    is_put: bool = False,
 ) -> ReplicaWrite:
-    """The message that merges ``part`` for owner ``slot``. All bodies must be in hand."""
+    """The message that merges ``part`` for owner ``slot``. All bodies must be in hand.
+
+    ``generation`` is the reap generation in which the load of what is sent was asked for.
+    """
     assert all(v.body is not None for v in part.versions.values()), "bodies are in hand"
     return ReplicaWrite(
         request,
@@ -62,4 +68,6 @@ def replica_write(
         part.context.to_plain(),
         timestamp,
         trace,
+        is_put,
+        generation,
     )

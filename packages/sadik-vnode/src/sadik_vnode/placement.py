@@ -23,6 +23,8 @@ class Placement:
     def __init__(self, self_id: NodeId) -> None:
         self.self_id = self_id
         self.ring: Ring | None = None
+        self.durable: Ring | None = None
+        """The ring as it is on disk: what is adopted from an answer comes there a little later."""
         self.members: Mapping[NodeId, Member] = {}
         self._liveness: dict[NodeId, Liveness] = {}
         self._going: dict[NodeId, None] = {}
@@ -35,6 +37,23 @@ class Placement:
         self.ring = ring
         self._shift = 65 - ring.partitions.bit_length()
         self._fallbacks.clear()
+
+    def stored_ring(self, ring: Ring) -> None:
+        """Adopt a ring that is on disk; what is known newer of a partition stays."""
+        self.durable = ring
+        known = self.ring
+        if known is not None and len(known.registers) == len(ring.registers):
+            registers = tuple(
+                mine if mine.epoch > theirs.epoch else theirs
+                for mine, theirs in zip(known.registers, ring.registers, strict=True)
+            )
+            ring = Ring(ring.replicas, registers)
+        self.set_ring(ring)
+
+    def name_of(self, node: NodeId) -> str:
+        """A node as people know it."""
+        member = self.members.get(node)
+        return node.hex() if member is None else member.name
 
     def set_members(self, members: Mapping[NodeId, Member]) -> None:
         """Adopt a member table."""
@@ -71,6 +90,10 @@ class Placement:
         """Whether ``node`` is a member that has not left."""
         return node in self._present
 
+    def has_left(self, node: NodeId) -> bool:
+        """Whether ``node`` was a member and is none any more."""
+        return node in self.members and node not in self._present
+
     def partition(self, key: Key) -> int:
         """The partition of a key. Only with a ring."""
         return key.token >> self._shift
@@ -97,12 +120,16 @@ class Placement:
         """The fallbacks that are routable, in order."""
         return [node for node in self.fallbacks(partition) if self.is_routable(node)]
 
-    def stand_ins(self, partition: int, *, sloppy: bool) -> list[tuple[NodeId, NodeId | None]]:
+    def stand_ins(
+        self, partition: int, *, sloppy: bool, reads: bool = False
+    ) -> list[tuple[NodeId, NodeId | None]]:
         """For each owner slot in order, the node to ask: the owner, a fallback, or None.
 
-        A fallback stands in for one slot only, so no node is asked twice for a request.
+        The slots are those that count for ``reads``, or else for writes. A fallback stands in for
+        one slot only, so no node is asked twice for a request.
         """
-        owners = self.register(partition).owners
+        register = self.register(partition)
+        owners = register.readers if reads else register.owners
         if all(map(self.is_routable, owners)):
             return [(owner, owner) for owner in owners]
         spare = iter(self.live_fallbacks(partition) if sloppy else ())

@@ -7,37 +7,56 @@ acknowledgement that comes twice, or from an owner and from the fallback for it,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sadik_machine import NodeId
 from sadik_vnode.requests import Quorum, Tally
 
-__all__ = ["BadQuorum", "ReadTally", "WriteTally", "resolve"]
+__all__ = [
+    "BadQuorum", "JointTally", "ReadTally", "Wanted", "WriteTally", "count_of", "resolve", "wanted",
+]  # fmt: skip
+
+Wanted = int | str
+"""How many owner slots a request needs: a number, or ``one``, ``quorum`` or ``all`` of them."""
+
+
+_NAMES = ("one", "quorum", "all")
 
 
 class BadQuorum(ValueError):  # noqa: N818 - names what was asked for
     """A quorum that no cluster of this many replicas could ever give."""
 
 
-def resolve(quorum: Quorum, default: int | str, owners: int, replicas: int) -> int:
-    """The number of slots that ``quorum`` means for a partition of ``owners`` owners.
+def wanted(quorum: Quorum, default: Wanted, replicas: int) -> Wanted:
+    """What ``quorum`` asks for, whatever owners there are; ``default`` is the bucket's own.
 
-    ``one`` is 1, ``quorum`` a majority and ``all`` each of the owners that there are. ``default``
-    is the bucket's own, for None. An integer may exceed the owners (then the request cannot
-    be answered now) but not the cluster's ``replicas``.
+    An integer may exceed the owners (then the request cannot be answered now) but not the
+    cluster's ``replicas``.
     """
     value = default if quorum is None else quorum
     if quorum is None and isinstance(value, int):
         value = min(value, replicas)  # a bucket's own, set where there were more replicas
-    if value == "quorum":
-        return owners // 2 + 1
-    if value == "all":
-        return owners
-    if value == "one":
-        return 1
+    if value in _NAMES:
+        return value
     if isinstance(value, str) or value < 0:
         raise BadQuorum(f"{value!r} is not a number of replicas, 'one', 'quorum' or 'all'")
     if value > replicas:
         raise BadQuorum(f"{value} is more than the {replicas} replicas of this cluster")
     return value
+
+
+def count_of(value: Wanted, owners: int) -> int:
+    """The number of slots that ``value`` is for a partition of ``owners`` owners: ``one`` is 1,
+    ``quorum`` a majority and ``all`` each of the owners that there are.
+    """
+    if isinstance(value, int):
+        return value
+    return 1 if value == "one" else owners if value == "all" else owners // 2 + 1
+
+
+def resolve(quorum: Quorum, default: Wanted, owners: int, replicas: int) -> int:
+    """The number of slots that ``quorum`` means for a partition of ``owners`` owners."""
+    return count_of(wanted(quorum, default, replicas), owners)
 
 
 class WriteTally:
@@ -84,6 +103,51 @@ class WriteTally:
             primaries=primaries,
             hinted=len(self._got) - primaries,
         )
+
+
+class JointTally:
+    """A write while the owners change: it needs its quorum among the old owners and among the new.
+
+    A slot of both lists counts in both.
+    """
+
+    __slots__ = ("_lists",)
+
+    def __init__(
+        self, lists: Sequence[tuple[NodeId, ...]], want: tuple[Wanted, Wanted, Wanted]
+    ) -> None:
+        self._lists = [
+            (owners, WriteTally(*(count_of(value, len(owners)) for value in want)))
+            for owners in lists
+        ]
+
+    def add(self, slot: NodeId, node: NodeId, *, durable: bool) -> None:
+        """Count ``node``'s acknowledgement for owner ``slot`` in each list that has that slot."""
+        for owners, tally in self._lists:
+            if slot in owners:
+                tally.add(slot, node, durable=durable)
+
+    @property
+    def enough(self) -> bool:
+        """Whether W, PW and DW are all met in every list."""
+        return all(tally.enough for _, tally in self._lists)
+
+    def value(self) -> Tally:
+        """What to tell the client: the list that lacks most, or has least to spare."""
+        values = [tally.value() for _, tally in self._lists]
+        return min(values, key=lambda value: value.got - value.needed)
+
+    def lacks(self, slots: Sequence[tuple[NodeId, NodeId | None]]) -> str:
+        """Why asking these nodes for these slots cannot be enough, or an empty text."""
+        for owners, tally in self._lists:
+            asked = [(slot, node) for slot, node in slots if slot in owners and node is not None]
+            primaries = sum(slot == node for slot, node in asked)
+            if len(asked) < max(tally.w, tally.dw) or primaries < tally.pw:
+                return (
+                    f"{len(asked)} of {len(owners)} replicas are reachable, {primaries} of them "
+                    f"owners; W={tally.w}, PW={tally.pw}, DW={tally.dw}"
+                )
+        return ""
 
 
 class ReadTally:

@@ -32,7 +32,12 @@ Rows = list[tuple[bytes, bytes | None]]
 
 
 class DamagedRecord(ValueError):  # noqa: N818 - names what was found, not an error of ours
-    """What was read from the store is not what was written: report it, never serve it."""
+    """What was read from the store is not what was written: report it, never serve it.
+
+    ``row`` is the key of the row, where it is one of those that an engine wants at its start.
+    """
+
+    row: bytes = b""
 
 
 class Record:
@@ -91,11 +96,11 @@ class Record:
         return cls(container, own_actor)
 
     def rows(self, key: Key, before: Record) -> Rows:
-        """The rows that turn the stored ``before`` into this record.
+        """The rows that turn the stored ``before`` into this record; the absent one has none.
 
         Large bodies are in hand for versions that ``before`` lacks; those that it has stay put.
         """
-        rows: Rows = [(key.record_row, self.encode())]
+        rows: Rows = [(key.record_row, None if self.is_absent else self.encode())]
         old = before.container.versions
         new = self.container.versions
         for dot, version in new.items():

@@ -7,8 +7,9 @@ fails, every pending state built on it is dropped with it and the next operation
 
 Applying is always merging, so a write that comes twice, late, or by three ways at once is harmless.
 
-Whatever changes a record changes the leaf of the hash tree that it belongs to in the same batch:
-here, and nowhere else.
+Whatever changes a record changes the leaf of the hash tree that it belongs to in the same batch,
+and its row in the order of what is due: here, and nowhere else. A record that is taken away leaves
+no row behind, and whoever writes the key next begins a new birth.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from sadik_causality import Container, Dot
 from sadik_machine import Effect, FailureReason, GetRows
 from sadik_vnode.births import Births
 from sadik_vnode.counters import Counters
-from sadik_vnode.keyspace import Key, index_row, leaf_row
+from sadik_vnode.due import due_ms
+from sadik_vnode.keyspace import Key, due_row, index_row, leaf_row
 from sadik_vnode.outbox import OnFailed, OnStored, Outbox
 from sadik_vnode.record import (
     ABSENT,
@@ -48,7 +50,7 @@ class Change:
     """What an update does: the new record, further rows of the same batch, what waits for it.
 
     A record that is the same object as before, without rows, changes nothing: ``then`` is
-    performed as soon as the present state is on disk.
+    performed as soon as the present state is on disk. The absent record takes the present one away.
     """
 
     record: Record
@@ -100,6 +102,10 @@ class Replica:
         self._shut: _Shut | None = None
         self.on_damaged: Callable[[Key], None] = _ignore
         """Called with the key of a record, or of a large value, that turned out to be damaged."""
+        self.on_changed: Callable[[Key], None] = _ignore
+        """Called with the key of every record that is made or changed, before it is on disk."""
+        self.tombstones = 0
+        """Records on disk of nothing but deletes. For people: `sadik_vnode.reaping` counts them."""
         self._recent: dict[bytes, Record] = {}
         self._failures = 0
         self.has_written = False
@@ -241,12 +247,22 @@ class Replica:
 
         self.update(key, make, done, failed)
 
-    def mend(self, key: Key, whole: Container[Version], failed: OnFailed) -> None:
+    def mend(
+        self,
+        key: Key,
+        whole: Container[Version],
+        is_recent: Callable[[], bool],
+        failed: OnFailed,
+    ) -> None:
         """Merge what the owners have into a record that was damaged, and write again all of its
-        large values that ``whole`` has. An empty ``whole`` leaves an absent record in its place.
+        large values that ``whole`` has. An empty ``whole`` leaves no record in its place.
+
+        ``is_recent`` is asked at the last moment whether ``whole`` is not too old to be merged.
         """
 
-        def make(before: Record) -> Change:
+        def make(before: Record) -> Change | None:
+            if not is_recent():
+                return None
             merged = before.container.merge(whole)
             rows: Rows = [
                 (key.value_row(dot), seal_value(version.body))
@@ -260,6 +276,21 @@ class Replica:
             return Change(Record(merged, before.own_actor), rows, ())
 
         self.update(key, make, None, failed)
+
+    def take_away(
+        self, key: Key, may_go: Callable[[Record], bool], done: OnStored | None, failed: OnFailed
+    ) -> None:
+        """Remove a record with all its rows if ``may_go`` says so of it as it is then.
+
+        ``done`` is called when that is on disk, or at once where it stays or there is none.
+        """
+
+        def make(before: Record) -> Change:
+            if before.is_absent or not may_go(before):
+                return Change(before, [], ())
+            return Change(ABSENT, [], ())
+
+        self.update(key, make, done, failed)
 
     def next_dot(self, record: Record) -> tuple[Dot, Rows]:
         """A dot that was never made before, for a write on top of ``record``.
@@ -361,12 +392,18 @@ class Replica:
             return
         rows = change.rows
         leaf_sum: int | None = None
+        graves = 0
         if change.record is not before:
             self.has_written = True
+            if not change.record.is_absent:
+                self.on_changed(key)
             own_rows = change.record.rows(key, before)
             rows = rows + own_rows
-            if before.is_absent:
+            if change.record.is_absent:
+                rows.append((index_row(key), None))
+            elif before.is_absent:
                 rows.append((index_row(key), b""))
+            graves = self._change_due(key, before, change.record, rows)
             leaf_sum = self._change_leaf(key, state, before, change.record, rows)
             state.record = change.record.without_large_bodies()
             self._remember(own_rows[0][1], state.record)
@@ -383,6 +420,7 @@ class Replica:
             state.stores -= 1
             if leaf_sum is not None and state.leaf is not None:
                 self.tree.stored(state.leaf, leaf_sum)
+            self.tombstones = max(self.tombstones + graves, 0)
             self._release(key, state)
             if done is not None:
                 done()
@@ -401,6 +439,17 @@ class Replica:
         value, row = self.tree.change(leaf, old, new)
         rows.append(row)
         return value
+
+    @staticmethod
+    def _change_due(key: Key, before: Record, after: Record, rows: Rows) -> int:
+        """Add the row that says when the record is due; by how much there are more tombstones."""
+        old, new = due_ms(before.container), due_ms(after.container)
+        if old != new:
+            if old is not None:
+                rows.append((due_row(old, key), None))
+            if new is not None:
+                rows.append((due_row(new, key), b""))
+        return (new == 0) - (old == 0)
 
     def _drop_pending(self) -> None:
         """A store failed, and with it all that are pending: load from disk from now on."""
@@ -445,4 +494,4 @@ class Replica:
 
 
 def _ignore(_key: Key) -> None:
-    """Nobody mends damaged records."""
+    """Nobody wants to know."""

@@ -43,6 +43,8 @@ __all__ = [
     "Missing",
     "Outcome",
     "PlainRecord",
+    "Plan",
+    "PlanResult",
     "Put",
     "Quorum",
     "RecordsResult",
@@ -52,10 +54,15 @@ __all__ = [
     "RepairResult",
     "Request",
     "Result",
+    "Scrub",
+    "ScrubResult",
     "SumsResult",
     "TakeRecords",
     "TakenResult",
     "Tally",
+    "Transfer",
+    "Transfers",
+    "TransfersResult",
     "Unavailable",
     "VersionView",
     "Written",
@@ -259,9 +266,32 @@ class TakeRecords:
     records: Sequence[PlainRecord]
 
 
+@frozen
+class Scrub:
+    """Read all that this node holds, and look for damage."""
+
+    timeout_ns: int
+    """When to answer, though it may not be finished: it goes on."""
+
+
+@frozen
+class Plan:
+    """What would a change of members move? ``joining`` are (name, zone, weight) of nodes that are
+    not there yet; ``going`` are members that leave or are removed.
+    """
+
+    joining: tuple[tuple[str, str, float], ...] = ()
+    going: tuple[NodeId, ...] = ()
+
+
+@frozen
+class Transfers:
+    """What moves, in the whole cluster?"""
+
+
 Request = (
     Get | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset | BucketList
-    | Hints | Repair | CopySums | CopyRecords | CopyBody | TakeRecords
+    | Hints | Repair | CopySums | CopyRecords | CopyBody | TakeRecords | Scrub | Plan | Transfers
 )  # fmt: skip
 
 
@@ -533,8 +563,64 @@ class TakenResult:
     count: int
 
 
+@frozen
+class PlanResult:
+    """The moves ``(partition, giver, receiver)``, their least possible number, and the balance.
+
+    A node that is yet to join has no id: it goes by its name, as bytes.
+    """
+
+    moves: Sequence[tuple[int, bytes | None, bytes | None]]
+    minimum: int
+    slots: Mapping[bytes, tuple[int, int]]
+    """By node: its owner slots now and then."""
+    refusal: str = ""
+
+
+@frozen
+class Transfer:
+    """One partition on its way, or planned to be. ``state`` is ``planned``, ``moving``,
+    ``switching`` or ``waiting``; ``reason`` says what it waits for.
+    """
+
+    partition: int
+    giver: NodeId | None
+    receiver: NodeId | None
+    bytes: int
+    """Brought to the receiver so far."""
+    state: str
+    reason: str
+
+
+@frozen
+class TransfersResult:
+    """All transfers, and which member drives them; None where none can be reached."""
+
+    transfers: Sequence[Transfer]
+    driver: NodeId | None
+
+
+@frozen
+class ScrubResult:
+    """What a pass over this node's records has found. What it found is being mended."""
+
+    records: int
+    """Records read."""
+    values: int
+    """Large values read."""
+    damaged: int
+    """Records and large values that did not match their checksums."""
+    misplaced: int
+    """Rows whose keys were damaged."""
+    sums_wrong: int
+    """Leaves of the hash tree that were not the sums of their records."""
+    unlisted: int
+    """Records without a row in the index of their bucket."""
+    is_finished: bool
+
+
 Result = (
     Found | Missing | Written | Refused | Unavailable | ListResult | ExplainResult | BucketResult
     | BucketsResult | HintsResult | RepairResult | SumsResult | RecordsResult | BodyResult
-    | TakenResult
+    | TakenResult | PlanResult | TransfersResult | ScrubResult
 )  # fmt: skip

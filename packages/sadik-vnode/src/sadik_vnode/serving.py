@@ -53,10 +53,10 @@ class Serving:
         key = Key.of(message.bucket, message.key)
         slot = NodeId(message.slot)
 
-        def refuse(status: Status, newer: tuple[int, tuple[bytes, ...]] | None = None) -> None:
-            desk.outbox.send(
-                sender, ReplicaAck(message.request, message.slot, status, False, newer)
-            )
+        def refuse(status: Status, newer: tuple[object, ...] | None = None) -> None:
+            generation = desk.generations.generation
+            ack = ReplicaAck(message.request, message.slot, status, False, newer, generation)
+            desk.outbox.send(sender, ack)
 
         partition = desk.placement.partition(key)
         if desk.placement.register(partition).epoch > message.epoch:
@@ -75,7 +75,15 @@ class Serving:
             desk.counters.malformed_messages += 1
             refuse(Status.FAILED)
             return
+        if not desk.generations.takes(message.generation):
+            desk.counters.old_generations += 1
+            refuse(Status.NOT_READY if desk.generations.is_behind else Status.OLD_GENERATION)
+            return
+        if desk.is_disk_short and message.is_put:
+            refuse(Status.FULL)
+            return
         desk.clock.adopt(desk.now, message.timestamp)
+        desk.arrived(partition, sender, sum(v.size for v in incoming.versions.values()))
         ack = ReplicaAck(message.request, message.slot, Status.OK, desk.config.durable)
         noted = [slot] if slot != desk.self_id else []
 
@@ -83,6 +91,11 @@ class Serving:
             counted: list[NodeId] = []
 
             def notes() -> Rows | None:
+                # Once more: time has passed since it came, and this node may have gone on.
+                if not desk.generations.takes(message.generation):
+                    desk.counters.old_generations += 1
+                    refuse(Status.OLD_GENERATION)
+                    return None
                 rows = desk.hints.rows(noted, key, check)
                 if rows is None:
                     desk.hints.dropped(1)
@@ -109,6 +122,7 @@ class Serving:
             newer = newer_of(desk, partition)
             self._state(sender, message.request, Status.NEWER_EPOCH, newer)
             return
+        generation = desk.generations.generation
 
         def read(record: Record) -> None:
             container = record.container
@@ -121,6 +135,8 @@ class Serving:
                     Status.OK,
                     container_to_plain(container, bodies=bodies),
                     container.context.to_plain(),
+                    None,
+                    generation,
                 ),
             )
 
@@ -202,6 +218,6 @@ class Serving:
         sender: NodeId,
         request: int,
         status: Status,
-        newer: tuple[int, tuple[bytes, ...]] | None = None,
+        newer: tuple[object, ...] | None = None,
     ) -> None:
         self._desk.outbox.send(sender, ReplicaState(request, status, (), _NO_CONTEXT, newer))

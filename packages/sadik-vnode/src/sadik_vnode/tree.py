@@ -73,12 +73,16 @@ class HeldLeaf:
 class HashTree:
     """The tree of one node. `sadik_vnode.replica` changes it, and nobody else changes records."""
 
-    __slots__ = ("_held", "_known", "_middles", "_outbox", "_watches", "built", "on_broken")
+    __slots__ = (
+        "_held", "_known", "_middles", "_outbox", "_roots", "_watches", "built", "on_broken",
+    )  # fmt: skip
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._held: dict[int, HeldLeaf] = {}
         self._middles = [0] * MIDDLES
+        self._roots: list[int] = []
+        """Sums of middles by partition, for as many partitions as were last asked for."""
         self._known = 0
         self._watches: list[dict[int, int]] = []
         self.built = LEAVES
@@ -145,16 +149,22 @@ class HashTree:
         for start in range(0, len(sums), LEAVES_PER_MIDDLE):
             leaf = first + start
             known = sums[start : start + max(0, min(LEAVES_PER_MIDDLE, self._known - leaf))]
-            self._middles[leaf // LEAVES_PER_MIDDLE] = sum(known) & SUM_MASK
+            middle = leaf // LEAVES_PER_MIDDLE
+            self._add(middle, sum(known) - self._middles[middle])
         for watch in self._watches:
             watch.update(enumerate(sums, first))
 
     def _now_durable(self, number: int, old: int, new: int) -> None:
         if number < self._known:
-            middle = number // LEAVES_PER_MIDDLE
-            self._middles[middle] = (self._middles[middle] + new - old) & SUM_MASK
+            self._add(number // LEAVES_PER_MIDDLE, new - old)
         for watch in self._watches:
             watch[number] = new
+
+    def _add(self, middle: int, difference: int) -> None:
+        self._middles[middle] = (self._middles[middle] + difference) & SUM_MASK
+        if self._roots:
+            partition = middle * len(self._roots) // MIDDLES
+            self._roots[partition] = (self._roots[partition] + difference) & SUM_MASK
 
     # What the other replicas are told
 
@@ -169,8 +179,13 @@ class HashTree:
 
     def root(self, partition: int, partitions: int) -> int:
         """The sum of all records of a partition, as they are on disk."""
-        share = MIDDLES // partitions
-        return sum(self._middles[partition * share : (partition + 1) * share]) & SUM_MASK
+        if len(self._roots) != partitions:
+            share = MIDDLES // partitions
+            self._roots = [
+                sum(self._middles[start : start + share]) & SUM_MASK
+                for start in range(0, MIDDLES, share)
+            ]
+        return self._roots[partition]
 
     def start(self, done: Callable[[], None], failed: OnFailed) -> None:
         """Read all leaf rows, a chunk at a time."""
@@ -188,8 +203,7 @@ class HashTree:
                 if value is None:
                     self.on_broken(number)
                 elif number < stop:
-                    middle = number // LEAVES_PER_MIDDLE
-                    self._middles[middle] = (self._middles[middle] + value) & SUM_MASK
+                    self._add(number // LEAVES_PER_MIDDLE, value)
             if is_last:
                 done()
             else:

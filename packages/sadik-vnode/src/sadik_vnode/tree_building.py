@@ -1,7 +1,8 @@
 """Making sums from records: for a store that has none yet, and where one cannot be trusted.
 
 A store that an older version wrote has records and no tree. It is built once, a chunk of leaves
-after the other in token order, while the node serves; a row tells how far. A single middle (32
+after the other in token order, while the node serves; a row tells how far. The rows that say when a
+record is due are written along with it. A single middle (32
 leaves) is built anew when one of its rows is damaged, when a record turned out to be damaged, so
 that nobody knows what it had added to its leaf, or when two replicas found sums that differ over
 records that do not.
@@ -17,12 +18,16 @@ from typing import Final
 
 from sadik_machine import SECOND, FailureReason, ScanRows
 from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.due import due_ms
 from sadik_vnode.keyspace import (
     LEAVES,
     LEAVES_RANGE,
     TREE_ROW,
+    due_row,
+    lost_leaves,
     record_key,
     records_range,
+    row_leaf,
 )
 from sadik_vnode.record import DamagedRecord, Record, Rows, open_value, seal_value
 from sadik_vnode.tree import LEAVES_PER_MIDDLE, SUM_MASK, hash_of, sum_row
@@ -46,7 +51,8 @@ class TreeBuilder(Conversation):
     """Builds what has to be built, one chunk at a time. ``ready`` of `start` is called once."""
 
     __slots__ = (
-        "_began", "_broken", "_is_busy", "_is_started", "_stop", "_summed", "_sums", "_tree",
+        "_began", "_broken", "_dues", "_is_busy", "_is_started", "_stop", "_summed", "_sums",
+        "_tree",
     )  # fmt: skip
 
     is_background = True
@@ -62,6 +68,7 @@ class TreeBuilder(Conversation):
         self._began = 0
         self._stop = 0
         self._sums: dict[int, int] = {}
+        self._dues: dict[bytes, None] = {}
         self._summed = 0
 
     def start(self) -> None:
@@ -104,6 +111,7 @@ class TreeBuilder(Conversation):
     def _shut(self, first: int, stop: int, quiet: Callable[[], None]) -> None:
         self._stop = stop
         self._sums = {}
+        self._dues = {}
         self._summed = 0
         self.desk.replica.shut(first, stop, quiet)
 
@@ -131,7 +139,7 @@ class TreeBuilder(Conversation):
         if not rows:
             self._stop = LEAVES
         else:
-            last = record_key(rows[-1][0]).leaf
+            last = row_leaf(rows[-1][0])
             self._stop = last // LEAVES_PER_MIDDLE * LEAVES_PER_MIDDLE
             if self._stop <= self._tree.built or self._summed < _CHUNK_ROWS:
                 self._scan(rows[-1][0] + b"\0", self._scanned)
@@ -139,6 +147,7 @@ class TreeBuilder(Conversation):
         first, stop = self._tree.built, self._stop
         sums = [(leaf, value) for leaf, value in self._sums.items() if leaf < stop]
         batch: Rows = [sum_row(leaf, value) for leaf, value in sums]
+        batch += [(row, b"") for row in self._dues]
         batch.append((TREE_ROW, seal_value(stop.to_bytes(_CURSOR_BYTES, "big"))))
 
         def stored() -> None:
@@ -199,11 +208,16 @@ class TreeBuilder(Conversation):
 
     def _add(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
         for row, value in rows:
+            if lost_leaves(row):
+                continue  # its key is damaged: scrubbing removes it
             key = record_key(row)
             try:
                 record = Record.decode(value)
             except DamagedRecord:
                 continue  # to be mended like a record that is missing here, which it is as good as
+            due = due_ms(record.container)
+            if due is not None:
+                self._dues[due_row(due, key)] = None
             self._sums[key.leaf] = (self._sums.get(key.leaf, 0) + hash_of(key, record)) & SUM_MASK
         self._summed += len(rows)
 

@@ -2,25 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from sadik_comms import CommsError, Stream
 from sadik_machine import SECOND
-from sadik_members.handshake import (
+from sadik_members.handshake import Handshake
+from sadik_members.hello import (
     HANDSHAKE_BYTES_MAX,
     HANDSHAKE_TIMEOUT_NS,
+    VERSION_MAX,
+    VERSION_MIN,
     Established,
-    Handshake,
     Hello,
     Refusal,
     RefusalReason,
     Refused,
+    Role,
+    StreamKind,
 )
 from sadik_members.messenger.link import Link
+from sadik_members.proof import ClusterSecrets
+from sadik_members.settings import Identity
 
-__all__ = ["drive", "judge_crossing", "say_refusal"]
+__all__ = ["Admit", "Greeter", "drive", "judge_crossing", "say_refusal"]
 
 REFUSAL_WRITE_S = 1.0
+
+Admit = Callable[[Hello, frozenset[str] | None], Refusal | None]
+"""Judges a hello, with the names that its stream has proven."""
+
+
+class Greeter:
+    """What one node says of itself, and how it has others prove what they say."""
+
+    def __init__(
+        self, identity: Identity, cluster_name: str, secrets: ClusterSecrets | None
+    ) -> None:
+        self._identity = identity
+        self._cluster_name = cluster_name
+        self.cluster_id = b""
+        """Empty while it has none."""
+        self.secrets = secrets
+
+    def hello(
+        self, kind: StreamKind, nonce: bytes, attempt: int, expected: bytes, link: bytes
+    ) -> Hello:
+        """This node's hello; the arguments are as in `Hello`."""
+        identity = self._identity
+        return Hello(
+            version_min=VERSION_MIN,
+            version_max=VERSION_MAX,
+            cluster_id=self.cluster_id,
+            cluster_name=self._cluster_name,
+            node_id=identity.node_id,
+            boot_number=identity.boot_number,
+            boot_nonce=identity.boot_nonce,
+            kind=int(kind),
+            peer=identity.peer,
+            nonce=nonce,
+            attempt=attempt,
+            expected=expected,
+            link=link,
+            name=identity.name,
+        )
+
+    def handshake(self, role: Role, stream: Stream, hello: Hello, admit: Admit) -> Handshake:
+        """A handshake over ``stream``, with the secrets of now."""
+        names = stream.proven_names
+        return Handshake(
+            role,
+            hello,
+            int(trio.current_time() * SECOND),
+            lambda peer: admit(peer, names),
+            secrets=self.secrets,
+            names=names,
+        )
 
 
 async def drive(stream: Stream, handshake: Handshake) -> Established | Refused:

@@ -6,7 +6,7 @@ import trio
 from attrs import define, field
 
 from sadik_machine import NodeId
-from sadik_members.handshake import Hello, StreamKind
+from sadik_members.hello import Hello, StreamKind
 from sadik_members.messenger.outbox import Outbox
 
 __all__ = ["Link"]

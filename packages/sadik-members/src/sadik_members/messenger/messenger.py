@@ -23,7 +23,6 @@ here, and by `hold`, which lets the host stop all reading until it has caught up
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import trio
 from attrs import define, field
@@ -45,14 +44,11 @@ from sadik_machine import (
     NodeId,
 )
 from sadik_members.admission import BootsMet, admission_refusal
-from sadik_members.handshake import (
+from sadik_members.handshake import Handshake
+from sadik_members.hello import (
     NONCE_BYTES,
-    VERSION_MAX,
-    VERSION_MIN,
     Established,
-    Handshake,
     Hello,
-    Prover,
     Refusal,
     RefusalReason,
     Refused,
@@ -60,11 +56,12 @@ from sadik_members.handshake import (
     StreamKind,
 )
 from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits
-from sadik_members.messenger.greeting import drive, judge_crossing, say_refusal
+from sadik_members.messenger.greeting import Admit, Greeter, drive, judge_crossing, say_refusal
 from sadik_members.messenger.link import Link
 from sadik_members.messenger.outbox import SEQUENCE_BYTES, Outbox
 from sadik_members.messenger.pump import Pump
 from sadik_members.news import ClusterJoined, DialTargets, HandshakeRefused, MembersChanged
+from sadik_members.proof import ClusterSecrets
 from sadik_members.settings import Identity
 from sadik_members.view import Member, MemberState
 
@@ -104,19 +101,16 @@ class Messenger:
         events: MessengerEvents,
         random: random.Random,
         limits: MessengerLimits | None = None,
-        prover: Prover | None = None,
+        secrets: ClusterSecrets | None = None,
     ) -> None:
         self.counters = Counters()
         self._transport = transport
         self._codec = codec
-        self._identity = identity
+        self._greeter = Greeter(identity, cluster_name, secrets)
         self._me = identity.node_id
-        self._cluster_name = cluster_name
-        self._cluster_id = b""
         self._events = events
         self._random = random
         self._limits = limits or MessengerLimits()
-        self._prover = prover
         self._members: dict[NodeId, Member] = {}
         self._targets = DialTargets({}, ())
         self._kept: dict[tuple[NodeId | None, str], _Target] = {}
@@ -127,7 +121,8 @@ class Messenger:
         self._answered: dict[NodeId, int] = {}
         """Whose hello this node has answered in a handshake that has not ended."""
         self._attempt = 0
-        self._incoming = 0
+        self._greeting: dict[trio.CancelScope, None] = {}
+        """Incoming handshakes that have not ended, the oldest first."""
         self._pump = Pump(codec, events, self._limits, self.counters, self._down)
         self._nursery: trio.Nursery | None = None
         self._listener: Listener | None = None
@@ -164,7 +159,7 @@ class Messenger:
                 self._targets = news
                 self._keep_targets()
             case ClusterJoined():
-                self._cluster_id = news.cluster_id
+                self._greeter.cluster_id = news.cluster_id
             case MembersChanged():
                 self._members = dict(news.members)
                 for node in list(self._links):
@@ -175,6 +170,10 @@ class Messenger:
                 return
         for link in self._links.values():
             link.is_trusted = self._is_trusted(link.hello)
+
+    def use_secrets(self, secrets: ClusterSecrets) -> None:
+        """Prove, and accept, these from the next handshake on; links that stand live on."""
+        self._greeter.secrets = secrets
 
     def send(self, to: NodeId, message: object, *, bulk: bool = False) -> bool:
         """Hand over a message, without waiting.
@@ -274,7 +273,7 @@ class Messenger:
 
     def _is_trusted(self, hello: Hello) -> bool:
         """Whether both sides are of this cluster, so that other machines' messages may pass."""
-        if not self._cluster_id:
+        if not self._greeter.cluster_id:
             return False
         return bool(hello.cluster_id) or NodeId(hello.node_id) in self._members
 
@@ -381,8 +380,8 @@ class Messenger:
                 RefusalReason.DUPLICATE, "linked meanwhile", by_peer=False
             )
         nonce = self._random.randbytes(NONCE_BYTES)
-        hello = self._hello(StreamKind.SMALL, nonce, attempt, target.node or b"", b"")
-        handshake = Handshake(Role.DIALLER, hello, _now_ns(), self._admit_outgoing, self._prover)
+        hello = self._greeter.hello(StreamKind.SMALL, nonce, attempt, target.node or b"", b"")
+        handshake = self._greeter.handshake(Role.DIALLER, stream, hello, self._admit_outgoing)
         if target.node is not None:
             self._dialling[target.node] = self._dialling.get(target.node, 0) + 1
         try:
@@ -391,7 +390,9 @@ class Messenger:
             if target.node is not None:
                 _count_down(self._dialling, target.node)
         if isinstance(outcome, Refused):
-            await self._end_refused(stream, handshake, outcome, target.address, outgoing=True)
+            await self._end_refused(
+                stream, handshake, outcome, target.address, outgoing=True, expected=target.node
+            )
             return outcome
         link = self._establish(outcome.peer, is_ours=True, nonce=nonce, address=target.address)
         assert self._nursery is not None
@@ -411,39 +412,21 @@ class Messenger:
                 await trio.sleep(backoff.next_ns() / SECOND)
                 continue
             nonce = self._random.randbytes(NONCE_BYTES)
-            hello = self._hello(StreamKind.BULK, nonce, 0, link.node, link.nonce)
-            handshake = Handshake(
-                Role.DIALLER, hello, _now_ns(), self._admit_bulk_of(link), self._prover
+            hello = self._greeter.hello(StreamKind.BULK, nonce, 0, link.node, link.nonce)
+            handshake = self._greeter.handshake(
+                Role.DIALLER, stream, hello, self._admit_bulk_of(link)
             )
             outcome = await drive(stream, handshake)
             if isinstance(outcome, Established):
                 first = handshake.data_to_send()
                 await self._run_bulk(link, stream, first, handshake.leftover)
                 return
-            await self._end_refused(stream, handshake, outcome, link.address, outgoing=True)
+            await self._end_refused(
+                stream, handshake, outcome, link.address, outgoing=True, expected=link.node
+            )
             await trio.sleep(backoff.next_ns() / SECOND)
 
     # Handshakes.
-
-    def _hello(
-        self, kind: StreamKind, nonce: bytes, attempt: int, expected: bytes, link: bytes
-    ) -> Hello:
-        identity = self._identity
-        return Hello(
-            version_min=VERSION_MIN,
-            version_max=VERSION_MAX,
-            cluster_id=self._cluster_id,
-            cluster_name=self._cluster_name,
-            node_id=self._me,
-            boot_number=identity.boot_number,
-            boot_nonce=identity.boot_nonce,
-            kind=int(kind),
-            peer=identity.peer,
-            nonce=nonce,
-            attempt=attempt,
-            expected=expected,
-            link=link,
-        )
 
     async def _end_refused(
         self,
@@ -453,6 +436,7 @@ class Messenger:
         address: str,
         *,
         outgoing: bool,
+        expected: NodeId | None = None,
     ) -> None:
         """Report a refusal, tell the other side why, and close."""
         reason = refused.reason if refused.reason in _KNOWN else "other"
@@ -468,30 +452,43 @@ class Messenger:
                     cluster_name=refused.cluster_name,
                     by_peer=refused.by_peer,
                     boot_number=refused.boot_number,
+                    is_proven=refused.is_proven and self._is_meant(stream, expected),
                 )
             )
         await say_refusal(stream, handshake)
 
+    def _is_meant(self, stream: Stream, expected: NodeId | None) -> bool:
+        """Whether a stream is to the member that it was dialled for, as far as that was proven."""
+        member = None if expected is None else self._members.get(expected)
+        return stream.proven_names is None or member is None or member.name in stream.proven_names
+
     async def _accept(self, stream: Stream) -> None:
         """Answer one incoming stream."""
-        if self._incoming >= self._limits.handshakes:
+        if len(self._greeting) >= self._limits.handshakes:
+            # A node of ours is done in no time: whoever has taken longest is none, most likely.
             self.counters.reject("handshake_busy")
-            stream.abort()
-            return
-        self._incoming += 1
-        hello = self._hello(
+            oldest = next(iter(self._greeting))
+            del self._greeting[oldest]
+            oldest.cancel()
+        scope = trio.CancelScope()
+        self._greeting[scope] = None
+        hello = self._greeter.hello(
             StreamKind.SMALL, self._random.randbytes(NONCE_BYTES), self._attempt, b"", b""
         )
         answered: list[NodeId] = []
         admit = self._admit_incoming(answered)
-        handshake = Handshake(Role.ACCEPTOR, hello, _now_ns(), admit, self._prover)
+        handshake = self._greeter.handshake(Role.ACCEPTOR, stream, hello, admit)
+        outcome: Established | Refused | None = None
         try:
-            outcome = await drive(stream, handshake)
+            with scope:
+                outcome = await drive(stream, handshake)
         finally:
-            self._incoming -= 1
+            self._greeting.pop(scope, None)
             for node in answered:
                 _count_down(self._answered, node)
-        if isinstance(outcome, Refused):
+        if outcome is None:
+            stream.abort()
+        elif isinstance(outcome, Refused):
             await self._end_refused(stream, handshake, outcome, stream.peer, outgoing=False)
         elif outcome.kind is StreamKind.SMALL:
             peer = outcome.peer
@@ -501,19 +498,19 @@ class Messenger:
             link = self._links[outcome.node_id]
             await self._run_bulk(link, stream, handshake.data_to_send(), handshake.leftover)
 
-    def _admit_incoming(self, answered: list[NodeId]) -> Callable[[Hello], Refusal | None]:
+    def _admit_incoming(self, answered: list[NodeId]) -> Admit:
         """What one incoming handshake is judged by: at its hello, and again at its end.
 
         Whoever is answered is noted in ``answered``.
         """
         is_hello = True
 
-        def admit(hello: Hello) -> Refusal | None:
+        def admit(hello: Hello, names: frozenset[str] | None) -> Refusal | None:
             nonlocal is_hello
             was_hello, is_hello = is_hello, False
             if self._is_closing:
                 return Refusal(RefusalReason.SHUTTING_DOWN, "this node is stopping")
-            refusal = admission_refusal(hello, self._members, self._met)
+            refusal = admission_refusal(hello, self._members, self._met, names)
             if refusal is not None:
                 return refusal
             node = NodeId(hello.node_id)
@@ -544,11 +541,11 @@ class Messenger:
             return Refusal(RefusalReason.NO_LINK, "there is no small stream to this one")
         return None
 
-    def _admit_outgoing(self, hello: Hello) -> Refusal | None:
+    def _admit_outgoing(self, hello: Hello, names: frozenset[str] | None) -> Refusal | None:
         """Whether the node that answered this one's dial is to be linked."""
         if self._is_closing:
             return Refusal(RefusalReason.SHUTTING_DOWN, "this node is stopping")
-        refusal = admission_refusal(hello, self._members, self._met)
+        refusal = admission_refusal(hello, self._members, self._met, names)
         if refusal is not None:
             return refusal
         node = NodeId(hello.node_id)
@@ -559,8 +556,11 @@ class Messenger:
             return Refusal(RefusalReason.DUPLICATE, "the other side's dial is under way")
         return None
 
-    def _admit_bulk_of(self, link: Link) -> Callable[[Hello], Refusal | None]:
-        def admit(hello: Hello) -> Refusal | None:
+    def _admit_bulk_of(self, link: Link) -> Admit:
+        def admit(hello: Hello, names: frozenset[str] | None) -> Refusal | None:
+            refusal = admission_refusal(hello, self._members, self._met, names)
+            if refusal is not None:
+                return refusal
             if link.is_down or not link.is_boot_of(hello):
                 return Refusal(RefusalReason.NO_LINK, "the small stream has ended")
             return None
@@ -572,7 +572,3 @@ def _count_down(counts: dict[NodeId, int], node: NodeId) -> None:
     counts[node] -= 1
     if not counts[node]:
         del counts[node]
-
-
-def _now_ns() -> int:
-    return int(trio.current_time() * SECOND)

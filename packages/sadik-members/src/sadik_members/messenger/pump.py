@@ -12,8 +12,8 @@ import trio
 
 from sadik_comms import CommsError, Stream
 from sadik_machine import Codec, FrameReader, LinkState, NodeId, RemoteProtocolError
-from sadik_members.handshake import StreamKind
-from sadik_members.messages import MESSAGES
+from sadik_members.hello import Hello, StreamKind
+from sadik_members.messages import MESSAGES, JoinRequest
 from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits
 from sadik_members.messenger.link import Link
 from sadik_members.messenger.outbox import SEQUENCE_BYTES
@@ -134,6 +134,9 @@ class Pump:
                     # A later version's; its sender does without an answer.
                     self._counters.reject("unknown_message")
                     continue
+                if type(message) is JoinRequest and not _is_of(message, link.hello):
+                    self._counters.reject("forged")
+                    continue
                 if link.is_trusted or type(message) in _OWN_CLASSES:
                     messages.append(message)
                 else:
@@ -159,3 +162,11 @@ class Pump:
             await trio.sleep(HEARD_EVERY_S)
             heard, self._heard = tuple(self._heard), {}
             self._events.on_heard(heard)
+
+
+def _is_of(request: JoinRequest, hello: Hello) -> bool:
+    """Whether a node asks to be taken in as who it is: by the name that its hello has proven.
+
+    A hello of 0.1.0 has no name, and proves none.
+    """
+    return not hello.name or request.name == hello.name

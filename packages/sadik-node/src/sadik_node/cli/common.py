@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
@@ -28,6 +28,9 @@ from sadik_client import (
     encode_key,
 )
 from sadik_client.blocking import Client
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = [
     "DEFAULT_NODE",
@@ -71,16 +74,30 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 class Session:
     """One verb's talk with its node: what it asks is answered, or the verb ends."""
 
-    def __init__(self, node: str, *, as_json: bool) -> None:
+    def __init__(
+        self, node: str, *, as_json: bool, token_file: str | None = None, ca: str | None = None
+    ) -> None:
         self.as_json = as_json
+        self._token_file = token_file
         try:
             address = Address.parse(node)
-            self.client = Client(node, settings=_SETTINGS)
         except InvalidRequestError as error:
             raise click.BadParameter(str(error), param_hint="--node") from error
-        if address.is_tls:
-            raise click.BadParameter("TLS is not in this version", param_hint="--node")
         self.url = address.url
+        self._tls = None if ca is None else _trusting(ca)
+        self.client = self.connect(_SETTINGS)
+
+    def connect(self, settings: Settings) -> Client:
+        """A client of the session's node, with its token and trusting its authority."""
+        try:
+            return Client(
+                self.url,
+                settings=settings,
+                token_file=self._token_file,
+                ssl_context=self._tls,
+            )
+        except InvalidRequestError as error:
+            raise click.BadParameter(str(error), param_hint="--token-file") from error
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[Client]:
@@ -104,13 +121,7 @@ def client_options(command: _Command) -> _Command:
     def with_session(
         *args: Any, node: str, as_json: bool, token_file: str | None, ca: str | None, **rest: Any
     ) -> Any:
-        if token_file is not None:
-            raise click.BadOptionUsage(
-                "--token-file", "authentication is not in this version: leave --token-file out"
-            )
-        if ca is not None:
-            raise click.BadOptionUsage("--ca", "TLS is not in this version: leave --ca out")
-        session = Session(node, as_json=as_json)
+        session = Session(node, as_json=as_json, token_file=token_file, ca=ca)
         try:
             return command(*args, session=session, **rest)
         finally:
@@ -121,12 +132,17 @@ def client_options(command: _Command) -> _Command:
     with_session.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     decorated: Any = with_session
     for option in (
-        click.option("--ca", metavar="FILE", envvar="SADIK_CA", help="For TLS; not yet."),
+        click.option(
+            "--ca",
+            metavar="FILE",
+            envvar="SADIK_CA",
+            help="Authorities to trust for https; default: the system's.",
+        ),
         click.option(
             "--token-file",
             metavar="FILE",
             envvar="SADIK_TOKEN_FILE",
-            help="For authentication; not yet.",
+            help="A file with the bearer token to send.",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option(
@@ -142,6 +158,16 @@ def client_options(command: _Command) -> _Command:
         decorated = option(decorated)
     result: _Command = decorated
     return result
+
+
+def _trusting(ca: str) -> ssl.SSLContext:
+    import ssl  # noqa: PLC0415 - slow to import, and most verbs talk to loopback
+
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        why = "no authority is in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise click.BadParameter(f"{ca}: {why}", param_hint="--ca") from error
 
 
 class KeyParameter(click.ParamType[bytes]):

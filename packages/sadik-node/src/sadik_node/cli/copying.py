@@ -90,7 +90,7 @@ def open_cluster(session: Session, patience_s: int, jobs: int) -> Client:
     its own node does not.
     """
     settings = Settings(ring=False, timeout_s=patience_s + _LAST_TRY_S, connections_max=jobs)
-    client = Client(session.url, settings=settings)
+    client = session.connect(settings)
     try:
         client.learn(timeout_s=_LEARNING_S)
     except UnreachableError as error:

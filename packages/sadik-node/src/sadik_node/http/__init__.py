@@ -1,5 +1,5 @@
 """The HTTP API of a node.
 
-`server` moves bytes, `connection` and `exchange` make requests of them and keep their order,
+`server` moves bytes, `request_reader` makes requests of them, `connection` keeps their order,
 `application` and `routes` find who answers, and `kv`, `buckets` and `views` do.
 """

@@ -33,6 +33,7 @@ _TITLES = {
     300: "Multiple Choices",
     304: "Not Modified",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
@@ -45,6 +46,7 @@ _TITLES = {
     415: "Unsupported Media Type",
     421: "Misdirected Request",
     428: "Precondition Required",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",
@@ -113,9 +115,9 @@ def problem(
 ) -> Answer:
     """A problem document (RFC 9457). ``more`` are its members beyond the standard four.
 
-    Every 503 bears Retry-After.
+    Every 429 and 503 bears Retry-After.
     """
-    if status == 503:
+    if status in (429, 503):
         fields += b"Retry-After: %d\r\n" % max(1, retry_after_s)
     document = {"type": kind, "title": _TITLES[status], "status": status, "detail": detail, **more}
     return Answer(status, _PROBLEM + fields, _dumps(document), reason)

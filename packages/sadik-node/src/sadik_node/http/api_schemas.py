@@ -98,12 +98,28 @@ SCHEMAS: Final[dict[str, Schema]] = {
         name=_TEXT, id=_TEXT, version=_TEXT, ready=_FLAG, waits_for=_TEXT, boot=_COUNT,
         uptime_seconds=_NUMBER, cluster={"type": "object"}, store={"type": "object"},
         requests={"type": "object"}, hints={"type": "object"}, clock={"type": "object"},
+        tombstones=_object(
+            "waiting reaped generation waits_for",
+            waiting=_COUNT, reaped=_COUNT, generation=_COUNT, waits_for=_list(_TEXT),
+        ),
+        foreign={"type": "object"}, catching_up=_FLAG,
     ),
     "Transfers": _object("transfers", transfers=_list(_object(
         "partition from to bytes_done bytes_total state reason",
-        **{"partition": _COUNT, "from": _TEXT, "to": _TEXT, "bytes_done": _COUNT,
-           "bytes_total": _COUNT, "state": _TEXT, "reason": _TEXT},
+        **{"partition": _COUNT, "from": _or_null(_TEXT), "to": _or_null(_TEXT),
+           "bytes_done": _COUNT, "bytes_total": _COUNT, "state": _TEXT, "reason": _TEXT},
     ))),
+    "Plan": _object(
+        "moves moves_min nodes",
+        moves=_list(_object("partition from to", **{
+            "partition": _COUNT, "from": _or_null(_TEXT), "to": _or_null(_TEXT),
+        })),
+        moves_min=_COUNT,
+        nodes=_list(_object(
+            "name partitions_now partitions_then",
+            name=_TEXT, partitions_now=_COUNT, partitions_then=_COUNT,
+        )),
+    ),
     "Hints": _object(
         "total bytes by_node",
         total=_COUNT, bytes=_COUNT, by_node={"type": "object", "additionalProperties": _COUNT},
@@ -122,6 +138,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "description": "Sums of the middles of the hash tree by number; 0 where one is left out.",
     },
     "Taken": _object("taken", taken=_COUNT),
+    "Scrub": _object(
+        "records values damaged misplaced sums_wrong unlisted finished",
+        records=_COUNT, values=_COUNT, damaged=_COUNT, misplaced=_COUNT, sums_wrong=_COUNT,
+        unlisted=_COUNT, finished=_FLAG,
+    ),
     "Explanation": _object(
         "bucket key partition owners fallbacks replicas hints",
         bucket=_BUCKET, key=_TEXT, partition=_COUNT, epoch=_COUNT, owners=_list(_TEXT),
@@ -175,6 +196,10 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "after": {**_TEXT, "maxLength": 600},
     "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
     "partition": {"type": "integer", "minimum": 0, "maximum": 4095},
+    "force": _FLAG,
+    "join": {**_TEXT, "description": "NAME[:zone[:weight]]"},
+    "leave": _TEXT,
+    "remove": _TEXT,
     "middle": {"type": "integer", "minimum": 0, "maximum": 4095},
     "dot": {**_TEXT, "pattern": "^([0-9a-f]{2}){1,12}:[0-9]{1,19}$"},
 }  # fmt: skip

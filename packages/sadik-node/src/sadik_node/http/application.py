@@ -74,7 +74,11 @@ class HttpApplication:
                 exchange.trace = exchange.request_id
         else:
             raise BadTarget("Sadik-Request-Id must be 1 to 128 visible ASCII characters")
+        # Other forms of target are for proxies: one that is wrong was not meant for us.
+        is_close = exchange.close
+        exchange.close = is_close or exchange.target[:1] != b"/"
         path, query, authority = parse_target(exchange.target)
+        exchange.close = is_close
         host = headers.get(b"host") if authority is None else authority
         refusal = self._hosts.judge(host, headers.get(b"origin"))
         if refusal is not None:

@@ -1,7 +1,6 @@
 """One client's connection: bytes in, requests in order, answers in order.
 
-The idea: httptools parses what arrived and calls back; a request whose header is whole is admitted
-(or refused) by the application at once, before its body is read. Requests wait in a queue and are
+The idea: a `RequestReader` puts the requests that a client makes at the end of a queue. They are
 started from its head: safe ones (GET, HEAD) several at once, any other alone, so that pipelining
 never reorders what a client asked. Answers are written from the head of the same queue.
 
@@ -15,51 +14,22 @@ request calls `advance`.
 
 from __future__ import annotations
 
-import enum
-import re
 import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
-import httptools
-
-from sadik_node.http.answers import NO_LENGTH, Answer, problem
-from sadik_node.http.exchange import SAFE_METHODS, Exchange
-from sadik_node.http.framing import framing_fault
+from sadik_node.http.answers import NO_LENGTH, Answer
+from sadik_node.http.exchange import Exchange
 from sadik_node.http.output import Output
-from sadik_node.http.refusals import (
-    header_too_large,
-    malformed,
-    overloaded,
-    too_large,
-    too_long_target,
-    too_slow,
-)
+from sadik_node.http.request_reader import Reading, RequestReader
 
 if TYPE_CHECKING:
     from sadik_node.http.server import HttpServer
 
 __all__ = ["Connection"]
 
-_METHOD_START = re.compile(rb"[A-Z-]{1,24} ")
-_SMALL_BODY_BYTES = 64 * 2**10
-_FRAMING_BYTES_MAX = 16 * 2**10
 _READS_AT_ONCE = 4
 _FAR_NS = 1 << 62
-
-
-class _Reading(enum.Enum):
-    BETWEEN = 0
-    HEADER = 1
-    BODY = 2
-    DROPPING = 3
-    """Refused: what comes is counted and dropped."""
-    ENDED = 4
-    """The client sends no more."""
-
-
-class _Stop(Exception):  # noqa: N818 - raised in a callback to leave the parser, caught at once
-    pass
 
 
 class Connection:
@@ -67,55 +37,47 @@ class Connection:
 
     __slots__ = (
         "_advancing",
-        "_body_bytes",
-        "_dropped_bytes",
-        "_exchange",
-        "_framing_bytes",
-        "_header_bytes",
-        "_is_closing",
         "_is_shut",
         "_output",
-        "_parser",
-        "_queue",
-        "_reading",
+        "_reader",
         "_server",
         "_socket",
         "_started",
         "_started_unsafe",
-        "_unfinished_bytes",
-        "_window_bytes",
+        "address",
         "due",
         "fd",
+        "held_bytes",
+        "is_closing",
         "is_open",
+        "is_spare",
+        "queue",
         "scheduled",
     )
 
-    def __init__(self, server: HttpServer, sock: socket.socket) -> None:
+    def __init__(self, server: HttpServer, sock: socket.socket, address: str) -> None:
         self._server = server
         self._socket = sock
         self.fd = sock.fileno()
+        self.address = address
+        """Whose connection it is, as connections are counted by."""
         self.is_open = True
+        self.is_spare = False
+        """Taken beyond the limit: good for one request for health or a view."""
+        self.held_bytes = 0
+        """Of its requests that are not answered."""
         self.due = server.now + server.limits.idle_ns
         self.scheduled = _FAR_NS
         """The instant that stands in the server's heap; never later than ``due``."""
-        self._parser = httptools.HttpRequestParser(self)
-        self._reading = _Reading.BETWEEN
-        self._exchange: Exchange | None = None
-        """The request that is being received."""
-        self._queue: deque[Exchange] = deque()
+        self._reader = RequestReader(server, self)
+        self.queue: deque[Exchange] = deque()
         """Requests from the oldest unanswered one to the one being received."""
         self._started = 0
         """How many at the head of the queue have been started."""
         self._started_unsafe = False
         self._advancing = False
         self._output = Output(sock, server.traffic)
-        self._header_bytes = 0
-        self._unfinished_bytes = 0
-        self._body_bytes = 0
-        self._window_bytes = 0
-        self._framing_bytes = 0
-        self._dropped_bytes = 0
-        self._is_closing = False
+        self.is_closing = False
         """No further request is taken; the connection ends when the queue is empty."""
         self._is_shut = False
 
@@ -123,19 +85,29 @@ class Connection:
     def is_busy(self) -> bool:
         """Whether a request is being received, worked on or answered."""
         return (
-            bool(self._queue)
+            bool(self.queue)
             or self._output.pending_bytes > 0
-            or self._reading is _Reading.DROPPING
+            or self._reader.reading is Reading.DROPPING
         )
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether all that is under way is a header that has not come yet."""
+        return (
+            self._reader.reading is Reading.HEADER
+            and len(self.queue) == 1
+            and not self._output.pending_bytes
+        )
+
+    @property
+    def _is_full(self) -> bool:
+        limits = self._server.limits
+        return len(self.queue) >= limits.waiting or self.held_bytes >= limits.connection_bytes
 
     @property
     def has_output(self) -> bool:
         """Whether something waits until the client has read."""
         return self._output.pending_bytes > 0
-
-    @property
-    def _waits_for_continue(self) -> bool:
-        return self._exchange is not None and self._exchange.wants_continue
 
     # Input
 
@@ -144,13 +116,14 @@ class Connection:
 
         A short read means that nothing is left, unless ``to_end``: then the end may stand behind.
         """
+        reader = self._reader
         for _ in range(_READS_AT_ONCE):
-            reading = self._reading
-            if reading is _Reading.ENDED or not self.is_open:
+            reading = reader.reading
+            if reading is Reading.ENDED or not self.is_open:
                 return False
-            if len(self._queue) >= self._server.limits.waiting and reading is _Reading.BETWEEN:
+            if reading is Reading.BETWEEN and self._is_full:
                 return False  # `advance` asks again once requests have been answered
-            buffer = self._server.buffer if reading is _Reading.BODY else self._server.small_buffer
+            buffer = self._server.buffer if reading is Reading.BODY else self._server.small_buffer
             try:
                 count = self._socket.recv_into(buffer)
             except BlockingIOError:
@@ -164,225 +137,24 @@ class Connection:
                 self._on_end()
                 return False
             self._server.traffic.received_bytes += count
-            if reading is _Reading.DROPPING:
-                self._drop(count)
+            if reading is Reading.DROPPING:
+                reader.drop(count)
+                if reader.is_at_end and self._is_shut:
+                    self.close()
             else:
-                self._feed(buffer[:count])
+                reader.feed(buffer[:count])
             if count < len(buffer) and not to_end:
                 return False
         return True
-
-    def _feed(self, data: memoryview) -> None:
-        body_bytes = self._body_bytes
-        before = self._reading
-        exchange = self._exchange
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Nobody is upgraded; the request was taken as if it had not asked.
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self._feed(rest)
-                return
-        except httptools.HttpParserError as error:
-            self._on_parser_error(error, data)
-        if not self.is_open:
-            return
-        if self._reading is _Reading.HEADER:
-            if self._exchange is exchange:
-                # The parser shows a field only when it is whole: count what it holds back.
-                self._unfinished_bytes += len(data)
-                if self._unfinished_bytes > self._server.limits.header_bytes:
-                    self._refuse(header_too_large(self._server.limits.header_bytes))
-            self.schedule(self.due)
-        elif self._reading is _Reading.BODY:
-            if before is _Reading.BODY and self._body_bytes == body_bytes:
-                # Chunk sizes, extensions and trailers alone: nothing that a body needs much of.
-                self._framing_bytes += len(data)
-                if self._framing_bytes > _FRAMING_BYTES_MAX:
-                    self._refuse(malformed("a chunked body with too much between its chunks"))
-            self.schedule(self.due)
-        self.advance()
-
-    def _on_parser_error(self, error: Exception, data: memoryview) -> None:
-        cause = error.__context__
-        if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
-            if isinstance(cause, _Stop):
-                return
-            raise cause
-        if self._is_closing or not self.is_open:
-            self._reading = _Reading.DROPPING
-            return
-        if isinstance(error, httptools.HttpParserInvalidMethodError):
-            if _METHOD_START.match(data):
-                answer = problem(
-                    405,
-                    "no resource knows this method",
-                    fields=b"Allow: GET, HEAD, PUT, POST, DELETE\r\n",
-                )
-            else:
-                answer = malformed("this is no HTTP/1.1 request")
-        else:
-            answer = malformed(f"malformed HTTP: {error}")
-        self._refuse(answer)
 
     def _on_end(self) -> None:
         """The client sends no more; what it asked for wholly is still answered."""
         if self._is_shut:
             self.close()
             return
-        if self._exchange is not None:
-            self._forget(self._exchange)
-            self._exchange = None
-        self._reading = _Reading.ENDED
-        self._is_closing = True
+        self._reader.end()
+        self.is_closing = True
         self.advance()
-
-    def _drop(self, count: int) -> None:
-        self._dropped_bytes += count
-        if self._dropped_bytes > self._server.limits.drain_bytes:
-            self._reading = _Reading.ENDED
-            if self._is_shut:
-                self.close()
-
-    # What the parser calls
-
-    def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        if self._is_closing:
-            self._reading = _Reading.DROPPING
-            raise _Stop
-        server = self._server
-        self._exchange = exchange = Exchange(self)
-        self._reading = _Reading.HEADER
-        self._header_bytes = self._unfinished_bytes = 0
-        self._queue.append(exchange)
-        self.due = server.now + server.limits.header_ns
-
-    def on_url(self, part: bytes) -> None:
-        """The target, or the next part of it."""
-        exchange = self._exchange
-        assert exchange is not None
-        exchange.target = exchange.target + part if exchange.target else part
-        if len(exchange.target) > self._server.limits.target_bytes:
-            self._refuse(too_long_target(self._server.limits.target_bytes))
-            raise _Stop
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header field, or one trailer field, which is dropped."""
-        exchange = self._exchange
-        assert exchange is not None
-        if self._reading is _Reading.BODY:
-            self._framing_bytes += len(name) + len(value)
-            return
-        self._header_bytes += len(name) + len(value) + 4
-        name = name.lower()
-        headers = exchange.headers
-        if name in headers:
-            if name in self._server.application.single_fields or name.startswith(b"sadik-"):
-                self._refuse(malformed(f"the field {name.decode('latin-1')} stands there twice"))
-                raise _Stop
-            headers[name] += b", " + value
-        else:
-            headers[name] = value
-
-    def on_headers_complete(self) -> None:
-        """The header is whole: judge the framing, then ask the application."""
-        exchange = self._exchange
-        assert exchange is not None
-        server = self._server
-        parser = self._parser
-        headers = exchange.headers
-        self._reading = _Reading.BODY
-        if self._header_bytes + len(exchange.target) > server.limits.header_bytes:
-            self._refuse(header_too_large(server.limits.header_bytes))
-            raise _Stop
-        exchange.method = method = parser.get_method()
-        exchange.is_safe = method in SAFE_METHODS
-        version = parser.get_http_version()
-        is_10 = version != "1.1"
-        wrong = framing_fault(version, method, headers)
-        length = headers.get(b"content-length")
-        exchange.has_body = b"transfer-encoding" in headers or (
-            length is not None and length.strip(b"0") != b""
-        )
-        if wrong is None and exchange.has_body and parser.should_upgrade():
-            # The parser would not show the body of such a request.
-            wrong = "an upgrade is not offered, least of all with a body"
-        if wrong is not None:
-            self._refuse(malformed(wrong))
-            raise _Stop
-        if not parser.should_keep_alive():
-            exchange.close = True
-        elif is_10:
-            exchange.keep_alive_10 = True
-        exchange.started_ns = server.clock_ns()
-        refusal = server.application.admit(exchange)
-        self._admitted(exchange, refusal, None if length is None else int(length), is_10=is_10)
-        if not self.is_open:
-            raise _Stop
-
-    def _admitted(
-        self, exchange: Exchange, refusal: Answer | None, length: int | None, *, is_10: bool
-    ) -> None:
-        server = self._server
-        if exchange.has_body:
-            if refusal is None and length is not None and length > exchange.body_max:
-                refusal = too_large(length, exchange.body_max)
-            if refusal is None and not server.has_room:
-                refusal = overloaded()
-        expects = exchange.headers.get(b"expect")
-        if expects is not None and refusal is None and expects.lower() != b"100-continue":
-            refusal = malformed("the only expectation known is 100-continue")
-        if refusal is not None:
-            is_small = length is not None and length <= _SMALL_BODY_BYTES and expects is None
-            if exchange.has_body and not is_small:
-                self._refuse(refusal)
-                raise _Stop
-            exchange.answered = refusal
-            exchange.discards_body = True
-            exchange.body_max = _SMALL_BODY_BYTES
-        elif exchange.has_body and expects is not None and not is_10:
-            exchange.wants_continue = True
-            if self._queue[0] is exchange:
-                exchange.wants_continue = False
-                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._body_bytes = self._window_bytes = self._framing_bytes = 0
-        if exchange.has_body:
-            self.due = server.now + server.limits.body_window_ns
-
-    def on_body(self, part: bytes) -> None:
-        """A part of the body."""
-        exchange = self._exchange
-        assert exchange is not None
-        count = len(part)
-        self._body_bytes += count
-        self._framing_bytes = 0
-        if self._body_bytes > exchange.body_max:
-            self._refuse(too_large(None, exchange.body_max))
-            raise _Stop
-        if exchange.discards_body:
-            return
-        exchange.wants_continue = False
-        exchange.parts.append(part)
-        exchange.held_bytes += count
-        self._server.traffic.held_bytes += count
-
-    def on_message_complete(self) -> None:
-        """The request is whole."""
-        exchange = self._exchange
-        assert exchange is not None
-        parts = exchange.parts
-        if parts:
-            exchange.body = parts[0] if len(parts) == 1 else b"".join(parts)
-            exchange.parts = []
-        exchange.is_received = True
-        exchange.wants_continue = False
-        self._exchange = None
-        self._reading = _Reading.BETWEEN
-        self.due = _FAR_NS
-        if exchange.close:
-            self._is_closing = True
 
     # The queue
 
@@ -391,7 +163,7 @@ class Connection:
         if self._advancing:
             return
         self._advancing = True
-        was_full = len(self._queue) >= self._server.limits.waiting
+        was_full = self._is_full
         try:
             self._work_off()
         finally:
@@ -399,10 +171,10 @@ class Connection:
         self._settle(was_full=was_full)
 
     def _work_off(self) -> None:
-        while self._queue and self.is_open:
-            head = self._queue[0]
+        while self.queue and self.is_open:
+            head = self.queue[0]
             if head.answered is not None and (head.is_received or head.close):
-                self._queue.popleft()
+                self.queue.popleft()
                 self._started = max(0, self._started - 1)
                 if not self._started:
                     self._started_unsafe = False
@@ -414,24 +186,24 @@ class Connection:
         """Nothing more can be done now: say what is waited for."""
         if not self.is_open:
             return
-        if self._queue:
-            if self._queue[0].wants_continue:
-                self._queue[0].wants_continue = False
-                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.queue:
+            if self.queue[0].wants_continue:
+                self.queue[0].wants_continue = False
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         elif self._output.pending_bytes:
             pass  # its client has to read first, within the time for that
-        elif not self._is_closing:
+        elif not self.is_closing:
             self._server.mark_idle(self)
             self.schedule(self._server.now + self._server.limits.idle_ns)
-        elif self._reading is _Reading.ENDED:
+        elif self._reader.is_at_end:
             self.close()
-        if was_full and len(self._queue) < self._server.limits.waiting:
+        if was_full and not self._is_full:
             self._server.again(self)
 
     def _start_next(self) -> bool:
         """Start the first request that has not been started, if it may; tell whether it was."""
         started = self._started
-        queue = self._queue
+        queue = self.queue
         limits = self._server.limits
         if started >= len(queue) or started >= limits.pipelined:
             return False
@@ -448,55 +220,41 @@ class Connection:
 
     def _finish(self, exchange: Exchange, answer: Answer) -> None:
         server = self._server
-        self._let_go(exchange)
+        self.let_go(exchange)
         exchange.connection = None
-        if server.is_draining and not self._queue:
+        if server.is_draining and not self.queue:
             exchange.close = True
         if exchange.close:
-            self._is_closing = True
+            self.is_closing = True
         server.application.record(exchange, answer)
         has_no_body = exchange.method == b"HEAD" or answer.status in NO_LENGTH
         head = exchange.head_of(answer, server.date)
-        self._write(head, b"" if has_no_body else answer.body)
+        self.write(head, b"" if has_no_body else answer.body)
         if exchange.close and self.is_open:
-            queue, self._queue = self._queue, deque()
+            queue, self.queue = self.queue, deque()
             for later in queue:
-                self._forget(later)
-            self._exchange = None
-            if self._reading is not _Reading.ENDED:
-                self._reading = _Reading.DROPPING
+                self.forget(later)
+            self._reader.stop()
             if not self._output.pending_bytes:
                 self._shut()
 
     def hold(self, exchange: Exchange, count: int) -> bool:
         """See `Exchange.hold`."""
         self._server.traffic.held_bytes += count
+        self.held_bytes += count
         exchange.held_bytes += count
         return self._server.has_room
 
-    def _let_go(self, exchange: Exchange) -> None:
-        """Its body is held no more."""
+    def let_go(self, exchange: Exchange) -> None:
+        """The body of this request is held no more."""
         self._server.traffic.held_bytes -= exchange.held_bytes
+        self.held_bytes -= exchange.held_bytes
         exchange.held_bytes = 0
-
-    def _refuse(self, answer: Answer) -> None:
-        """Answer the request that is being received; then the connection ends."""
-        exchange = self._exchange
-        if exchange is None:
-            exchange = Exchange(self)
-            self._queue.append(exchange)
-        self._let_go(exchange)
-        exchange.parts = []
-        exchange.answered = answer
-        exchange.close = True
-        exchange.is_received = True
-        self._exchange = None
-        self._is_closing = True
-        self._reading = _Reading.DROPPING
 
     # Output
 
-    def _write(self, head: bytes, body: bytes = b"") -> None:
+    def write(self, head: bytes, body: bytes = b"") -> None:
+        """Send this behind what waits already."""
         if not self.is_open:
             return
         output = self._output
@@ -519,12 +277,17 @@ class Connection:
             return
         if output.pending_bytes:
             self.due = self._server.now + self._server.limits.stall_ns
-        elif self._is_closing and not self._queue:
+        elif self.is_closing and not self.queue:
             self._shut()
         else:
             self.advance()
 
     # The end
+
+    def turn_away(self, answer: Answer) -> None:
+        """Answer before anything was asked, and end."""
+        self._reader.refuse(answer)
+        self.advance()
 
     def schedule(self, due: int) -> None:
         """Be called with `on_due` at about this instant."""
@@ -538,21 +301,9 @@ class Connection:
         limits = self._server.limits
         if self._output.pending_bytes or self._is_shut:
             self.close()
-        elif self._reading is _Reading.HEADER:
-            seconds = limits.header_ns // 10**9
-            detail = f"the header did not come within {seconds} s"
-            self._refuse(too_slow(detail, "header_timeout"))
-            self.advance()
-        elif self._reading is _Reading.BODY and not self._waits_for_continue:
-            wanted = limits.body_rate_bytes * limits.body_window_ns // 10**9
-            if self._body_bytes - self._window_bytes < wanted:
-                detail = f"the body came at less than {limits.body_rate_bytes} bytes a second"
-                self._refuse(too_slow(detail, "body_too_slow"))
-                self.advance()
-            else:
-                self._window_bytes = self._body_bytes
-                self.schedule(now + limits.body_window_ns)
-        elif self._queue:
+        elif self._reader.on_due(now):
+            pass
+        elif self.queue:
             self.schedule(now + limits.idle_ns)
         else:
             self._server.application.rejected("idle")
@@ -560,7 +311,7 @@ class Connection:
 
     def drain(self) -> None:
         """The server stops: go when idle, finish what is under way otherwise."""
-        if not self.is_busy and self._reading is _Reading.BETWEEN:
+        if not self.is_busy and self._reader.reading is Reading.BETWEEN:
             self.close()
 
     def _shut(self) -> None:
@@ -568,7 +319,7 @@ class Connection:
         if self._is_shut:
             return
         self._is_shut = True
-        if self._reading is _Reading.ENDED:
+        if self._reader.is_at_end:
             self.close()
             return
         try:
@@ -579,12 +330,12 @@ class Connection:
         self.schedule(self._server.now + self._server.limits.drain_ns)
         self._server.again(self)
 
-    def _forget(self, exchange: Exchange) -> None:
+    def forget(self, exchange: Exchange) -> None:
         """The client of this exchange has gone, or never finished asking."""
         exchange.connection = None
-        self._let_go(exchange)
-        if self._queue and self._queue[-1] is exchange:
-            self._queue.pop()
+        self.let_go(exchange)
+        if self.queue and self.queue[-1] is exchange:
+            self.queue.pop()
         if exchange.cancel is not None:
             cancel, exchange.cancel = exchange.cancel, None
             self._server.application.cancelled(exchange)
@@ -596,11 +347,9 @@ class Connection:
             return
         self.is_open = False
         self._output.clear()
-        queue, self._queue = self._queue, deque()
+        queue, self.queue = self.queue, deque()
         for exchange in queue:
-            self._forget(exchange)
-        self._exchange = None
+            self.forget(exchange)
         self._server.forget(self)
         self._socket.close()
-        # The parser holds bound methods of this object: a cycle for the collector otherwise.
-        del self._parser
+        self._reader.release()

@@ -69,7 +69,7 @@ class Exchange:
         self.connection: Connection | None = connection
         self.headers: dict[bytes, bytes] = {}
         """By lower-case name."""
-        self.parts: list[bytes] = []
+        self.parts: list[bytes | bytearray] = []
 
     def answer(self, answer: Answer) -> None:
         """Give the answer. Written when its turn comes; dropped if the client has gone."""

@@ -62,7 +62,6 @@ __all__ = [
 
 TIMEOUT_NS = 5_000_000_000
 LIST_LIMIT = 1000
-LIST_LIMIT_MAX = 10_000
 CONTENT_TYPE = "application/octet-stream"
 CONTENT_TYPE_BYTES_MAX = 1024
 
@@ -182,12 +181,13 @@ def admit_list(
         if name not in LIST_PARAMETERS:
             raise _unknown(name, LIST_PARAMETERS)
     limit = given.get("limit")
+    most = service.limits.list_keys
     after = given.get("after")
     exchange.context = ListKeys(
         bucket,
         given.get("prefix", b""),
         None if after is None else parse_after(after),
-        LIST_LIMIT if limit is None else parse_integer("limit", limit, 1, LIST_LIMIT_MAX),
+        min(LIST_LIMIT, most) if limit is None else parse_integer("limit", limit, 1, most),
         TIMEOUT_NS,
         exchange.trace,
     )

@@ -9,8 +9,12 @@ from __future__ import annotations
 from attrs import frozen
 
 from sadik_machine import SECOND
+from sadik_node.settings import Limits
 
-__all__ = ["HttpLimits"]
+__all__ = ["FAR_ADDRESS_CONNECTIONS", "HttpLimits"]
+
+FAR_ADDRESS_CONNECTIONS = 2000
+"""What one address beyond loopback may have, where nothing was said."""
 
 
 @frozen
@@ -25,6 +29,8 @@ class HttpLimits:
     """The body of a batch."""
     batch_lines: int = 1000
     """Operations of a batch."""
+    list_keys: int = 10_000
+    """The greatest ``limit`` of a listing."""
     batch_answer_bytes: int = 64 * 2**20
     """Results of a batch; a read beyond it is not begun."""
     batch_window: int = 64
@@ -33,6 +39,8 @@ class HttpLimits:
     """Values of one batch that are worked on at once."""
     header_bytes: int = 16 * 2**10
     """Request line and header fields together; more is a 431."""
+    header_fields: int = 100
+    """Header fields of a request; more is a 431."""
     target_bytes: int = 8 * 2**10
     """The request target; more is a 414."""
     meta_bytes: int = 8 * 2**10
@@ -41,14 +49,21 @@ class HttpLimits:
     """A ``Sadik-Context``."""
     connections: int = 10_000
     """At the limit the longest-idle connection is closed first."""
+    connections_spare: int = 64
+    """Taken beyond the limit where every connection is busy: for health and views alone."""
+    connections_per_address: int = 0
+    """Connections of one client address (of IPv6, a /64); a newcomer beyond it gets a 429.
+    0: `FAR_ADDRESS_CONNECTIONS` for addresses beyond loopback, no bound for loopback itself."""
     pipelined: int = 16
     """Requests of one connection that are worked on at once, where they are safe."""
     waiting: int = 64
     """Requests of one connection that were read and not answered; no more is read then."""
+    connection_bytes: int = 16 * 2**20
+    """Requests of one connection that are held and not answered; no other is read then."""
     output_bytes: int = 1 << 20
     """Answers of one connection that wait for its client to read; nothing more starts then."""
     held_bytes: int = 256 * 2**20
-    """Request bodies and unread answers of all connections; above it data requests get a 503."""
+    """Requests and unread answers of all connections; above it data requests get a 503."""
     header_ns: int = 10 * SECOND
     """From the first byte of a request to the end of its header."""
     idle_ns: int = 60 * SECOND
@@ -65,3 +80,25 @@ class HttpLimits:
     """How long that goes on."""
     tick_ns: int = SECOND // 4
     """How coarsely all these times are kept."""
+
+    @classmethod
+    def of(cls, limits: Limits) -> HttpLimits:
+        """What an operator has decided, and the rest as it is."""
+        return cls(
+            value_bytes=limits.value_bytes,
+            batch_bytes=limits.batch_bytes,
+            batch_lines=limits.batch_lines,
+            list_keys=limits.list_keys,
+            header_bytes=limits.header_bytes,
+            header_fields=limits.header_fields,
+            # A target that fits the header is refused as itself, and never for a smaller header.
+            target_bytes=min(8 * 2**10, limits.header_bytes),
+            meta_bytes=limits.meta_bytes,
+            connections=limits.connections,
+            connections_per_address=limits.connections_per_address,
+            connection_bytes=limits.connection_bytes,
+            held_bytes=limits.held_bytes,
+            header_ns=limits.header_seconds * SECOND,
+            idle_ns=limits.idle_seconds * SECOND,
+            body_rate_bytes=limits.body_bytes_per_second,
+        )

@@ -10,6 +10,8 @@ __all__ = [
     "overloaded",
     "too_large",
     "too_long_target",
+    "too_many_connections",
+    "too_many_fields",
     "too_slow",
 ]
 
@@ -38,6 +40,18 @@ def too_long_target(limit: int) -> Answer:
 def header_too_large(limit: int) -> Answer:
     """431."""
     return problem(431, f"the header is above {limit} bytes", reason="header_too_large")
+
+
+def too_many_fields(limit: int) -> Answer:
+    """431: as many fields as no honest request has."""
+    return problem(431, f"there are more than {limit} header fields", reason="header_too_large")
+
+
+def too_many_connections(limit: int) -> Answer:
+    """429: this address has all the connections that one may have."""
+    return problem(
+        429, f"this address has {limit} connections, as many as one may", reason="connections"
+    )
 
 
 def overloaded() -> Answer:

@@ -1,7 +1,7 @@
 """The routes: one description that the router works from and that documents the API.
 
-A template is a literal path, or one that ends in ``{bucket}`` or ``{bucket}/{key}``; a key is all
-that follows, slashes included. HEAD is served wherever GET is.
+A template is a literal path, or one that ends in ``{bucket}``, ``{bucket}/{key}`` or
+``{name}/{action}``; a key is all that follows, slashes included. HEAD is served wherever GET is.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 
 from attrs import Factory, define, field, frozen
 
-from sadik_node.http import batch, buckets, copies, kv, repair, views
+from sadik_node.http import batch, buckets, console, copies, kv, membership, repair, scrub, views
 from sadik_node.http.answers import Answer, json_answer, problem
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.openapi import Api, openapi_document
 from sadik_node.http.service import Service
 from sadik_node.http.target import BadTarget
 
-__all__ = ["ROUTES", "Route", "Router"]
+__all__ = ["CONSOLE_FILES", "ROUTES", "Route", "Router"]
 
 
 Admit = Callable[[Service, Exchange, bytes, bytes, bytes], Answer | None]
@@ -138,9 +138,14 @@ ROUTES = (
           _shows("Explanation", *_QUORUM)),
     Route("GET", "/v1/members", "the members of the cluster", _view(views.members),
           _shows("Members")),
+    Route("POST", "/v1/members/{name}/{action}", "have a member leave, or remove a dead one",
+          membership.admit_member, Api({202: (_JSON, "Plan")}, (404, 409, 503)),
+          membership.REMOVE_PARAMETERS),
+    Route("GET", "/v1/plan", "what a change of members would move", membership.admit_plan,
+          Api({200: (_JSON, "Plan")}, (404, 409, 503)), membership.PLAN_PARAMETERS),
     Route("GET", "/v1/ring", "who owns which partition", _view(views.ring), _shows("Ring", 503)),
     Route("GET", "/v1/status", "this node in figures", _view(views.status), _shows("Status")),
-    Route("GET", "/v1/transfers", "partitions that move", _view(views.transfers),
+    Route("GET", "/v1/transfers", "partitions that move", _view(membership.transfers),
           _shows("Transfers")),
     Route("GET", "/v1/hints", "writes that wait here for others", _view(views.hints),
           _shows("Hints", 503)),
@@ -155,6 +160,8 @@ ROUTES = (
           copies.VALUE_PARAMETERS),
     Route("POST", "/v1/restore", "put a backup's records into this node", copies.admit_restore,
           Api({200: (_JSON, "Taken")}, _QUORUM_FULL, body=(_CBOR, ""))),
+    Route("POST", "/v1/scrub", "read all that this node holds and look for damage",
+          scrub.admit_scrub, Api({200: (_JSON, "Scrub"), 202: (_JSON, "Scrub")}, (503,))),
     Route("GET", "/healthz", "whether the process is alive", _view(views.health),
           Api({200: _TEXT})),
     Route("GET", "/readyz", "whether the node serves", _view(views.readiness),
@@ -162,10 +169,16 @@ ROUTES = (
     Route("GET", "/metrics", "Prometheus metrics", _view(views.metrics), Api({200: _TEXT})),
     Route("GET", "/v1/openapi.json", "this description", _view(_describe),
           Api({200: (_JSON, "")})),
-    Route("GET", "/", "a page for people", _view(views.front_page),
-          Api({200: ("text/html", "")})),
+    Route("GET", "/", "the web console", _view(console.page), Api({200: ("text/html", "")})),
 )  # fmt: skip
-"""Everything that this version answers."""
+"""Everything that this version answers, but for the console's own files."""
+
+CONSOLE_FILES = tuple(
+    Route("GET", f"/console/{name}", "a file of the web console", _view(console.asset),
+          Api({200: ("", "")}))
+    for name in console.ASSETS
+)  # fmt: skip
+"""What the page at ``/`` loads. No part of the API, and not described as such."""
 
 
 @define
@@ -182,7 +195,7 @@ class _Resource:
 class Router:
     """Finds the route of a path and a method."""
 
-    def __init__(self, routes: tuple[Route, ...] = ROUTES) -> None:
+    def __init__(self, routes: tuple[Route, ...] = ROUTES + CONSOLE_FILES) -> None:
         self._literal: dict[bytes, _Resource] = {}
         self._prefixed: list[_Resource] = []
         for route in routes:
@@ -197,7 +210,7 @@ class Router:
         prefix = literal.encode()
         if not brace:
             return self._literal.setdefault(prefix, _Resource(prefix, has_key=False))
-        has_key = variables == "bucket}/{key}"
+        has_key = variables in ("bucket}/{key}", "name}/{action}")
         assert has_key or variables == "bucket}", f"{template} has variables of another shape"
         for resource in self._prefixed:
             if resource.prefix == prefix and resource.has_key == has_key:

@@ -12,8 +12,10 @@ from one heap, and refreshes the cached clock and ``Date``.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import select
 import socket
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
@@ -25,10 +27,14 @@ from sadik_machine import Deadlines
 from sadik_node.http.answers import Answer
 from sadik_node.http.connection import Connection
 from sadik_node.http.exchange import Exchange
-from sadik_node.http.limits import HttpLimits
+from sadik_node.http.limits import FAR_ADDRESS_CONNECTIONS, HttpLimits
 from sadik_node.http.output import Traffic
+from sadik_node.http.refusals import too_many_connections
 
-__all__ = ["Application", "HttpServer", "listen_at"]
+__all__ = ["LOOPBACK", "Application", "HttpServer", "client_of", "listen_at"]
+
+LOOPBACK = "loopback"
+"""What `client_of` calls this machine itself: its operator, or a proxy that serves many."""
 
 _BUFFER_BYTES = 256 * 2**10
 _SMALL_BUFFER_BYTES = 64 * 2**10
@@ -91,6 +97,17 @@ def listen_at(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def client_of(host: str) -> str:
+    """Whom an address belongs to, as clients are counted by: an IPv6 host has a whole /64."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return client_of(str(address.ipv4_mapped))
+        if not address.is_loopback:
+            return address.exploded[:19]
+    return LOOPBACK if address.is_loopback else host
+
+
 class HttpServer:
     """Serves an application at some listening sockets, which it owns from now on.
 
@@ -119,6 +136,7 @@ class HttpServer:
         self._listeners = {sock.fileno(): sock for sock in sockets}
         self._accepts_at = 0
         self._connections: dict[int, Connection] = {}
+        self._by_address: dict[str, int] = {}
         self._by_use: OrderedDict[Connection, None] = OrderedDict()
         self._again: list[Connection] = []
         self._epoll = select.epoll()
@@ -206,7 +224,12 @@ class HttpServer:
 
     def forget(self, connection: Connection) -> None:
         """This connection is closing itself."""
-        self._connections.pop(connection.fd, None)
+        if self._connections.pop(connection.fd, None) is not None:
+            left = self._by_address[connection.address] - 1
+            if left:
+                self._by_address[connection.address] = left
+            else:
+                del self._by_address[connection.address]
         self._by_use.pop(connection, None)
         self.deadlines.drop(connection)
         if self.is_draining and not self._connections:
@@ -267,13 +290,15 @@ class HttpServer:
     def _accept(self, listener: socket.socket) -> None:
         if self._accepts_at > self.now:
             return
+        limits = self.limits
         for _ in range(_ACCEPTS_AT_ONCE):
             # One beyond the limit is taken, for only taking it shows that it is there.
-            if len(self._connections) > self.limits.connections and not self._make_room():
+            most = limits.connections + limits.connections_spare
+            if len(self._connections) > most and not self._make_room():
                 self._pause_accepting()
                 return
             try:
-                sock, _address = listener.accept()
+                sock, address = listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -281,13 +306,19 @@ class HttpServer:
                     self._pause_accepting()
                     return
                 continue  # that connection died before it was taken, or there is room now
-            self._take(sock)
-            if len(self._connections) > self.limits.connections:
-                self._make_room()
+            self._take(sock, client_of(address[0]))
 
-    def _take(self, sock: socket.socket) -> None:
+    def _take(self, sock: socket.socket, address: str) -> None:
+        of_address = self._by_address.get(address, 0)
+        most = self._connections_of(address)
+        if of_address >= 2 * most:
+            # Not even an answer for those who come faster than answers can be read.
+            self.application.rejected("connections")
+            sock.close()
+            return
         sock.setblocking(False)
-        connection = Connection(self, sock)
+        connection = Connection(self, sock, address)
+        self._by_address[address] = of_address + 1
         self._connections[connection.fd] = connection
         self._by_use[connection] = None
         connection.schedule(connection.due)
@@ -295,16 +326,36 @@ class HttpServer:
             connection.fd,
             select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET,
         )
+        if of_address >= most:
+            connection.turn_away(too_many_connections(most))
+        elif len(self._connections) > self.limits.connections:
+            connection.is_spare = not self._make_room()
+
+    def _connections_of(self, address: str) -> int:
+        """How many connections one address may have."""
+        limits = self.limits
+        if limits.connections_per_address:
+            return limits.connections_per_address
+        return sys.maxsize if address == LOOPBACK else FAR_ADDRESS_CONNECTIONS
 
     def _make_room(self) -> bool:
-        """Close the connection that has been idle for longest."""
+        """Close the connection that has been idle for longest, else who is longest in asking."""
         newest = next(reversed(self._by_use), None)
+        asking: Connection | None = None
         for connection in self._by_use:
-            if connection is not newest and not connection.is_busy:
-                self.application.rejected("connections")
-                connection.close()
-                return True
-        return False
+            if connection is newest:
+                continue
+            if not connection.is_busy:
+                break
+            if asking is None and connection.is_asking:
+                asking = connection
+        else:
+            if asking is None:
+                return False
+            connection = asking
+        self.application.rejected("connections")
+        connection.close()
+        return True
 
     def _pause_accepting(self) -> None:
         """Everybody is busy: leave newcomers in the kernel's queue until the next tick."""

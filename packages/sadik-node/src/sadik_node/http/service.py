@@ -9,9 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-from attrs import define
+from attrs import Factory, define
 
 from sadik_machine import RequestId
+from sadik_members import RemovalDone
 from sadik_node.cluster_view import ClusterView
 from sadik_node.http.answers import Answer, problem
 from sadik_node.http.exchange import Exchange
@@ -55,6 +56,10 @@ class Asks(Protocol):
         ...
 
 
+def _nobody(_news: object) -> None:
+    """There is no machine to tell."""
+
+
 @define(slots=True)
 class Service:
     """Everything that the handlers of one node share."""
@@ -69,6 +74,23 @@ class Service:
     clock_ns: Callable[[], int]
     """A monotonic clock, the server's."""
     is_draining: bool = False
+    tell: Callable[[object], None] = _nobody
+    """Gives news to the membership machine."""
+    _removals: dict[int, Callable[[RemovalDone], None]] = Factory(dict)
+    _tickets: int = 0
+
+    def ticket(self, done: Callable[[RemovalDone], None]) -> int:
+        """A number for a removal; ``done`` is called with its outcome."""
+        self._tickets += 1
+        self._removals[self._tickets] = done
+        return self._tickets
+
+    def observe(self, news: object) -> None:
+        """Take news that a machine announced."""
+        if isinstance(news, RemovalDone):
+            done = self._removals.pop(news.ticket, None)
+            if done is not None:
+                done(news)
 
     def hindrance(self) -> Answer | None:
         """A 503 where no data request can be taken now: not ready, or too much to do."""

@@ -26,7 +26,6 @@ from sadik_vnode.requests import (
 
 __all__ = [
     "admit_explain",
-    "front_page",
     "health",
     "hints",
     "members",
@@ -34,7 +33,6 @@ __all__ = [
     "readiness",
     "ring",
     "status",
-    "transfers",
 ]
 
 View = Callable[[Service, Exchange], None]
@@ -73,7 +71,7 @@ def ring(service: Service, exchange: Exchange) -> None:
         return
     names: dict[NodeId, str] = {}
     owners = [
-        [names.setdefault(owner, view.name_of(owner)) for owner in register.owners]
+        [names.setdefault(owner, view.name_of(owner)) for owner in register.readers]
         for register in now.registers
     ]
     exchange.answer(json_answer({
@@ -87,11 +85,6 @@ def ring(service: Service, exchange: Exchange) -> None:
 def status(service: Service, exchange: Exchange) -> None:
     """``GET /v1/status``."""
     exchange.answer(json_answer(service.status()))
-
-
-def transfers(_service: Service, exchange: Exchange) -> None:
-    """``GET /v1/transfers``: nothing moves in this version, where only empty clusters grow."""
-    exchange.answer(json_answer({"transfers": []}))
 
 
 def hints(service: Service, exchange: Exchange) -> None:
@@ -199,22 +192,3 @@ def readiness(service: Service, exchange: Exchange) -> None:
 def metrics(service: Service, exchange: Exchange) -> None:
     """``GET /metrics``."""
     exchange.answer(Answer(200, field_line("Content-Type", METRICS_TYPE), service.exposition()))
-
-
-def front_page(service: Service, exchange: Exchange) -> None:
-    """``GET /``: what this is, and where to look."""
-    links = "".join(
-        f'<li><a href="{path}">{path}</a></li>'
-        for path in ("/v1/status", "/v1/members", "/v1/ring", "/v1/hints", "/v1/transfers",
-                     "/v1/buckets", "/healthz", "/readyz", "/metrics")
-    )  # fmt: skip
-    # A member's name is letters, digits, dot, dash and underscore: nothing to escape.
-    exchange.answer(text_answer(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Sadik</title>"
-        f"<h1>Sadik node {service.view.own_name}</h1>"
-        "<p>A leaderless, always-writable key-value store. Values are under "
-        "<code>/v1/kv/{bucket}/{key}</code>; try "
-        "<code>curl -T some.file localhost:7070/v1/kv/files/some.file</code>.</p>"
-        f"<ul>{links}</ul></html>\n",
-        "text/html; charset=utf-8",
-    ))  # fmt: skip

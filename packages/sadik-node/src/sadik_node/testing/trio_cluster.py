@@ -20,6 +20,7 @@ from attrs import frozen
 
 from sadik_comms import MemoryNetwork
 from sadik_machine import MILLISECOND
+from sadik_members import Phase
 from sadik_node.address import Address
 from sadik_node.settings import Cluster as ClusterPart
 from sadik_node.settings import Limits, Listen, Settings, Storage
@@ -217,6 +218,12 @@ class TrioCluster:
         rings = [life.view.ring for life in map(self._life, running) if life is not None]
         if any(ring != rings[0] for ring in rings):
             left.append("the nodes know different rings")
+        for ring in rings[:1]:
+            named = {o: None for r in ring.registers for o in r.owners} if ring is not None else {}
+            if ring is None or any(r.phase is not Phase.DONE for r in ring.registers):
+                left.append("the ring is changing")
+            elif len(named) < len(self._nodes):
+                left.append(f"the ring names {len(named)} of {len(self._nodes)} nodes")
         return left
 
     def _unnoticed(self) -> list[str]:

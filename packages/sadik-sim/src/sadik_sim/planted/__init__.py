@@ -15,6 +15,7 @@ from sadik_sim.planted import (
     merging,
     outcomes,
     quorums,
+    reaping,
     trees,
     views,
 )
@@ -22,11 +23,11 @@ from sadik_sim.planted.bug import PlantedBug, exchanged
 
 __all__ = ["BUGS", "PlantedBug", "planted"]
 
-BUGS: dict[str, PlantedBug] = {
-    bug.name: bug
-    for module in (durability, dots, merging, quorums, hints, outcomes, membership, trees, views)
-    for bug in module.BUGS
-}
+_MODULES = (
+    durability, dots, merging, quorums, hints, outcomes, membership, trees, views, reaping,
+)  # fmt: skip
+
+BUGS: dict[str, PlantedBug] = {bug.name: bug for module in _MODULES for bug in module.BUGS}
 """All planted bugs, by name."""
 
 

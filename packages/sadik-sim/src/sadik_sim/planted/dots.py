@@ -15,8 +15,8 @@ from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.adoption import adopt_newer
 from sadik_vnode.births import Births
 from sadik_vnode.coordinator.putting import Forwarding
+from sadik_vnode.coordinator.taking import TakenForwards
 from sadik_vnode.coordinator.writing import Writing
-from sadik_vnode.engine import Engine
 from sadik_vnode.record import Record
 from sadik_vnode.replica import Replica
 
@@ -97,14 +97,14 @@ def _actor_of_the_owner() -> list[Patch]:
 
 
 def _forward_twice() -> list[Patch]:
-    forwarded = Engine._forwarded
+    take = TakenForwards.take
 
-    def again(self: Engine, sender: Any, message: Any) -> None:
-        self._forwards.clear()
-        forwarded(self, sender, message)
+    def again(self: TakenForwards, sender: Any, message: Any) -> None:
+        self._taken.clear()
+        take(self, sender, message)
 
     return [
-        (Engine, "_forwarded", again),
+        (TakenForwards, "take", again),
         (SequenceFilter, "accept", lambda self, number: True),
     ]
 
@@ -206,12 +206,13 @@ BUGS = (
         5,
         "A write that is retried under a newer register gets a second dot.",
         _newer_epoch_new_dot,
-        {"profile": "epochs"},
+        {"profile": "membership"},
     ),
     PlantedBug(
         "request-ids-restart",
         6,
         "Request ids start at 1 in every life, so an old answer counts for a new request.",
         _request_ids_restart,
+        found_by="test_planted.py::test_two_lives_of_a_node_share_no_request_id",
     ),
 )

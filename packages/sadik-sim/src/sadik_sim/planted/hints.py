@@ -17,8 +17,8 @@ __all__ = ["BUGS"]
 def _dropped_when_sent() -> list[Patch]:
     send = Delivery._send
 
-    def hasty(self: Delivery, key: Any, record: Any) -> None:
-        send(self, key, record)
+    def hasty(self: Delivery, key: Any, record: Any, generation: int) -> None:
+        send(self, key, record, generation)
         if not record.is_absent:
             self.desk.hints.delivered(self._node, key)
 

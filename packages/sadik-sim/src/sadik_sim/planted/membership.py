@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sadik_members import planner
+from sadik_machine import codec as codec_module
+from sadik_members import Membership
+from sadik_members import membership as membership_module
 from sadik_members import table as table_module
 from sadik_members.detector import Detector
 from sadik_members.registers import Merged, RegisterTable
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.requests import Outcome
+from sadik_vnode.ringchange import driver
 
 __all__ = ["BUGS"]
 
@@ -22,6 +25,27 @@ def _last_told_wins() -> list[Patch]:
         return other
 
     return [(table_module, "merge_members", last)]
+
+
+def _others_believed() -> list[Patch]:
+    def believe(self: Membership, sender: Any, member: Any) -> None:
+        self._state.merge_member(member)
+
+    return [(Membership, "_merge_told", believe)]
+
+
+def _hearsay_believed() -> list[Patch]:
+    def is_other(known: Any, told: Any) -> bool:
+        return False
+
+    return [(membership_module, "is_other_identity", is_other)]
+
+
+def _fields_unchecked() -> list[Patch]:
+    def whatever(self: Any, values: Any) -> bool:
+        return True
+
+    return [(codec_module._Row, "accepts", whatever)]
 
 
 def _register_last_wins() -> list[Patch]:
@@ -73,13 +97,13 @@ def _registers_not_gossiped() -> list[Patch]:
 
 
 def _owner_twice() -> list[Patch]:
-    claim = vars(planner)["claim"]
+    claim = vars(driver)["claim"]
 
     def careless(*args: Any, **options: Any) -> Any:
         rows = claim(*args, **options)
         return tuple((row[0], row[0], *row[2:]) if len(row) > 1 else row for row in rows)
 
-    return [(planner, "claim", careless)]
+    return [(driver, "claim", careless)]
 
 
 def _lost_replicas_shunned() -> list[Patch]:
@@ -106,7 +130,7 @@ BUGS = (
         30,
         "A decided register reaches only the nodes that are asked about its partition.",
         _registers_not_gossiped,
-        {"profile": "epochs"},
+        {"profile": "membership"},
     ),
     PlantedBug(
         "owner-twice",
@@ -129,6 +153,27 @@ BUGS = (
         found_by="test_planted.py::test_member_entries_merge_alike_in_any_order",
     ),
     PlantedBug(
+        "others-believed-of-oneself",
+        22,
+        "A node takes what a peer says of it for its own word.",
+        _others_believed,
+        found_by="test_planted.py::test_a_node_has_the_last_word_on_itself",
+    ),
+    PlantedBug(
+        "hearsay-believed",
+        22,
+        "A node takes what a peer says of a third that it could ask itself.",
+        _hearsay_believed,
+        found_by="test_planted.py::test_a_third_node_is_asked_itself",
+    ),
+    PlantedBug(
+        "fields-unchecked",
+        23,
+        "The fields of a message are taken as they come, whatever their types.",
+        _fields_unchecked,
+        found_by="test_planted.py::test_a_field_of_a_wrong_type_is_refused",
+    ),
+    PlantedBug(
         "older-register-wins",
         30,
         "A node takes a register of an older epoch than its own.",
@@ -140,7 +185,7 @@ BUGS = (
         17,
         "A new register takes the place of the old one within its epoch.",
         _epoch_not_raised,
-        {"profile": "epochs"},
+        {"profile": "membership"},
     ),
     PlantedBug(
         "never-up-again",

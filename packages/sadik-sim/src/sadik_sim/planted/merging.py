@@ -16,6 +16,7 @@ from sadik_vnode.replica import Replica
 __all__ = ["BUGS"]
 
 _TORN_VERSIONS = 6
+_ACTORS_KEPT = 2
 
 
 def _overwrites() -> list[Patch]:
@@ -68,6 +69,25 @@ def _context_forgotten() -> list[Patch]:
         return Container(merged.versions, self.context.join(Context.from_dots(merged.versions)))
 
     return [(Container, "merge", forgetful)]
+
+
+def _pruned() -> list[Patch]:
+    rows = Record.rows
+
+    def pruned(self: Record, key: Any, before: Record) -> Any:
+        context = self.container.context
+        live = {actor: None for actor, _ in self.container.versions}
+        gone = [actor for actor in context.actors() if actor not in live]
+        kept = Context.from_dots(
+            (actor, counter)
+            for actor, first, last in context.spans()
+            if actor not in gone[:-_ACTORS_KEPT]
+            for counter in range(first, last + 1)
+        )
+        lean = Record(Container(self.container.versions, kept), self.own_actor)
+        return rows(lean, key, before)
+
+    return [(Record, "rows", pruned)]
 
 
 def _covered_kept() -> list[Patch]:
@@ -275,6 +295,12 @@ BUGS = (
         13,
         "A record of nothing but tombstones is removed at once.",
         _tombstone_reaped_at_once,
+    ),
+    PlantedBug(
+        "vectors-pruned",
+        15,
+        "A record's context keeps two of the actors that have nothing live, and forgets the rest.",
+        _pruned,
     ),
     PlantedBug(
         "clock-dragged",

@@ -6,9 +6,13 @@ from typing import Any
 
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode import replica as replica_module
+from sadik_vnode.admission import Admission
 from sadik_vnode.anti_entropy import answering as answering_module
+from sadik_vnode.anti_entropy import records as records_module
 from sadik_vnode.anti_entropy.comparing import Comparing
 from sadik_vnode.anti_entropy.messages import SHORT_BYTES
+from sadik_vnode.anti_entropy.rounds import AntiEntropy
+from sadik_vnode.anti_entropy.sending import Sending
 from sadik_vnode.replica import Replica
 from sadik_vnode.tree import HashTree
 
@@ -67,6 +71,29 @@ def _hash_of_nothing() -> list[Patch]:
     return [(replica_module, "hash_of", lambda _key, _record: 0)]
 
 
+def _one_way() -> list[Patch]:
+    start = Sending.start
+
+    def to_later_ids(self: Sending) -> None:
+        if self.desk.self_id > self._peer:
+            self._left.clear()
+        start(self)
+
+    return [(Sending, "start", to_later_ids)]
+
+
+def _no_rounds() -> list[Patch]:
+    return [(AntiEntropy, "_round", lambda self: None)]  # noqa: ARG005
+
+
+def _scan_at_once() -> list[Patch]:
+    return [(records_module, "_SCAN_ROWS", 1 << 30), (records_module, "_SCAN_BYTES", 1 << 40)]
+
+
+def _unthrottled() -> list[Patch]:
+    return [(Admission, "pause_ns", lambda self, now, took_ns: 0)]  # noqa: ARG005
+
+
 BUGS = (
     PlantedBug(
         "tree-misses-merges",
@@ -105,5 +132,33 @@ BUGS = (
         14,
         "No record has a hash, so that all replicas seem equal.",
         _hash_of_nothing,
+    ),
+    PlantedBug(
+        "repair-one-way",
+        14,
+        "Of two replicas that differ only one is ever sent what it lacks.",
+        _one_way,
+        {"profile": "crashes"},
+    ),
+    PlantedBug(
+        "rounds-forgotten",
+        14,
+        "Replicas are compared only when an operator asks for it.",
+        _no_rounds,
+        {"profile": "crashes"},
+    ),
+    PlantedBug(
+        "scan-in-one-go",
+        25,
+        "A comparison reads all records of a leaf at once, however many there are.",
+        _scan_at_once,
+        {"profile": "crashes"},
+    ),
+    PlantedBug(
+        "replay-unthrottled",
+        21,
+        "Background work never pauses, however slow the requests of clients become.",
+        _unthrottled,
+        found_by="test_planted.py::test_background_work_yields_to_slow_requests",
     ),
 )

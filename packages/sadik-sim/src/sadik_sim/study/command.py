@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
 import click
 
+from sadik_sim.campaign import local_executor
 from sadik_sim.study.measures import SettingReport, report_of
 from sadik_sim.study.reading import BadStudy, read_study, shipped_studies
 from sadik_sim.study.results import worst_visibility_error, write_csv, write_json
@@ -67,14 +68,14 @@ def study(
 def _executor(jobs: int) -> Iterator[Executor | None]:
     """Processes, where there are to be several and the machine has them; else None."""
     if jobs > 1:
-        try:
-            from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - needs sockets
-        except ImportError:
-            click.echo("this Python has no process pool: one run after the other", err=True)
-        else:
-            with ProcessPoolExecutor(jobs) as executor:
+        with ExitStack() as stack:
+            try:
+                executor = stack.enter_context(local_executor(jobs))
+            except ImportError:
+                click.echo("this Python has no process pool: one run after the other", err=True)
+            else:
                 yield executor
-            return
+                return
     yield None
 
 

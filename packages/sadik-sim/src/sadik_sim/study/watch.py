@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define
 
 from sadik_causality import ContextSealer, Dot
-from sadik_machine import Codec, NodeId
+from sadik_machine import Codec, NodeId, ScanRows
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_members import ClusterJoined
 from sadik_sim.checks import Checks
@@ -54,7 +54,7 @@ class Watch(Checks):
     def stored(self, node: SimNode, batch: Any) -> None:
         """Nothing is judged here."""
 
-    def received(self, node: SimNode, sender: NodeId, message: object) -> None:
+    def received(self, node: SimNode, sender: NodeId, message: ReplicaWrite) -> None:
         """Nothing is judged here."""
 
     def sending(self, node: SimNode, to: NodeId, message: object) -> None:
@@ -82,6 +82,9 @@ class Watch(Checks):
         """Nothing is judged here."""
 
     def rolled_back(self, node: SimNode) -> None:
+        """Nothing is judged here."""
+
+    def scanning(self, node: SimNode, query: ScanRows) -> None:
         """Nothing is judged here."""
 
     def lost_record(self, node: SimNode) -> None:

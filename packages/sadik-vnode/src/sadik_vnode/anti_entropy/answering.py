@@ -13,6 +13,8 @@ from attrs import define
 
 from sadik_causality import Container, Context
 from sadik_machine import FailureReason, NodeId
+from sadik_members import Phase
+from sadik_vnode.adoption import newer_of
 from sadik_vnode.anti_entropy.engagement import Engagement
 from sadik_vnode.anti_entropy.messages import (
     SHORT_BYTES,
@@ -59,6 +61,14 @@ def are_owners(desk: Desk, partition: int, epoch: int, peer: NodeId) -> bool:
     return register.epoch == epoch and desk.self_id in register.owners and peer in register.owners
 
 
+def fills(desk: Desk, partition: int, peer: NodeId) -> bool:
+    """Whether ``peer`` is being brought this partition: from one giver each, so it need not wait
+    for its turn.
+    """
+    register = desk.placement.register(partition)
+    return register.phase is Phase.WRITE_BOTH and peer in register.receivers
+
+
 def packed_middles(desk: Desk, partition: int) -> bytes:
     """All middles of a partition, in order."""
     assert desk.placement.ring is not None, "who is asked for a partition knows a ring"
@@ -101,7 +111,7 @@ class Answering:
         if not message.roots:
             self._engagement.release(sender, asks=True)
             return
-        if ring is None or not tree.is_known:
+        if ring is None or not tree.is_known or desk.generations.is_behind:
             desk.outbox.send(sender, MiddlesTold(message.request, Status.NOT_READY, (), (), ()))
             return
         differing: list[tuple[int, bytes]] = []
@@ -111,11 +121,11 @@ class Answering:
             if not are_owners(desk, partition, epoch, sender):
                 refused.append(partition)
                 if 0 <= partition < ring.partitions and ring.registers[partition].epoch > epoch:
-                    register = ring.registers[partition]
-                    newer.append((partition, register.epoch, register.owners))
+                    newer.append((partition, *newer_of(desk, partition)))
             elif pack(tree.root(partition, ring.partitions)) != root:
                 differing.append((partition, packed_middles(desk, partition)))
-        if differing and not self._engagement.engage(sender, desk.now, asks=True):
+        is_filling = all(fills(desk, partition, sender) for partition, _ in differing)
+        if not is_filling and not self._engagement.engage(sender, desk.now, asks=True):
             desk.outbox.send(sender, MiddlesTold(message.request, Status.NOT_READY, (), (), ()))
             return
         desk.counters.anti_entropy_bytes += sum(len(packed) for _, packed in differing)
@@ -196,11 +206,13 @@ class Answering:
         """Why this is not answered, or None. ``leaves`` must all be of the partition."""
         desk = self._desk
         ring = desk.placement.ring
-        if ring is None or not desk.replica.tree.is_known:
+        if ring is None or not desk.replica.tree.is_known or desk.generations.is_behind:
             return Status.NOT_READY
         if not are_owners(desk, message.partition, message.epoch, sender):
             return Status.NEWER_EPOCH
-        if not self._engagement.engage(sender, desk.now, asks=True):
+        if not fills(desk, message.partition, sender) and not self._engagement.engage(
+            sender, desk.now, asks=True
+        ):
             return Status.NOT_READY
         share = LEAVES // ring.partitions
         if not leaves or any(leaf // share != message.partition for leaf in leaves):
@@ -252,9 +264,11 @@ class _Reconciling:
 
         def scanned(hashes: Hashes) -> None:
             known: Container[None] = Container.empty()
-            for short in dict.fromkeys(unpack(packed[: _STATES_MAX * SHORT_BYTES])):
-                key = hashes.get(short)
-                if key is not None:
+            wanted_here = dict.fromkeys(unpack(packed[: _STATES_MAX * SHORT_BYTES]))
+            # A record that has changed since goes by another hash: then all of the leaf is sent.
+            is_known = all(short in hashes for short in wanted_here)
+            for short, key in hashes.items():
+                if short in wanted_here or not is_known:
                     lacks.append((key, known))
             self._find(wanted, lacks, lacking, seen)
 

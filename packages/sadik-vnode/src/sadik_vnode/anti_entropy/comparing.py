@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from attrs import define
 
@@ -223,9 +223,9 @@ class Comparing(Conversation):
 
     def _middles_told(self, asked: RootsTold, message: MiddlesTold) -> None:
         desk = self.desk
-        for partition, epoch, owners in message.newer:
+        for partition, *newer in message.newer:
             if any(partition == known for known, _, _ in asked.roots):
-                adopt_newer(desk, partition, (epoch, owners))
+                adopt_newer(desk, cast(int, partition), tuple(newer))
         refused = len([p for p, _, _ in asked.roots if p in message.refused])
         desk.counters.anti_entropy_refused += refused
         self._figures.is_whole = self._figures.is_whole and not refused

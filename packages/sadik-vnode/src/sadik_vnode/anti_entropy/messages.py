@@ -35,8 +35,8 @@ the leaf ends that."""
 State = tuple[str, bytes, object, tuple[tuple[bytes, int], ...]]
 """(bucket, key, plain context, live dots) of a record."""
 
-Newer = tuple[int, int, tuple[bytes, ...]]
-"""(partition, epoch, owners): the register of one who knows a newer one."""
+Newer = tuple[object, ...]
+"""The plain form of a register, of one who knows a newer one."""
 
 
 @MESSAGES.message(130)

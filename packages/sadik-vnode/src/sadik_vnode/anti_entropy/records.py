@@ -8,7 +8,7 @@ from sadik_hashing import SUM_BYTES
 from sadik_machine import ScanRows
 from sadik_vnode.anti_entropy.messages import SHORT_BYTES
 from sadik_vnode.desk import Desk
-from sadik_vnode.keyspace import Key, record_key, records_range
+from sadik_vnode.keyspace import Key, lost_leaves, record_key, records_range
 from sadik_vnode.outbox import OnFailed
 from sadik_vnode.record import DamagedRecord, Record
 from sadik_vnode.tree import hash_of
@@ -56,6 +56,8 @@ def scan_hashes(
         size = 0
         for row, value in rows:
             size += len(row) + len(value)
+            if lost_leaves(row):
+                continue  # its key is damaged: scrubbing removes it
             key = record_key(row)
             try:
                 record = Record.decode(value)

@@ -81,7 +81,8 @@ class AntiEntropy(Conversation):
         interval_ns = self.desk.config.anti_entropy_interval_ns
         jitter_ns = self._source.randrange(interval_ns // 2 + 1)
         self.wake("round", self.desk.now + interval_ns * 3 // 4 + jitter_ns)
-        if self._running is None and self.desk.replica.tree.is_known:
+        is_able = self.desk.replica.tree.is_known and not self.desk.generations.is_behind
+        if self._running is None and is_able:
             self._round()
 
     def serve(self, sender: NodeId, message: object) -> bool:

@@ -36,9 +36,14 @@ class _Travelling:
 
 
 class Sending(Conversation):
-    """Calls ``done`` once, with the records that arrived, and whether all did."""
+    """Calls ``done`` once, with the records that arrived, and whether all did.
 
-    __slots__ = ("_done", "_left", "_loading", "_ok", "_peer", "_sent", "_size", "_travelling")
+    ``is_repair``: whether it counts as a repair, and leaves out what is just being reaped.
+    """
+
+    __slots__ = (
+        "_done", "_is_repair", "_left", "_loading", "_ok", "_peer", "_sent", "_size", "_travelling",
+    )  # fmt: skip
 
     is_background = True
 
@@ -48,9 +53,12 @@ class Sending(Conversation):
         peer: NodeId,
         lacks: Sequence[Lack],
         done: Callable[[int, bool], None],
+        *,
+        is_repair: bool = True,
     ) -> None:
         super().__init__(desk)
         self._peer = peer
+        self._is_repair = is_repair
         self._left = deque(lacks)
         self._done = done
         self._loading = False
@@ -72,13 +80,14 @@ class Sending(Conversation):
         if travelling is None:
             return
         if message.status != Status.OK:
+            self.desk.generations.heard(message.generation)
             self._end(ok=False)
             return
         travelling.parts -= 1
         if not travelling.parts:
             self._size -= travelling.size
             self._sent += 1
-            self.desk.counters.anti_entropy_repaired += 1
+            self.desk.counters.anti_entropy_repaired += self._is_repair
             self._arrived(request)
         self._next()
 
@@ -109,8 +118,9 @@ class Sending(Conversation):
             self._loading = True
             self.wake("ack", self.desk.now + _ACK_TIMEOUT_NS)
             key, theirs = self._left.popleft()
+            generation = self.desk.generations.generation
             self.desk.replica.read_whole(
-                key, lambda record: self._send(key, theirs, record), self._failed
+                key, lambda record: self._send(key, theirs, record, generation), self._failed
             )
 
     def _failed(self, _reason: FailureReason) -> None:
@@ -118,16 +128,17 @@ class Sending(Conversation):
         self._loading = False
         self._next()
 
-    def _send(self, key: Key, theirs: Container[None], record: Record) -> None:
+    def _send(self, key: Key, theirs: Container[None], record: Record, generation: int) -> None:
         self._loading = False
         if not self._ok:
             return
         missing = record.container.missing_in(theirs)
-        if missing is not None:
-            self._send_missing(key, missing)
+        is_reaped = self._is_repair and self.desk.reaper.is_reaping(key)
+        if missing is not None and not is_reaped:
+            self._send_missing(key, missing, generation)
         self._next()
 
-    def _send_missing(self, key: Key, missing: Container[Version]) -> None:
+    def _send_missing(self, key: Key, missing: Container[Version], generation: int) -> None:
         desk = self.desk
         epoch = desk.placement.register(desk.placement.partition(key)).epoch
         parts = parts_of(missing, desk.config.message_bytes_max)
@@ -136,11 +147,13 @@ class Sending(Conversation):
         request = desk.open(self)
         self._travelling[request] = _Travelling(len(parts), size)
         self._size += size
-        desk.counters.anti_entropy_bytes += size
+        if self._is_repair:
+            desk.counters.anti_entropy_bytes += size
         timestamp = desk.clock.tick(desk.now)
         for part in parts:
             desk.outbox.send(
-                self._peer, replica_write(request, epoch, key, self._peer, part, timestamp)
+                self._peer,
+                replica_write(request, epoch, key, self._peer, part, timestamp, generation),
             )
 
     def _arrived(self, request: RequestId) -> None:

@@ -16,7 +16,7 @@ from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.etag import etag_of
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import Body, FetchBody
-from sadik_vnode.quorum import BadQuorum, resolve
+from sadik_vnode.quorum import BadQuorum, wanted
 from sadik_vnode.requests import (
     Found,
     Get,
@@ -57,10 +57,9 @@ class Getting:
         properties = desk.buckets.get(request.bucket)
         ring = desk.placement.ring
         assert ring is not None, "a node without a ring takes no requests"
-        owners = len(desk.placement.register(desk.placement.partition(self.key)).owners)
         try:
-            r = resolve(request.r, properties.r, owners, ring.replicas)
-            pr = resolve(request.pr, properties.pr, owners, ring.replicas)
+            r = wanted(request.r, properties.r, ring.replicas)
+            pr = wanted(request.pr, properties.pr, ring.replicas)
         except BadQuorum as error:
             self._done(Refused(Refusal.BAD_QUORUM, str(error)))
             return

@@ -118,7 +118,7 @@ class Listing(Conversation):
         """Ask every live owner for its first chunk."""
         placement = self.desk.placement
         assert placement.ring is not None, "a node without a ring takes no requests"
-        owners = {o: None for register in placement.ring.registers for o in register.owners}
+        owners = {o: None for register in placement.ring.registers for o in register.readers}
         live = [owner for owner in sorted(owners) if placement.is_routable(owner)]
         self._sources = {node: _Source([], self._request.after, waiting=True) for node in live}
         short = self._short_of(live)
@@ -217,8 +217,8 @@ class Listing(Conversation):
         assert ring is not None
         speaking = dict.fromkeys(nodes)
         for partition, register in enumerate(ring.registers):
-            r = resolve(None, self._r, len(register.owners), ring.replicas)
-            have = sum(owner in speaking for owner in register.owners)
+            r = resolve(None, self._r, len(register.readers), ring.replicas)
+            have = sum(owner in speaking for owner in register.readers)
             if have < r:
                 return Unavailable(
                     Outcome.NOT_APPLIED,

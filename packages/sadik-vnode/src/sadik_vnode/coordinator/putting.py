@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from sadik_causality import Container, Context, TokenError
 from sadik_machine import MILLISECOND, NodeId
+from sadik_vnode.adoption import adopt_newer
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.coordinator.writing import Intent, Writing, precondition_failed
 from sadik_vnode.desk import Conversation, Desk
@@ -24,7 +25,7 @@ from sadik_vnode.etag import etag_of
 from sadik_vnode.forwarding import NOT_TAKEN, result_from_answer
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ForwardWrite, ForwardWriteAnswer
-from sadik_vnode.quorum import BadQuorum, resolve
+from sadik_vnode.quorum import BadQuorum, Wanted, wanted
 from sadik_vnode.requests import (
     Condition,
     Delete,
@@ -43,6 +44,7 @@ from sadik_vnode.view import LWW, counting
 __all__ = ["Coordinating", "Forwarding", "route"]
 
 _ANSWER_GRACE_NS = 100 * MILLISECOND
+_EPOCH_RETRIES_MAX = 8
 _NOBODY = Tally(0, 0, 0, 0, 0)
 _NO_CONDITION = Condition()
 
@@ -64,7 +66,7 @@ def route(desk: Desk, key: Key, *, blind: bool, sloppy: bool) -> list[NodeId]:
 class Forwarding(Conversation):
     """A write on the node that a client asked: finds a coordinator, which may be itself."""
 
-    __slots__ = ("_asked", "_done", "_key", "_request", "_tried", "_until")
+    __slots__ = ("_asked", "_done", "_key", "_request", "_retries", "_tried", "_until")
 
     def __init__(self, desk: Desk, request: Put | Delete, done: Callable[[Result], None]) -> None:
         super().__init__(desk)
@@ -73,6 +75,7 @@ class Forwarding(Conversation):
         self._done = done
         self._until = desk.now + request.timeout_ns
         self._tried: dict[NodeId, None] = {}
+        self._retries = _EPOCH_RETRIES_MAX
         self._asked: NodeId | None = None
 
     def start(self) -> None:
@@ -112,6 +115,15 @@ class Forwarding(Conversation):
         if not isinstance(message, ForwardWriteAnswer) or sender != self._asked:
             return
         if message.kind == NOT_TAKEN:
+            partition = self.desk.placement.partition(self._key)
+            if (
+                message.fields
+                and self._retries
+                and adopt_newer(self.desk, partition, message.fields)
+            ):
+                # It may be an owner's word that it is none any more: choose anew.
+                self._retries -= 1
+                self._tried.clear()
             self._elsewhere()
             return
         try:
@@ -212,14 +224,13 @@ class Coordinating:
             )
             return
         replicas = desk.placement.ring.replicas
-        owners = len(desk.placement.register(desk.placement.partition(self.key)).owners)
         try:
             want = (
-                resolve(request.w, properties.w, owners, replicas),
-                resolve(request.pw, properties.pw, owners, replicas),
-                resolve(request.dw, properties.dw, owners, replicas),
+                wanted(request.w, properties.w, replicas),
+                wanted(request.pw, properties.pw, replicas),
+                wanted(request.dw, properties.dw, replicas),
             )
-            r = resolve(getattr(request, "r", None), properties.r, owners, replicas)
+            r = wanted(getattr(request, "r", None), properties.r, replicas)
         except BadQuorum as error:
             self._done(Refused(Refusal.BAD_QUORUM, str(error)))
             return
@@ -227,6 +238,12 @@ class Coordinating:
         if isinstance(request, Delete):
             intent = Intent(None, None, (), seen, last_wins=last_wins)
             self._read_first(r, intent, want)
+            return
+        if desk.is_disk_short:
+            self._done(Refused(
+                Refusal.DISK_FULL,
+                "the coordinator's disk has less room than is to be kept free; deletes are taken",
+            ))  # fmt: skip
             return
         limit = properties.value_bytes or desk.config.value_bytes_max
         if len(request.value) > limit:
@@ -251,7 +268,7 @@ class Coordinating:
         else:
             self._write(intent, want)
 
-    def _read_first(self, r: int, intent: Intent, want: tuple[int, int, int]) -> None:
+    def _read_first(self, r: Wanted, intent: Intent, want: tuple[Wanted, Wanted, Wanted]) -> None:
         """Read R replicas, for a write that depends on what there is: there must be something to
         delete, a condition must hold. A blind one that replaces covers what was read.
         """
@@ -300,7 +317,7 @@ class Coordinating:
         assert self.desk.sealer is not None, "a node without a cluster key takes no requests"
         return self.desk.sealer.seal(self.key.bucket, self.key.key, merged.live_context())
 
-    def _write(self, intent: Intent, want: tuple[int, int, int]) -> None:
+    def _write(self, intent: Intent, want: tuple[Wanted, Wanted, Wanted]) -> None:
         Writing(
             self.desk,
             self.key,

@@ -9,6 +9,9 @@ failed, or is down.
 
 A session's read has to cover what the session has seen. Where the R answers do not, all owner slots
 are asked, and then every other node that may be reached, for one of them made the missing dots.
+Where every member has answered and none knows them, they were reaped after a delete, and count as
+seen: but only after all owners have been asked once more, for what a fallback handed off in between
+is with them.
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ReplicaRead, ReplicaState, Status
 from sadik_vnode.parts import container_from_plain, parts_of, replica_write
-from sadik_vnode.quorum import ReadTally
-from sadik_vnode.record import Record
+from sadik_vnode.quorum import ReadTally, Wanted, count_of
+from sadik_vnode.record import Record, Rows
 from sadik_vnode.requests import Outcome, Tally, Unavailable
 from sadik_vnode.version import Version
 
 __all__ = ["Answers", "Reading"]
 
-_EPOCH_RETRIES_MAX = 4
+_EPOCH_RETRIES_MAX = 8
 
 
 class Answers:
@@ -42,11 +45,17 @@ class Answers:
         self.owners = owners
         self.tally = ReadTally(r, pr)
         self.by_node: dict[NodeId, Container[Version]] = {}
+        self.generation: int | None = None
+        """The least reap generation in which any of it was read."""
         self.merged: Container[Version] = Container.empty()
         self._empty_stand_ins: list[tuple[NodeId, NodeId]] = []
 
-    def add(self, slot: NodeId | None, node: NodeId, answer: Container[Version]) -> None:
+    def add(
+        self, slot: NodeId | None, node: NodeId, answer: Container[Version], generation: int
+    ) -> None:
         """``node`` answers for owner ``slot``, or for none: then it does not count."""
+        if self.generation is None or generation < self.generation:
+            self.generation = generation
         self.by_node[node] = answer
         self.merged = _with_bodies(self.merged.merge(answer), answer)
         if slot is None:
@@ -73,7 +82,8 @@ class Answers:
         for node, answer in self.by_node.items():
             if node in self.owners and not self.merged.same_live(answer):
                 missing = self.merged.missing_in(answer)
-                if missing is not None:
+                # Where nothing is, there is nothing to delete: it may just have been reaped.
+                if missing is not None and (answer or not _is_deleted(missing)):
                     behind.append((node, missing))
         return behind
 
@@ -92,16 +102,16 @@ class Reading(Conversation):
 
     __slots__ = (
         "_asked", "_asked_at", "_at_least", "_bodies", "_candidates", "_deadline", "_done",
-        "_epoch", "_failed", "_finished", "_hedges_early", "_left", "_retries", "_sloppy",
-        "_trace", "_want", "answers", "key", "partition",
+        "_epoch", "_failed", "_finished", "_hedges_early", "_is_second_look", "_left", "_retries",
+        "_sloppy", "_trace", "_want", "answers", "key", "partition",
     )  # fmt: skip
 
     def __init__(
         self,
         desk: Desk,
         key: Key,
-        r: int,
-        pr: int,
+        r: Wanted,
+        pr: Wanted,
         *,
         sloppy: bool,
         bodies: bool,
@@ -125,15 +135,16 @@ class Reading(Conversation):
         self._hedges_early = False
         self._finished = False
         self._retries = 0
+        self._is_second_look = False
         self._begin()
 
     def start(self) -> None:
         """Ask the first replicas. May call ``failed`` at once."""
-        r, pr = self._want
+        r, pr = self.answers.tally.r, self.answers.tally.pr
         placement = self.desk.placement
         available = [
             (slot, node)
-            for slot, node in placement.stand_ins(self.partition, sloppy=self._sloppy)
+            for slot, node in placement.stand_ins(self.partition, sloppy=self._sloppy, reads=True)
             if node is not None
         ]
         primaries = sum(slot == node for slot, node in available)
@@ -174,17 +185,29 @@ class Reading(Conversation):
         if not behind:
             return
         timestamp = desk.clock.tick(desk.now)
+        generation = self.answers.generation
+        assert generation is not None, "who is behind has answered"
         for node, missing in behind:
             if any(version.body is None for version in missing.versions.values()):
                 continue  # a body that was not fetched: the next read that needs it repairs
             desk.counters.read_repairs += 1
             if node == desk.self_id:
-                desk.replica.merge(self.key, missing, list, (), None, _ignore_failure)
+                desk.replica.merge(self.key, missing, self._rows, (), None, _ignore_failure)
                 continue
             for part in parts_of(missing, desk.config.message_bytes_max):
-                desk.outbox.send(
-                    node, replica_write(self.id, self._epoch, self.key, node, part, timestamp)
+                write = replica_write(
+                    self.id, self._epoch, self.key, node, part, timestamp, generation
                 )
+                desk.outbox.send(node, write)
+
+    def is_recent(self) -> bool:
+        """Whether what was read may still be merged into this node's own record."""
+        generation = self.answers.generation
+        return generation is not None and self.desk.generations.takes(generation)
+
+    def _rows(self) -> Rows | None:
+        """No further rows beside a repair of this node, or None where it comes too late."""
+        return [] if self.is_recent() else None
 
     def keep_dots_only(self) -> None:
         """The client has its answer: late replicas are compared by dots, so let the values go."""
@@ -199,7 +222,10 @@ class Reading(Conversation):
         if asked_at is not None:
             self.desk.latencies.add(sender, self.desk.now - asked_at)
         if message.status == Status.NEWER_EPOCH:
-            if adopt_newer(self.desk, self.partition, message.newer) and not self._finished:
+            adopt_newer(self.desk, self.partition, message.newer)
+            # Unless this answers what was asked under the register before: then it is asked anew.
+            epoch = self.desk.placement.register(self.partition).epoch
+            if epoch > self._epoch and not self._finished:
                 self._again()
             return
         if message.status != Status.OK:
@@ -211,7 +237,7 @@ class Reading(Conversation):
             self.desk.counters.malformed_messages += 1
             self._lost(sender)
             return
-        self._answered(sender, answer)
+        self._answered(sender, answer, message.generation)
 
     def unsent(self, to: NodeId, message: object) -> None:
         """The question never left: ask somebody else."""
@@ -248,7 +274,9 @@ class Reading(Conversation):
     def _begin(self) -> None:
         register = self.desk.placement.register(self.partition)
         self._epoch = register.epoch
-        self.answers = Answers(register.owners, *self._want)
+        readers = register.readers
+        r, pr = (count_of(value, len(readers)) for value in self._want)
+        self.answers = Answers(readers, r, pr)
         self._candidates = list[tuple[NodeId, NodeId]]()
         self._asked: dict[NodeId, NodeId | None] = {}
         self._asked_at: dict[NodeId, int] = {}
@@ -285,7 +313,10 @@ class Reading(Conversation):
         desk, key = self.desk, self.key
         self._asked[node] = slot
         if node == desk.self_id:
-            desk.replica.read(key, self._read_here, self._failed_here)
+            generation = desk.generations.generation
+            desk.replica.read(
+                key, lambda record: self._read_here(record, generation), self._failed_here
+            )
             return
         desk.counters.replica_reads += 1
         self._asked_at[node] = desk.now
@@ -293,19 +324,23 @@ class Reading(Conversation):
             node, ReplicaRead(self.id, self._epoch, key.bucket, key.key, self._bodies, self._trace)
         )
 
-    def _read_here(self, record: Record) -> None:
-        self._answered(self.desk.self_id, record.container)
+    def _read_here(self, record: Record, generation: int) -> None:
+        self._answered(self.desk.self_id, record.container, generation)
 
     def _failed_here(self, _reason: FailureReason) -> None:
         self._lost(self.desk.self_id)
 
-    def _answered(self, node: NodeId, answer: Container[Version]) -> None:
+    def _answered(self, node: NodeId, answer: Container[Version], generation: int) -> None:
         if node in self.answers.by_node or node in self._left:
+            return
+        if not self.desk.generations.takes(generation):
+            self.desk.counters.old_generations += 1
+            self._lost(node)
             return
         if self._finished:
             self._answered_late(node, answer)
             return
-        self.answers.add(self._asked[node], node, answer)
+        self.answers.add(self._asked[node], node, answer, generation)
         self._check()
 
     def _answered_late(self, node: NodeId, answer: Container[Version]) -> None:
@@ -356,7 +391,10 @@ class Reading(Conversation):
                 self._ask_next()
         if answers.tally.enough:
             if self._is_behind():
-                self._ask_everybody()
+                if self._is_second_look:
+                    self._nobody_knows()
+                else:
+                    self._ask_everybody()
                 return
             self._finished = True
             if self._waiting():
@@ -378,13 +416,33 @@ class Reading(Conversation):
             return
         # All owner slots have spoken. Whoever made the missing dots is an owner or a fallback.
         placement = self.desk.placement
-        nodes = (*self.answers.owners, *placement.fallbacks(self.partition))
+        owners = placement.register(self.partition).owners
+        nodes = (*owners, *placement.fallbacks(self.partition))
         further = [n for n in nodes if n not in self._asked and placement.is_routable(n)]
         if not further:
-            self._fail_behind()
+            self._nobody_knows()
             return
         for node in further:
             self._ask(None, node)
+
+    def _nobody_knows(self) -> None:
+        """All who can be reached have spoken: what is missing was reaped, or is out of reach."""
+        members = self.desk.placement.members
+        is_everybody = all(
+            node in self.answers.by_node or not self.desk.placement.is_member(node)
+            for node in members
+        )
+        if self._is_second_look:
+            self._at_least = None
+            self._check()
+        elif is_everybody:
+            self._is_second_look = True
+            self._sloppy = False
+            self._want = (len(self.answers.owners), 0)
+            self._begin()
+            self.start()
+        else:
+            self._fail_behind()
 
     def _fail_behind(self) -> None:
         self._fail(
@@ -396,6 +454,9 @@ class Reading(Conversation):
         return any(n not in self.answers.by_node and n not in self._left for n in self._asked)
 
     def _fail(self, outcome: Outcome, detail: str) -> None:
+        if self._is_second_look:
+            # A session's read found enough replicas, though none as new as it wants.
+            outcome = Outcome.INDETERMINATE
         self._finished = True
         tally = self.tally
         self._end()
@@ -431,6 +492,11 @@ def _with_bodies(merged: Container[Version], answer: Container[Version]) -> Cont
         return merged
     versions = {**merged.versions, **{dot: answer.versions[dot] for dot in lacking}}
     return Container(versions, merged.context)
+
+
+def _is_deleted(container: Container[Version]) -> bool:
+    """Whether there is nothing in it but deletes."""
+    return all(version.is_deleted for version in container.versions.values())
 
 
 def _without_bodies(container: Container[Version]) -> Container[Version]:

@@ -105,9 +105,10 @@ class Repairs:
             }
             if all(version.body is not None for version in versions.values()):
                 self._desk.counters.read_repairs += 1
-                replica.mend(key, Container(versions, merged.context), _ignore_failure)
+                whole = Container(versions, merged.context)
+                replica.mend(key, whole, reading.is_recent, _ignore_failure)
         elif all(owner in reading.answers.by_node for owner in reading.answers.owners):
-            replica.mend(key, merged, _ignore_failure)
+            replica.mend(key, merged, reading.is_recent, _ignore_failure)
         self._done(reading)
 
     def _done(self, reading: Reading) -> None:

@@ -27,7 +27,7 @@ from sadik_vnode.hints import NoteCheck
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.parts import replica_write
-from sadik_vnode.quorum import WriteTally
+from sadik_vnode.quorum import JointTally, Wanted
 from sadik_vnode.record import Record, Rows
 from sadik_vnode.replica import Change
 from sadik_vnode.requests import Outcome, Refusal, Refused, Result, Unavailable, Written
@@ -36,7 +36,7 @@ from sadik_vnode.view import LWW, counting, timestamp_of
 
 __all__ = ["Intent", "Writing", "precondition_failed"]
 
-_EPOCH_RETRIES_MAX = 4
+_EPOCH_RETRIES_MAX = 8
 
 
 @define(slots=True)
@@ -70,8 +70,8 @@ class Writing(Conversation):
 
     __slots__ = (
         "_answered", "_check", "_deadline", "_delta", "_done", "_dot", "_etag", "_expires_ms",
-        "_intent", "_is_stored", "_issued", "_noted", "_pending", "_retries", "_sloppy",
-        "_tally", "_timestamp", "_trace", "_tried", "_want",
+        "_generation", "_intent", "_is_stored", "_issued", "_lists", "_noted", "_pending",
+        "_retries", "_sloppy", "_tally", "_timestamp", "_trace", "_tried", "_want",
         "epoch", "key", "partition", "slots", "token",
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ class Writing(Conversation):
         desk: Desk,
         key: Key,
         intent: Intent,
-        want: tuple[int, int, int],
+        want: tuple[Wanted, Wanted, Wanted],
         *,
         sloppy: bool,
         deadline: int,
@@ -98,7 +98,8 @@ class Writing(Conversation):
         self._trace = trace
         self._timestamp = 0
         self._expires_ms: int | None = None
-        self._tally = WriteTally(*want)
+        self._generation = 0
+        self._tally = JointTally((), want)
         self._pending: dict[NodeId, NodeId] = {}
         self._tried: dict[NodeId, None] = {}
         self._noted: list[NodeId] = []
@@ -113,25 +114,19 @@ class Writing(Conversation):
     def start(self) -> None:
         """Check that a quorum can be had; then make and store the dot. May answer at once."""
         self._place()
-        w, pw, dw = self._want
-        reachable = [(slot, node) for slot, node in self.slots if node is not None]
-        primaries = sum(slot == node for slot, node in reachable)
-        coordinates = any(node == self.desk.self_id for _, node in reachable)
-        if len(reachable) < max(w, dw) or primaries < pw or not coordinates:
-            have = f"{len(reachable)} of {len(self.slots)} replicas are reachable"
-            self._answer_unavailable(
-                Outcome.NOT_APPLIED, f"{have}, {primaries} of them owners; W={w}, PW={pw}, DW={dw}"
-            )
-            self._finish()
-            return
-        if dw and not self.desk.config.durable and len(reachable) - 1 < dw:
-            self._answer_unavailable(
-                Outcome.NOT_APPLIED, f"DW={dw}, but this node's acknowledgement is not durable"
-            )
+        me = self.desk.self_id
+        lacks = self._tally.lacks(self.slots)
+        if not lacks and all(node != me for _, node in self.slots):
+            lacks = "this node is no owner of the key any more, and stands in for none"
+        if not lacks and not self.desk.config.durable and self._want[2]:
+            others = [(slot, node) for slot, node in self.slots if node != me]
+            if JointTally(self._lists, (0, 0, self._want[2])).lacks(others):
+                lacks = f"DW={self._want[2]}, but this node's acknowledgement is not durable"
+        if lacks:
+            self._answer_unavailable(Outcome.NOT_APPLIED, lacks)
             self._finish()
             return
         self.wake("deadline", self._deadline)
-        me = self.desk.self_id
         self._noted = [s for s, node in self.slots if node is None or (node == me and s != me)]
         self.desk.hints.check(self._noted, self.key, self._update)
 
@@ -149,6 +144,7 @@ class Writing(Conversation):
         elif message.status == Status.NEWER_EPOCH:
             self._newer(slot, message.newer)
         else:
+            self.desk.generations.heard(message.generation)
             self._slot_failed(slot)
 
     def unsent(self, to: NodeId, message: object) -> None:
@@ -169,9 +165,12 @@ class Writing(Conversation):
     def _place(self) -> None:
         placement = self.desk.placement
         me = self.desk.self_id
-        self.epoch = placement.register(self.partition).epoch
+        register = placement.register(self.partition)
+        self.epoch = register.epoch
+        self._lists = register.lists
+        self._tally = JointTally(self._lists, self._want)
         slots = placement.stand_ins(self.partition, sloppy=self._sloppy)
-        if all(node != me for _, node in slots) and self._sloppy:
+        if all(node != me for _, node in slots) and self._sloppy and not self._is_stored:
             # A fallback that coordinates stands in for the first owner that is down.
             for index, (slot, node) in enumerate(slots):
                 if node != slot:
@@ -189,6 +188,10 @@ class Writing(Conversation):
         """Make the dot on the present record: the one place where dots come from."""
         if self._answered:
             self._finish()  # the deadline came while the record was being loaded
+            return None
+        if self.desk.generations.is_behind:
+            self._give_up("this node's store was rolled back, and has to catch up first")
+            self._finish()
             return None
         desk, intent = self.desk, self._intent
         held = before.container
@@ -211,6 +214,7 @@ class Writing(Conversation):
             self._finish()
             return None
         after = Record(held.write(seen, dot, version), dot[0])
+        self._generation = desk.generations.generation
         self._delta = Container({dot: version}, seen.with_dot(dot))
         self._dot = dot
         conflict = LWW if intent.last_wins else ""
@@ -309,8 +313,9 @@ class Writing(Conversation):
         assert self._delta is not None, "values are kept until the client is answered"
         timestamp = self.desk.clock.tick(self.desk.now)
         return replica_write(
-            self.id, self.epoch, self.key, slot, self._delta, timestamp, self._trace
-        )
+            self.id, self.epoch, self.key, slot, self._delta, timestamp, self._generation,
+            self._trace, is_put=self._intent.value is not None,
+        )  # fmt: skip
 
     def _stored(self) -> None:
         self._is_stored = True
@@ -364,20 +369,25 @@ class Writing(Conversation):
         desk.hints.note(slot, self.key)
         self._check_tally()
 
-    def _newer(self, slot: NodeId, newer: tuple[int, tuple[bytes, ...]] | None) -> None:
+    def _newer(self, slot: NodeId, newer: tuple[object, ...] | None) -> None:
         """A replica knows a newer register: send the same dot to its owners and count afresh."""
+        adopt_newer(self.desk, self.partition, newer)
+        if self.desk.placement.register(self.partition).epoch == self.epoch:
+            return  # it answers what was sent under the register before: this one is on its way
         self._retries += 1
         if self._retries > _EPOCH_RETRIES_MAX or self._answered:
             self._slot_failed(slot)
             return
-        adopt_newer(self.desk, self.partition, newer)
-        if self.desk.placement.register(self.partition).epoch == self.epoch:
-            self._slot_failed(slot)
-            return
+        self._again()
+
+    def _again(self) -> None:
+        """Count afresh under the newest register, whose owners are all sent the same dot."""
         self._pending.clear()
         self._tried.clear()
-        self._tally = WriteTally(*self._want)
         self._place()
+        for slot, node in self.slots:
+            if node is None:
+                self.desk.hints.note(slot, self.key)
         sends = self._sends()
         self.desk.outbox.perform(sends)
         self._stored()
@@ -386,6 +396,10 @@ class Writing(Conversation):
 
     def _check_tally(self) -> None:
         if not self._answered and self._tally.enough:
+            if self.desk.placement.register(self.partition).epoch > self.epoch:
+                # This node has adopted a register under which the answer may not be enough.
+                self._again()
+                return
             self._answer(
                 Written(
                     self.token, self._etag, self._tally.value(), self.desk.self_id,

@@ -1,0 +1,95 @@
+// What brings replicas together: hints that wait, partitions that move, and anti-entropy.
+
+import { html, useState } from "/console/vendor/htm-preact.js";
+import { ask, bytes, usePolled } from "/console/api.js";
+import { Notice } from "/console/dialog.js";
+
+export function Repair({ abilities, question }) {
+  const [notice, setNotice] = useState(null);
+  const [isBusy, setBusy] = useState(false);
+
+  function compare() {
+    question({
+      title: "Compare all replicas now?",
+      body: html`<p>
+        Every partition is compared among its owners by hash tree, and what differs is exchanged both
+        ways. It yields to requests, deletes nothing, and happens by itself in the background too.
+      </p>`,
+      confirm: "Compare",
+      act: async () => {
+        setBusy(true);
+        setNotice({ good: true, text: "Comparing…" });
+        const done = await ask("/v1/repair", { method: "POST" });
+        setBusy(false);
+        setNotice({ good: done.ok, text: done.ok ? told(done.json) : done.detail });
+      },
+    });
+  }
+
+  return html`
+    <${Hints} />
+    <${Transfers} />
+    <h2>Anti-entropy</h2>
+    <${Notice} notice=${notice} />
+    ${abilities.has("POST /v1/repair")
+      ? html`<button id="repair" disabled=${isBusy} onClick=${compare}>Compare replicas now…</button>`
+      : html`<p class="quiet">This node's version compares replicas by itself only.</p>`}
+  `;
+}
+
+function told(result) {
+  const so = result.finished ? "All" : "So far";
+  const away = result.unreachable.length ? ` Not reached: ${result.unreachable.join(", ")}.` : "";
+  return (
+    `${so} ${result.partitions_done} of ${result.partitions} partitions compared: ` +
+    `${result.differences} differences, ${result.repaired} records repaired.${away}`
+  );
+}
+
+function Hints() {
+  const answer = usePolled("/v1/hints", 1000);
+  if (!answer) return html`<h2>Hints</h2><p class="quiet">asking…</p>`;
+  if (!answer.ok) return html`<h2>Hints</h2><p class="panel notice bad">${answer.detail}</p>`;
+  const { total, by_node: byNode } = answer.json;
+  return html`<h2>Hints that wait on this node</h2>
+    ${total === 0
+      ? html`<p id="no-hints">None: every owner has what was written for it here.</p>`
+      : html`<table id="hints">
+          <thead><tr><th>For</th><th class="number">Writes</th></tr></thead>
+          <tbody>
+            ${Object.entries(byNode).map(
+              ([name, count]) => html`<tr><td>${name}</td><td class="number">${count}</td></tr>`,
+            )}
+          </tbody>
+        </table>`}`;
+}
+
+function Transfers() {
+  const answer = usePolled("/v1/transfers", 1000);
+  const transfers = answer?.json?.transfers ?? [];
+  return html`<h2>Transfers</h2>
+    ${answer && !answer.ok && html`<p class="panel notice bad">${answer.detail}</p>`}
+    ${transfers.length === 0
+      ? html`<p>None: the ring is where it should be.</p>`
+      : html`<div class="scroll"><table>
+          <thead>
+            <tr><th>Partition</th><th>From</th><th>To</th><th>Done</th><th>State</th><th>Why</th></tr>
+          </thead>
+          <tbody>
+            ${transfers.slice(0, 200).map(
+              (each) => html`<tr>
+                <td>${each.partition}</td>
+                <td>${each.from || "–"}</td>
+                <td>${each.to}</td>
+                <td>
+                  <progress max=${each.bytes_total || 1} value=${each.bytes_done}></progress>
+                  ${bytes(each.bytes_done)} of ${bytes(each.bytes_total)}
+                </td>
+                <td>${each.state}</td>
+                <td>${each.reason}</td>
+              </tr>`,
+            )}
+          </tbody>
+        </table></div>`}
+    ${transfers.length > 200 && html`<p class="quiet">${transfers.length - 200} more.</p>`}`;
+}

@@ -1,0 +1,412 @@
+"""What a client sends, made into requests: one reader for each connection.
+
+The idea: httptools parses what arrived and calls back. A request whose header is whole is judged
+at once, by its framing and then by the application, before its body is read; a body is counted as
+it comes. What is wrong is answered there and then (`RequestReader.refuse`), and nothing after it on
+the connection is looked at: whoever broke the framing may mean something else by every byte that
+follows.
+
+The reader puts requests at the end of the connection's queue and takes nothing from it.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import TYPE_CHECKING
+
+import httptools
+
+from sadik_node.http.answers import Answer, problem
+from sadik_node.http.exchange import SAFE_METHODS, Exchange
+from sadik_node.http.framing import framing_fault
+from sadik_node.http.refusals import (
+    header_too_large,
+    malformed,
+    overloaded,
+    too_large,
+    too_long_target,
+    too_many_fields,
+    too_slow,
+)
+
+if TYPE_CHECKING:
+    from sadik_node.http.connection import Connection
+    from sadik_node.http.server import HttpServer
+
+__all__ = ["Reading", "RequestReader"]
+
+_METHOD_START = re.compile(rb"[A-Z-]{1,24} ")
+_SMALL_BODY_BYTES = 64 * 2**10
+_SMALL_PART_BYTES = 2**10
+_FRAMING_BYTES_MAX = 16 * 2**10
+_EXCHANGE_BYTES = 2**10
+"""About what the objects of one request cost besides its bytes."""
+_FAR_NS = 1 << 62
+
+
+class Reading(enum.Enum):
+    BETWEEN = 0
+    HEADER = 1
+    BODY = 2
+    DROPPING = 3
+    """Refused: what comes is counted and dropped."""
+    ENDED = 4
+    """The client sends no more."""
+
+
+class _Stop(Exception):  # noqa: N818 - raised in a callback to leave the parser, caught at once
+    pass
+
+
+class RequestReader:
+    """The receiving side of one connection."""
+
+    __slots__ = (
+        "_body_bytes",
+        "_carried",
+        "_connection",
+        "_data",
+        "_dropped_bytes",
+        "_fields",
+        "_framing_bytes",
+        "_header_bytes",
+        "_line_from",
+        "_parser",
+        "_raw",
+        "_server",
+        "_unfinished_bytes",
+        "_window_bytes",
+        "exchange",
+        "reading",
+    )
+
+    def __init__(self, server: HttpServer, connection: Connection) -> None:
+        self._server = server
+        self._connection = connection
+        self._parser = httptools.HttpRequestParser(self)
+        self.reading = Reading.BETWEEN
+        self.exchange: Exchange | None = None
+        """The request that is being received."""
+        self._data = memoryview(b"")
+        """What is being parsed, and what of the same header came before it."""
+        self._carried = b""
+        self._raw: bytes | None = None
+        """Both together, where they have been looked at."""
+        self._line_from = 0
+        """Where in it the next request line stands, or behind."""
+        self._fields = 0
+        self._header_bytes = 0
+        self._unfinished_bytes = 0
+        self._body_bytes = 0
+        self._window_bytes = 0
+        self._framing_bytes = 0
+        self._dropped_bytes = 0
+
+    @property
+    def waits_for_continue(self) -> bool:
+        """Whether the client waits to be asked for a body."""
+        return self.exchange is not None and self.exchange.wants_continue
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the client sends no more, or nothing more is wanted of it."""
+        return self.reading is Reading.ENDED
+
+    def feed(self, data: memoryview) -> None:
+        """Take what has come."""
+        body_bytes = self._body_bytes
+        before = self.reading
+        exchange = self.exchange
+        self._data = data
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # Nobody is upgraded; the request was taken as if it had not asked.
+            rest = data[upgrade.args[0] :]
+            if rest:
+                self._carry()
+                self.feed(rest)
+                return
+        except httptools.HttpParserError as error:
+            self._on_parser_error(error, data)
+        if not self._connection.is_open:
+            return
+        self._carry()
+        if self.reading is Reading.HEADER:
+            if self.exchange is exchange:
+                # The parser shows a field only when it is whole: count what it holds back.
+                self._unfinished_bytes += len(data)
+                if self._unfinished_bytes > self._server.limits.header_bytes:
+                    self.refuse(header_too_large(self._server.limits.header_bytes))
+            self._connection.schedule(self._connection.due)
+        elif self.reading is Reading.BODY:
+            if before is Reading.BODY and self._body_bytes == body_bytes:
+                # Chunk sizes, extensions and trailers alone: nothing that a body needs much of.
+                self._framing_bytes += len(data)
+                if self._framing_bytes > _FRAMING_BYTES_MAX:
+                    self.refuse(malformed("a chunked body with too much between its chunks"))
+            self._connection.schedule(self._connection.due)
+        self._connection.advance()
+
+    def _carry(self) -> None:
+        """Keep what is needed of the data just parsed, which will be overwritten."""
+        is_cut = self.reading is Reading.HEADER
+        self._carried = self._received()[self._line_from :] if is_cut else b""
+        self._raw = None
+        self._line_from = 0
+
+    def _received(self) -> bytes:
+        if self._raw is None:
+            self._raw = self._carried + self._data
+        return self._raw
+
+    def _is_line(self, method: bytes, target: bytes, version: str) -> bool:
+        """Whether the request line stood there as HTTP has it.
+
+        The parser takes several blanks for one, and other protocols' names for ours.
+        """
+        line = b"%b %b HTTP/%b\r\n" % (method, target, version.encode())
+        at = self._received().find(line, self._line_from)
+        self._line_from = at + len(line)
+        return at >= 0
+
+    def _on_parser_error(self, error: Exception, data: memoryview) -> None:
+        cause = error.__context__
+        if isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
+            if isinstance(cause, _Stop):
+                return
+            raise cause
+        if self._connection.is_closing or not self._connection.is_open:
+            self.reading = Reading.DROPPING
+            return
+        if isinstance(error, httptools.HttpParserInvalidMethodError):
+            # Behind another request in the same data it is not known where this one began.
+            if not self._line_from and _METHOD_START.match(self._received()):
+                answer = problem(
+                    405,
+                    "no resource knows this method",
+                    fields=b"Allow: GET, HEAD, PUT, POST, DELETE\r\n",
+                )
+            else:
+                answer = malformed("this is no HTTP/1.1 request")
+        else:
+            answer = malformed(f"malformed HTTP: {error}")
+        self.refuse(answer)
+
+    def drop(self, count: int) -> None:
+        """Count bytes that came after a refusal; beyond the bound nothing more is read."""
+        self._dropped_bytes += count
+        if self._dropped_bytes > self._server.limits.drain_bytes:
+            self.reading = Reading.ENDED
+
+    def on_due(self, now: int) -> bool:
+        """Judge the pace of a request that is being received. False if none is."""
+        limits = self._server.limits
+        if self.reading is Reading.HEADER:
+            seconds = limits.header_ns // 10**9
+            detail = f"the header did not come within {seconds} s"
+            self.refuse(too_slow(detail, "header_timeout"))
+        elif self.reading is Reading.BODY and not self.waits_for_continue:
+            wanted = limits.body_rate_bytes * limits.body_window_ns // 10**9
+            if self._body_bytes - self._window_bytes >= wanted:
+                self._window_bytes = self._body_bytes
+                self._connection.schedule(now + limits.body_window_ns)
+                return True
+            detail = f"the body came at less than {limits.body_rate_bytes} bytes a second"
+            self.refuse(too_slow(detail, "body_too_slow"))
+        else:
+            return False
+        self._connection.advance()
+        return True
+
+    def end(self) -> None:
+        """The client has closed its side: a request that is not whole was not made."""
+        if self.exchange is not None:
+            self._connection.forget(self.exchange)
+            self.exchange = None
+        self.reading = Reading.ENDED
+
+    def stop(self) -> None:
+        """Nothing more is wanted of this client: what comes is dropped."""
+        self.exchange = None
+        if self.reading is not Reading.ENDED:
+            self.reading = Reading.DROPPING
+
+    def release(self) -> None:
+        """Let the parser go: it holds bound methods of this object, a cycle for the collector."""
+        self.exchange = None
+        del self._parser
+
+    def refuse(self, answer: Answer) -> None:
+        """Answer the request that is being received; then the connection ends."""
+        exchange = self.exchange
+        if exchange is None:
+            exchange = Exchange(self._connection)
+            self._connection.queue.append(exchange)
+        self._connection.let_go(exchange)
+        exchange.parts = []
+        exchange.answered = answer
+        exchange.close = True
+        exchange.is_received = True
+        self.exchange = None
+        self._connection.is_closing = True
+        self.reading = Reading.DROPPING
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        if self._connection.is_closing:
+            self.reading = Reading.DROPPING
+            raise _Stop
+        server = self._server
+        self.exchange = exchange = Exchange(self._connection)
+        self.reading = Reading.HEADER
+        self._header_bytes = self._unfinished_bytes = self._fields = 0
+        self._connection.queue.append(exchange)
+        self._connection.due = server.now + server.limits.header_ns
+
+    def on_url(self, part: bytes) -> None:
+        """The target, or the next part of it."""
+        exchange = self.exchange
+        assert exchange is not None
+        exchange.target = exchange.target + part if exchange.target else part
+        if len(exchange.target) > self._server.limits.target_bytes:
+            self.refuse(too_long_target(self._server.limits.target_bytes))
+            raise _Stop
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header field, or one trailer field, which is dropped."""
+        exchange = self.exchange
+        assert exchange is not None
+        if self.reading is Reading.BODY:
+            self._framing_bytes += len(name) + len(value)
+            return
+        self._header_bytes += len(name) + len(value) + 4
+        self._fields += 1
+        if self._fields > self._server.limits.header_fields:
+            self.refuse(too_many_fields(self._server.limits.header_fields))
+            raise _Stop
+        name = name.lower()
+        headers = exchange.headers
+        if name in headers:
+            if name in self._server.application.single_fields or name.startswith(b"sadik-"):
+                self.refuse(malformed(f"the field {name.decode('latin-1')} stands there twice"))
+                raise _Stop
+            headers[name] += b", " + value
+        else:
+            headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        """The header is whole: judge the framing, then ask the application."""
+        exchange = self.exchange
+        assert exchange is not None
+        server = self._server
+        parser = self._parser
+        headers = exchange.headers
+        self.reading = Reading.BODY
+        if self._header_bytes + len(exchange.target) > server.limits.header_bytes:
+            self.refuse(header_too_large(server.limits.header_bytes))
+            raise _Stop
+        exchange.method = method = parser.get_method()
+        exchange.is_safe = method in SAFE_METHODS
+        version = parser.get_http_version()
+        is_10 = version != "1.1"
+        wrong = framing_fault(version, method, headers)
+        if not self._is_line(method, exchange.target, version):
+            wrong = "the request line is not a method, a target and HTTP/1.1 with a blank between"
+        length = headers.get(b"content-length")
+        exchange.has_body = b"transfer-encoding" in headers or (
+            length is not None and length.strip(b"0") != b""
+        )
+        if wrong is None and exchange.has_body and parser.should_upgrade():
+            # The parser would not show the body of such a request.
+            wrong = "an upgrade is not offered, least of all with a body"
+        if wrong is not None:
+            self.refuse(malformed(wrong))
+            raise _Stop
+        if not parser.should_keep_alive():
+            exchange.close = True
+        elif is_10:
+            exchange.keep_alive_10 = True
+        exchange.started_ns = server.clock_ns()
+        refusal = server.application.admit(exchange)
+        self._admitted(exchange, refusal, None if length is None else int(length), is_10=is_10)
+        if not self._connection.is_open:
+            raise _Stop
+
+    def _admitted(
+        self, exchange: Exchange, refusal: Answer | None, length: int | None, *, is_10: bool
+    ) -> None:
+        server = self._server
+        declared = length if exchange.has_body else None
+        if refusal is None and declared is not None and declared > exchange.body_max:
+            refusal = too_large(declared, exchange.body_max)
+        is_spare = self._connection.is_spare
+        if refusal is None and exchange.operation != "view" and (is_spare or not server.has_room):
+            refusal = overloaded()
+        exchange.close = exchange.close or is_spare
+        self._hold(exchange, _EXCHANGE_BYTES + self._header_bytes + len(exchange.target))
+        expects = exchange.headers.get(b"expect")
+        if expects is not None and refusal is None and expects.lower() != b"100-continue":
+            refusal = malformed("the only expectation known is 100-continue")
+        if refusal is not None:
+            is_small = length is not None and length <= _SMALL_BODY_BYTES and expects is None
+            if exchange.has_body and not is_small:
+                self.refuse(refusal)
+                raise _Stop
+            exchange.answered = refusal
+            exchange.discards_body = True
+            exchange.body_max = _SMALL_BODY_BYTES
+        elif exchange.has_body and expects is not None and not is_10:
+            exchange.wants_continue = True
+            if self._connection.queue[0] is exchange:
+                exchange.wants_continue = False
+                self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._body_bytes = self._window_bytes = self._framing_bytes = 0
+        if exchange.has_body:
+            self._connection.due = server.now + server.limits.body_window_ns
+
+    def on_body(self, part: bytes) -> None:
+        """A part of the body."""
+        exchange = self.exchange
+        assert exchange is not None
+        count = len(part)
+        self._body_bytes += count
+        self._framing_bytes = 0
+        if self._body_bytes > exchange.body_max:
+            self.refuse(too_large(None, exchange.body_max))
+            raise _Stop
+        if exchange.discards_body:
+            return
+        exchange.wants_continue = False
+        self._hold(exchange, count)
+        if count >= _SMALL_PART_BYTES:
+            exchange.parts.append(part)
+        elif exchange.parts and isinstance(exchange.parts[-1], bytearray):
+            # A body in tiny chunks would cost many times its size as so many objects.
+            exchange.parts[-1] += part
+        else:
+            exchange.parts.append(bytearray(part))
+
+    def _hold(self, exchange: Exchange, count: int) -> None:
+        exchange.held_bytes += count
+        self._connection.held_bytes += count
+        self._server.traffic.held_bytes += count
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        exchange = self.exchange
+        assert exchange is not None
+        parts = exchange.parts
+        if parts:
+            exchange.body = b"".join(parts)
+            exchange.parts = []
+        exchange.is_received = True
+        exchange.wants_continue = False
+        self.exchange = None
+        self.reading = Reading.BETWEEN
+        self._connection.due = _FAR_NS
+        if exchange.close:
+            self._connection.is_closing = True

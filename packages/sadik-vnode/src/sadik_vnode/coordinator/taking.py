@@ -1,0 +1,84 @@
+"""Writes that other nodes forwarded here: each request id is carried out at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sadik_machine import SECOND, Deadlines, NodeId
+from sadik_vnode.adoption import newer_of
+from sadik_vnode.buckets import TTL_SECONDS_MAX
+from sadik_vnode.coordinator.putting import Coordinating, route
+from sadik_vnode.desk import Desk
+from sadik_vnode.forwarding import answer_of, not_taken
+from sadik_vnode.keyspace import Key
+from sadik_vnode.messages import ForwardWrite
+from sadik_vnode.requests import Condition, Delete, Put, Result
+
+__all__ = ["TakenForwards"]
+
+_FORWARD_MEMORY_NS = 10 * SECOND
+"""How long past its own timeout a forwarded write is remembered, so that it is carried out once."""
+_FORWARDS_MAX = 200_000
+_TIMEOUT_MAX_NS = 60 * SECOND
+
+
+class TakenForwards:
+    """Takes writes to coordinate. ``may_take`` tells whether this node takes any just now."""
+
+    def __init__(self, desk: Desk, may_take: Callable[[], bool]) -> None:
+        self._desk = desk
+        self._may_take = may_take
+        self._taken: dict[tuple[NodeId, int], None] = {}
+        self._expiry: Deadlines[tuple[NodeId, int]] = Deadlines()
+
+    def take(self, sender: NodeId, message: ForwardWrite) -> None:
+        """Coordinate for another node: each request id at most once."""
+        desk = self._desk
+        identity = (sender, message.request)
+        for expired in self._expiry.due(desk.now):
+            self._taken.pop(expired, None)
+        if identity in self._taken:
+            desk.counters.duplicate_forwards += 1
+            return
+        if not self._takes(message):
+            partition = desk.placement.partition(Key.of(message.bucket, message.key))
+            desk.outbox.send(sender, not_taken(message.request, newer_of(desk, partition)))
+            return
+        self._taken[identity] = None
+        timeout_ns = min(max(message.timeout_ns, 1), _TIMEOUT_MAX_NS)
+        memory_ns = timeout_ns + _FORWARD_MEMORY_NS
+        self._expiry.set(identity, desk.now + memory_ns)
+        r, w, pw, dw = message.quorums[:4]
+        request: Put | Delete
+        condition = None
+        if message.if_match is not None or message.if_none_match is not None:
+            condition = Condition(message.if_match, message.if_none_match)
+        if message.value is None:
+            request = Delete(
+                message.bucket, message.key, message.timeout_ns, message.context,
+                r, w, pw, dw, message.sloppy, message.trace, condition,
+            )  # fmt: skip
+        else:
+            request = Put(
+                message.bucket, message.key, message.value, message.timeout_ns,
+                message.content_type, message.meta, message.context,
+                w, pw, dw, message.sloppy, message.trace, condition, message.ttl_s,
+            )  # fmt: skip
+
+        def done(result: Result) -> None:
+            desk.outbox.send(sender, answer_of(message.request, result))
+
+        Coordinating(desk, request, desk.now + timeout_ns, done).start()
+
+    def _takes(self, message: ForwardWrite) -> bool:
+        """Whether this node coordinates a write for another; if not it is tried elsewhere."""
+        desk = self._desk
+        return (
+            self._may_take()
+            and len(self._taken) < _FORWARDS_MAX
+            and len(message.quorums) >= 4
+            and (message.ttl_s is None or 0 < message.ttl_s <= TTL_SECONDS_MAX)
+            # Believed down by the sender and up here, an owner coordinates, not a fallback.
+            and desk.self_id
+            in route(desk, Key.of(message.bucket, message.key), blind=True, sloppy=message.sloppy)
+        )

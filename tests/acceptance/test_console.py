@@ -1,0 +1,198 @@
+"""The web console as people see it: in a real browser, on a real cluster, with a node killed."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from browser import Browser, open_browser
+from real_cluster import RealCluster, RealNode
+from selenium.webdriver.common.keys import Keys
+
+RequireProgram = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def browser(
+    require_program: RequireProgram, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
+    chromium = require_program("chromium", package="chromium")
+    driver = require_program("chromedriver", package="chromium-driver")
+    with open_browser(chromium, driver, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+        # Nothing was refused by the page's own policy, and no script failed.
+        assert opened.complaints() == []
+
+
+BANDS = "svg[role=slider] path[fill^=hsl]"
+
+
+def bands_of(node: RealNode, only: str = "") -> int:
+    """How many paths the picture of the ring has: one for each owner that a slot has anywhere."""
+    owners = node.ask("GET", "/v1/ring").json()["owners"]
+    bands = {(slot, name) for names in owners for slot, name in enumerate(names)}
+    return len([name for _, name in bands if not only or name == only])
+
+
+def put(node: RealNode, path: str, body: bytes) -> None:
+    assert node.ask("PUT", path, body, {"Content-Type": "text/plain"}).status == 204
+
+
+def make_siblings(cluster: RealCluster, bucket: str) -> None:
+    one, other, _ = cluster.nodes
+    changed = one.ask(
+        "PUT", f"/v1/buckets/{bucket}", b'{"blind_writes": "sibling"}',
+        {"Content-Type": "application/json"},
+    )  # fmt: skip
+    assert changed.status == 200
+    put(one, f"/v1/kv/{bucket}/ada", b"milk")
+    put(other, f"/v1/kv/{bucket}/ada", b"bread")
+
+
+def test_the_ring_is_a_picture_that_the_keyboard_walks(
+    browser: Browser, shared: RealCluster
+) -> None:
+    browser.go(shared.nodes[0].url)
+    browser.reads("h1", "Sadik n1")
+    browser.reads("#health", "ready")
+    picture = browser.find("svg[role=slider]")
+    browser.counts(BANDS, bands_of(shared.nodes[0]))
+    assert browser.count(".not-up") == 0
+    picture.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    browser.reads(".ring h2", "Partition 2")
+    owners = shared.nodes[0].ask("GET", "/v1/ring").json()["owners"][2]
+    for name in owners:
+        browser.reads("#owners", name)
+
+
+def test_siblings_are_shown_and_resolved(browser: Browser, shared: RealCluster) -> None:
+    make_siblings(shared, "console-carts")
+    browser.go(f"{shared.nodes[2].url}#keys/console-carts/ada")
+    browser.reads("#found", "2 versions were written")
+    assert browser.count(".sibling") == 2
+    assert browser.count("#history circle") == 3, "what was replaced, and both"
+    browser.fill("#found textarea", "milk, bread")
+    browser.click_text("button", "Write this instead of all")
+    browser.reads("#found", "Stored.")
+    for node in shared.nodes:
+        got = node.ask("GET", "/v1/kv/console-carts/ada")
+        assert (got.status, got.body) == (200, b"milk, bread")
+        assert got.headers["content-type"] == "text/plain"
+
+
+def test_one_of_the_siblings_can_be_kept(browser: Browser, shared: RealCluster) -> None:
+    make_siblings(shared, "console-keep")
+    browser.go(f"{shared.nodes[0].url}#keys/console-keep/ada")
+    browser.reads("#found", "2 versions were written")
+    kept = browser.find(".sibling pre").text
+    browser.click_text("button", "Keep this one")
+    browser.reads("#found", "Resolved")
+    assert shared.nodes[1].ask("GET", "/v1/kv/console-keep/ada").body == kept.encode()
+
+
+def test_a_key_is_found_written_and_deleted(browser: Browser, shared: RealCluster) -> None:
+    put(shared.nodes[1], "/v1/kv/console-keys/a%20dir/%C3%A9t%C3%A9%3F", b"one")
+    browser.go(f"{shared.nodes[0].url}#keys")
+    browser.fill("#list input[name=bucket]", "console-keys")
+    browser.fill("#list input[name=prefix]", "a d")
+    browser.click("#list button")
+    browser.reads("#listed", "a dir/été?")
+    browser.click("#listed button")
+    browser.reads("#where", "1. owner")
+    browser.counts("#where .state.ok", 3)
+    assert browser.find("#found textarea").get_property("value") == "one"
+    browser.fill("#found textarea", "two")
+    browser.click_text("button", "Replace it")
+    browser.reads("#found", "Stored.")
+    assert shared.nodes[2].ask("GET", "/v1/kv/console-keys/a%20dir/%C3%A9t%C3%A9%3F").body == b"two"
+    browser.click_text("button", "Delete…")
+    browser.reads("dialog", "Delete console-keys/a dir/été??")
+    browser.click("dialog button.danger")
+    browser.reads("#found", "There is no value.")
+    assert shared.nodes[2].ask("GET", "/v1/kv/console-keys/a%20dir/%C3%A9t%C3%A9%3F").status == 404
+
+
+def test_rates_move_with_what_the_node_does(browser: Browser, shared: RealCluster) -> None:
+    node = shared.nodes[0]
+    put(node, "/v1/kv/console-rates/k", b"v")
+    browser.go(f"{node.url}#activity")
+
+    def is_moving() -> bool:
+        node.ask("GET", "/v1/kv/console-rates/k")
+        text = browser.find("#gets").text
+        return text.endswith("/s") and float(text.split()[0]) > 0
+
+    browser.until(is_moving, "the rate of gets")
+    browser.counts(".chart canvas", 3)
+
+
+def test_replicas_are_compared_after_a_question(browser: Browser, shared: RealCluster) -> None:
+    browser.go(f"{shared.nodes[0].url}#repair")
+    browser.click("#repair")
+    browser.reads("dialog", "Compare all replicas now?")
+    browser.click_text("button", "Cancel")
+    browser.counts("dialog", 0)
+    browser.click("#repair")
+    browser.click("dialog button.main")
+    browser.reads("main", "256 of 256 partitions compared")
+
+
+def test_a_killed_node_is_hatched_and_its_hints_drain(
+    browser: Browser, cluster: RealCluster
+) -> None:
+    one, _, dead = cluster.nodes
+    browser.go(one.url)
+    browser.reads("#health", "ready")
+    dead.kill()
+    browser.counts("svg .not-up", bands_of(one, "n3"))
+    for number in range(20):
+        put(one, f"/v1/kv/console-hints/{number}", b"v")
+    browser.click_text("a", "Members")
+    browser.reads("#members .state.down", "down")
+    browser.click_text("a", "Repair")
+    browser.reads("#hints", "n3")
+    dead.start()
+    browser.reads("#no-hints", "None")
+    browser.click_text("a", "Ring")
+    browser.counts(BANDS, bands_of(one))
+    browser.counts("svg .not-up", 0)
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("tab", ["ring", "members", "activity", "repair", "keys/console-carts/ada"])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_is_readable_at_400_pixels(
+    require_program: RequireProgram, tmp_path: Path, shared: RealCluster, tab: str, dark: bool
+) -> None:
+    chromium = require_program("chromium", package="chromium")
+    driver = require_program("chromedriver", package="chromium-driver")
+    with open_browser(chromium, driver, tmp_path, size=(400, 800), dark=dark) as narrow:
+        narrow.go(f"{shared.nodes[0].url}#{tab}")
+        narrow.reads("#health", "ready")
+        narrow.find("main h2")
+        wide = narrow.driver.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= 400, "the page itself does not scroll sideways"
+        page = narrow.driver.execute_script(
+            "return getComputedStyle(document.body).backgroundColor"
+        )
+        assert page == ("rgb(20, 25, 23)" if dark else "rgb(251, 251, 249)")
+
+
+def test_files_are_the_nodes_own_and_are_not_sent_twice(shared: RealCluster) -> None:
+    node = shared.nodes[0]
+    page = node.ask("GET", "/")
+    assert page.status == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert b"http://" not in page.body
+    assert b"https://" not in page.body
+    again = node.ask("GET", "/", headers={"If-None-Match": page.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
+    assert node.ask("GET", "/console/app.js").headers["content-type"].startswith("text/javascript")
+    for path in ("/console/", "/console/../views.py", "/console/nothing.js"):
+        connection = http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=10)
+        connection.request("GET", path)
+        assert connection.getresponse().status == 404
+        connection.close()
