@@ -43,6 +43,7 @@ OPERATIONS = (
     "view",
     "batch",
     "repair",
+    "copy",
     "scrub",
 )
 """What a client asked: ``view`` is any of the JSON pages about the cluster."""

@@ -57,6 +57,7 @@ from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.putting import Forwarding
 from sadik_vnode.coordinator.repairing import Repairs
 from sadik_vnode.coordinator.taking import TakenForwards
+from sadik_vnode.copying import CopyingRecords, copy_body, copy_sums, take_records
 from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
 from sadik_vnode.foreign import ForeignRecords
@@ -81,6 +82,9 @@ from sadik_vnode.requests import (
     BucketReset,
     BucketSet,
     BucketShow,
+    CopyBody,
+    CopyRecords,
+    CopySums,
     Delete,
     Explain,
     Get,
@@ -94,6 +98,7 @@ from sadik_vnode.requests import (
     Repair,
     Result,
     Scrub,
+    TakeRecords,
     Tally,
     Transfer,
     Transfers,
@@ -110,7 +115,7 @@ __all__ = ["Engine"]
 
 _NOBODY = Tally(0, 0, 0, 0, 0)
 
-_OF_DATA = (Get, Put, Delete, ListKeys)
+_OF_DATA = (Get, Put, Delete, ListKeys, CopySums, CopyRecords, CopyBody, TakeRecords)
 _TRACE_CHARS_MAX = 128
 _SERVED = {
     ReplicaWrite: "write",
@@ -200,6 +205,10 @@ class Engine:
             BucketReset: self._buckets.reset,
             BucketList: self._buckets.list_all,
             Repair: self._repair,
+            CopySums: self._copy_sums,
+            CopyRecords: self._copy_records,
+            CopyBody: self._copy_body,
+            TakeRecords: self._take_records,
             Transfers: self._transfers,
             Plan: self._plan,
             Scrub: self._scrub,
@@ -433,7 +442,7 @@ class Engine:
                 "this node's store was rolled back; it compares what it has with the other owners",
                 _NOBODY,
             )
-        elif isinstance(request, Put | Delete):
+        elif isinstance(request, Put | Delete | TakeRecords):
             refusal = self._refusal_of_write()
         if refusal is not None:
             desk.outbox.reply(request_id, refusal)
@@ -483,6 +492,20 @@ class Engine:
 
     def _repair(self, request_id: RequestId, request: Repair) -> None:
         self._anti_entropy.repair(request, self._replier(request_id))
+
+    # Copies, for backups
+
+    def _copy_sums(self, request_id: RequestId, request: CopySums) -> None:
+        self._desk.outbox.reply(request_id, copy_sums(self._desk, request))
+
+    def _copy_records(self, request_id: RequestId, request: CopyRecords) -> None:
+        CopyingRecords(self._desk, request, self._replier(request_id)).start()
+
+    def _copy_body(self, request_id: RequestId, request: CopyBody) -> None:
+        copy_body(self._desk, request, self._replier(request_id))
+
+    def _take_records(self, request_id: RequestId, request: TakeRecords) -> None:
+        take_records(self._desk, request, self._replier(request_id))
 
     def _transfers(self, request_id: RequestId, _request: Transfers) -> None:
         self._changes.ask_transfers(self._replier(request_id))

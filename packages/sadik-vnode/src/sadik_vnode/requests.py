@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 
 from attrs import Factory, define, frozen
 
+from sadik_causality import Dot
 from sadik_machine import NodeId
+from sadik_vnode.version import PlainVersion
 
 __all__ = [
+    "BodyResult",
     "BucketList",
     "BucketProperties",
     "BucketReset",
@@ -23,6 +26,9 @@ __all__ = [
     "BucketShow",
     "BucketsResult",
     "Condition",
+    "CopyBody",
+    "CopyRecords",
+    "CopySums",
     "Delete",
     "Explain",
     "ExplainReplica",
@@ -36,10 +42,12 @@ __all__ = [
     "ListResult",
     "Missing",
     "Outcome",
+    "PlainRecord",
     "Plan",
     "PlanResult",
     "Put",
     "Quorum",
+    "RecordsResult",
     "Refusal",
     "Refused",
     "Repair",
@@ -48,6 +56,9 @@ __all__ = [
     "Result",
     "Scrub",
     "ScrubResult",
+    "SumsResult",
+    "TakeRecords",
+    "TakenResult",
     "Tally",
     "Transfer",
     "Transfers",
@@ -211,6 +222,50 @@ class Repair:
     """When to answer, though it may not be finished: it goes on."""
 
 
+PlainRecord = tuple[str, bytes, Sequence[PlainVersion], object]
+"""A record as it leaves a cluster and comes into another: bucket, key, versions, context."""
+
+
+@define(slots=True)
+class CopySums:
+    """The sums of this node's own hash tree, as they are on disk."""
+
+    partition: int | None
+    """Only those of this partition; None: of all."""
+
+
+@define(slots=True)
+class CopyRecords:
+    """A page of this node's own records below one middle of the hash tree, in row order.
+
+    Bodies that lie in rows of their own are left out: `CopyBody` gives one.
+    """
+
+    middle: int
+    after: bytes | None = None
+    """The row after which to go on: a page's ``next``."""
+
+
+@define(slots=True)
+class CopyBody:
+    """One version's body, as this node holds it."""
+
+    bucket: str
+    key: bytes
+    dot: Dot
+
+
+@define(slots=True)
+class TakeRecords:
+    """Merge these records into this node's own, dots and contexts as they are, durably.
+
+    For a cluster that is made anew from a copy of another. They count at this node alone, so every
+    owner is asked.
+    """
+
+    records: Sequence[PlainRecord]
+
+
 @frozen
 class Scrub:
     """Read all that this node holds, and look for damage."""
@@ -236,7 +291,7 @@ class Transfers:
 
 Request = (
     Get | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset | BucketList
-    | Hints | Repair | Scrub | Plan | Transfers
+    | Hints | Repair | CopySums | CopyRecords | CopyBody | TakeRecords | Scrub | Plan | Transfers
 )  # fmt: skip
 
 
@@ -356,6 +411,10 @@ class Refusal(enum.Enum):
     """507: the coordinator's disk is full; nothing was applied."""
     NO_PARTITION = "no_partition"
     """400: the ring has no such partition."""
+    BAD_RECORDS = "bad_records"
+    """400: records that no node can have written."""
+    NOT_OWNER = "not_owner"
+    """421: this node owns no replica of that key's partition."""
     OVERLOADED = "overloaded"
     """503 with Retry-After: a queue of this node is at its bound; nothing was applied."""
 
@@ -474,6 +533,36 @@ class RepairResult:
     is_finished: bool
 
 
+@define(slots=True)
+class SumsResult:
+    """The sums by the number of their middle; those that are left out are 0."""
+
+    partitions: int
+    sums: dict[int, int]
+
+
+@define(slots=True)
+class RecordsResult:
+    """A page of records, and the row after which the next one begins; None: it was the last."""
+
+    records: list[PlainRecord]
+    next: bytes | None
+
+
+@define(slots=True)
+class BodyResult:
+    """The body, or None where this node holds no such version (any more)."""
+
+    body: bytes | None
+
+
+@define(slots=True)
+class TakenResult:
+    """So many records are on this node's disk."""
+
+    count: int
+
+
 @frozen
 class PlanResult:
     """The moves ``(partition, giver, receiver)``, their least possible number, and the balance.
@@ -532,6 +621,6 @@ class ScrubResult:
 
 Result = (
     Found | Missing | Written | Refused | Unavailable | ListResult | ExplainResult | BucketResult
-    | BucketsResult | HintsResult | RepairResult | TransfersResult | PlanResult
-    | ScrubResult
+    | BucketsResult | HintsResult | RepairResult | SumsResult | RecordsResult | BodyResult
+    | TakenResult | PlanResult | TransfersResult | ScrubResult
 )  # fmt: skip

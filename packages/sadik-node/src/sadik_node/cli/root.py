@@ -25,6 +25,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "hints": ("views:hints", "Show what waits for nodes that were away."),
     "explain": ("views:explain", "Show where a key lives and what each replica holds."),
     "repair": ("repair:repair", "Compare replicas now, and mend what differs."),
+    "backup": ("backups:backup", "Back the whole cluster up, or verify a backup."),
+    "restore": ("restores:restore", "Put a backup into a new cluster."),
     "scrub": ("scrubbing:scrub", "Have a node look for damage in all that it holds."),
     "plan": ("membership:plan", "Show what a change of members would move."),
     "transfers": ("membership:transfers", "Show what moves, and why something does not."),

@@ -129,6 +129,15 @@ SCHEMAS: Final[dict[str, Schema]] = {
         partitions=_COUNT, partitions_done=_COUNT, compared=_COUNT, differing=_COUNT,
         differences=_COUNT, repaired=_COUNT, unreachable=_list(_TEXT), finished=_FLAG,
     ),
+    "Sums": {
+        **_object(
+            "node partitions sums",
+            node=_TEXT, partitions=_COUNT,
+            sums={"type": "object", "additionalProperties": {**_TEXT, "pattern": "^[0-9a-f]{32}$"}},
+        ),
+        "description": "Sums of the middles of the hash tree by number; 0 where one is left out.",
+    },
+    "Taken": _object("taken", taken=_COUNT),
     "Scrub": _object(
         "records values damaged misplaced sums_wrong unlisted finished",
         records=_COUNT, values=_COUNT, damaged=_COUNT, misplaced=_COUNT, sums_wrong=_COUNT,
@@ -191,6 +200,8 @@ PARAMETERS: Final[dict[str, Schema]] = {
     "join": {"type": "array", "items": {"type": "string"}},
     "leave": {"type": "array", "items": {"type": "string"}},
     "remove": {"type": "array", "items": {"type": "string"}},
+    "middle": {"type": "integer", "minimum": 0, "maximum": 4095},
+    "dot": {**_TEXT, "pattern": "^([0-9a-f]{2}){1,12}:[0-9]{1,19}$"},
 }  # fmt: skip
 """Schemas of query parameters, by name; what each means stands with its route."""
 
@@ -243,7 +254,7 @@ STATUSES: Final[dict[int, str]] = {
     413: "The body, or the value, is larger than is accepted.",
     414: "The target is longer than is accepted.",
     415: "The body's type or coding is not taken here.",
-    421: "The Host field names nobody who is here.",
+    421: "The Host field names nobody who is here, or this node owns no replica of a key.",
     428: "The bucket refuses writes without a context.",
     431: "The header is larger than is accepted.",
     503: "Not applied: not ready, overloaded, or a quorum cannot be reached.",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import Factory, define, field, frozen
 
-from sadik_node.http import batch, buckets, console, kv, membership, repair, scrub, views
+from sadik_node.http import batch, buckets, console, copies, kv, membership, repair, scrub, views
 from sadik_node.http.answers import Answer, json_answer, problem
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.openapi import Api, openapi_document
@@ -96,7 +96,9 @@ _object = kv.admit_object
 _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
 _TEXT = ("text/plain", "")
+_CBOR = "application/cbor"
 _QUORUM = (503, 504)
+_QUORUM_FULL = (*_QUORUM, 507)
 _WRITE = (404, 409, 412, 428, 503, 504, 507)
 _CONDITIONS = ("Sadik-Context", "If-Match", "If-None-Match")
 
@@ -149,6 +151,15 @@ ROUTES = (
           _shows("Hints", 503)),
     Route("POST", "/v1/repair", "compare owners now and exchange what differs", repair.admit_repair,
           Api({200: (_JSON, "Repair"), 202: (_JSON, "Repair")}, (503,)), repair.PARAMETERS),
+    Route("GET", "/v1/backup/sums", "this node's hash tree, for backups", copies.admit_sums,
+          _shows("Sums", 503), copies.SUMS_PARAMETERS),
+    Route("GET", "/v1/backup/records", "this node's records, for backups", copies.admit_records,
+          Api({200: (_CBOR, "")}, (503,)), copies.RECORDS_PARAMETERS),
+    Route("GET", "/v1/backup/values/{bucket}/{key}", "one version's value, for backups",
+          copies.admit_value, Api({200: ("application/octet-stream", "")}, (404, 503)),
+          copies.VALUE_PARAMETERS),
+    Route("POST", "/v1/restore", "put a backup's records into this node", copies.admit_restore,
+          Api({200: (_JSON, "Taken")}, _QUORUM_FULL, body=(_CBOR, ""))),
     Route("POST", "/v1/scrub", "read all that this node holds and look for damage",
           scrub.admit_scrub, Api({200: (_JSON, "Scrub"), 202: (_JSON, "Scrub")}, (503,))),
     Route("GET", "/healthz", "whether the process is alive", _view(views.health),

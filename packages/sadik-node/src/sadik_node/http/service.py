@@ -28,6 +28,8 @@ _STATUS_OF_REFUSAL = {
     Refusal.BAD_QUORUM: 400,
     Refusal.NO_PARTITION: 400,
     Refusal.BAD_PROPERTIES: 400,
+    Refusal.BAD_RECORDS: 400,
+    Refusal.NOT_OWNER: 421,
     Refusal.CONTEXT_REQUIRED: 428,
     Refusal.PRECONDITION_FAILED: 412,
     Refusal.TOO_MANY_SIBLINGS: 409,
