@@ -21,12 +21,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 # All that crosses packages is a test of the system, and not only what says so itself.
 _CROSSING = Path(__file__).parent / "tests"
 
+# Parts of the suite for storage backends that run processes of their own, on disks of their own.
+_OF_CHILDREN = ("sadik_storage.conformance.durability", "sadik_storage.conformance.failures")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what lies in ``tests/``, and what states a property, before ``-m`` chooses."""
     for item in items:
         if item.path.is_relative_to(_CROSSING):
+            item.add_marker(pytest.mark.system)
+        if getattr(getattr(item, "function", None), "__module__", "") in _OF_CHILDREN:
             item.add_marker(pytest.mark.system)
         if is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.property)

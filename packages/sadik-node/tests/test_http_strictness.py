@@ -119,7 +119,6 @@ SEMANTIC = {
     "a parameter for a view": (b"GET /v1/ring?x", 400),
     "a fragment": (b"GET /v1/kv/b/k#x", 400),
     "a batch without a length": (b"POST /v1/batch", 411),
-    "leaving, of later": (b"POST /v1/members/n1/leave", 404),
 }
 
 

@@ -264,7 +264,14 @@ class RocksStore(Store):
         has_room = room_bytes(self._directory.path) >= 2 * memory_bytes + _SLACK_BYTES
         unmerged = int(db.property_value("rocksdb.num-files-at-level0") or 0)
         if has_room and unmerged < _UNMERGED_FILES_MAX and self._failure is None:
-            db.close()
+            try:
+                db.close()
+            except Exception as error:
+                # Tables that a full disk did not let become files: what was acknowledged is in
+                # the log, synced. Nor is a log that such a disk once cut short written to again.
+                was_full = isinstance(_translate(error, "closing"), StoreFull)
+                if not (self._durable and (was_full or "Writer has previous error" in str(error))):
+                    raise
         else:
             db.cancel_all_background(True)
 
