@@ -83,6 +83,15 @@ test-properties: setup ## every property with 300 examples, where `make test` tr
 test-secured: setup ## acceptance tests once more, with nodes that have certificates and a secret
 	SECURED=1 $(BIN)/pytest -m "system and not slow" $(ARGS) tests/acceptance
 
+.PHONY: secured-slice
+secured-slice: setup
+	SECURED=1 $(BIN)/pytest -m "system and not slow" tests/acceptance/test_siblings.py \
+	    tests/acceptance/test_kill_loop.py
+
+.PHONY: test-campaigns
+test-campaigns: setup ## tests that take the better part of an hour: a day of virtual time, every planted bug
+	$(BIN)/pytest -m campaign $(ARGS)
+
 .PHONY: test-all
 test-all: setup ## all tests
 	$(BIN)/pytest $(ARGS)
@@ -129,11 +138,11 @@ fuzz: setup ## a minute of fuzzing, over all that peers send (docs/security.md)
 	done
 
 .PHONY: ci-slow
-ci-slow: slow-tests test-properties test-secured sim-slice schemathesis fuzz ## what CI runs beyond `make test`: slow tests, properties, campaigns
+ci-slow: slow-tests test-properties secured-slice sim-slice schemathesis fuzz ## what CI runs beyond `make test`: slow tests, properties, campaigns
 
 .PHONY: slow-tests
 slow-tests: setup
-	$(BIN)/pytest -m slow $(ARGS)
+	$(BIN)/pytest -m "slow and not campaign" $(ARGS)
 
 .PHONY: wheels
 wheels: setup ## build the wheel of every package into dist/

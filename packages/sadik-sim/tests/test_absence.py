@@ -39,6 +39,7 @@ def test_a_minute(kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["away", "old_copy"])
 def test_a_day(kind: str) -> None:

@@ -41,6 +41,7 @@ def test_a_planted_bug_is_seen_at_once(name: str, invariant: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.timeout(900)
 def test_every_planted_bug_is_seen() -> None:
     done = CliRunner().invoke(main, ["registers", "--bugs", "--seeds", "400"])
