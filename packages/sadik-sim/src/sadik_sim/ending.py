@@ -19,6 +19,9 @@ __all__ = ["calm_down", "compare_nodes", "compare_replicas", "mend_damage", "wai
 
 _SETTLE_NS = 2 * SECOND
 _CALM_NS = 120 * SECOND
+_REAP_NS = 300 * SECOND
+"""A proof takes several generations, each as long as the slowest member, and is begun anew when a
+member, a life or a register changes: most runs need some 20 s, the slowest of 300 seeds 160 s."""
 _LOOK_NS = 50 * MILLISECOND
 _MENDING_TRIES = 5
 _NAME_AT = 5
@@ -192,7 +195,7 @@ def compare_replicas(world: World, keys: int, when: str) -> None:
 
 def wait_for_reaping(world: World) -> None:
     """What is gone by every clock is taken away in bounded time, and so is what is foreign."""
-    end = world.events.now + _CALM_NS
+    end = world.events.now + _REAP_NS
     left = _unreaped(world)
     while left is not None:
         node, key = left
