@@ -52,6 +52,8 @@ class ClusterView:
                 self.members = news.members
             case RingChanged():
                 self.ring = news.ring
+                if self._place_until and self.has_place:
+                    self._place_until = 0  # once it serves, a further change is no reason to stop
             case LivenessChanged():
                 self.liveness[news.peer] = news.liveness
             case Readiness():
