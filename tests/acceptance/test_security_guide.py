@@ -24,7 +24,7 @@ def commands() -> str:
 def test_what_the_guide_shows_works(tmp_path: Path) -> None:
     base = free_base_port([0, 1, 10, 11, 20, 21])
     script = commands()
-    for offset in (0, 1, 20):
+    for offset in (0, 1, 10, 20):
         script = script.replace(str(7070 + offset), str(base + offset))
     # The nodes end with the shell, however it ends.
     script = f"set -eu\ntrap 'kill $(jobs -p); wait' EXIT\n{script}"

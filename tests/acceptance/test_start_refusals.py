@@ -343,15 +343,6 @@ def test_a_name_that_is_taken(joiner: Joiner, running: RealCluster) -> None:
     assert len(members) == 1
 
 
-def test_a_cluster_that_holds_data(joiner: Joiner, running: RealCluster) -> None:
-    assert running.nodes[0].ask("PUT", "/v1/kv/b/k", b"v").status == 204
-    joiner.node.name = "n2"
-    joiner.node.join = [running.nodes[0].peer]
-    joiner.node.start()
-    check_not_taken(joiner, "data")
-    assert running.nodes[0].is_ready()
-
-
 @pytest.mark.parametrize(
     ("variable", "value"), [("SADIK_CLUSTER__PARTITIONS", "64"), ("SADIK_CLUSTER__REPLICAS", "2")]
 )
