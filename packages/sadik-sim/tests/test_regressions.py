@@ -31,8 +31,8 @@ WITHOUT_A_SCHEDULE = {
     "no node twice in a list",
     "one value an epoch",
 }
-"""Invariants whose schedules went with the faults that they were made of, when owners came to decide
-the ring: no planted bug breaks them in a run yet."""
+"""Invariants whose schedules went with the faults that they were made of, when owners came to
+decide the ring: no planted bug breaks them in a run yet."""
 
 
 @pytest.mark.parametrize("name", PLANS)
