@@ -257,6 +257,8 @@ REFUSALS = {
     Refusal.DISK_FULL: 507,
     Refusal.OVERLOADED: 503,
     Refusal.BAD_PROPERTIES: 400,
+    Refusal.BAD_RECORDS: 400,
+    Refusal.NOT_OWNER: 421,
 }
 
 
