@@ -89,7 +89,7 @@ secured-slice: setup
 	    tests/acceptance/test_kill_loop.py
 
 .PHONY: test-campaigns
-test-campaigns: setup ## tests that take the better part of an hour: a day of virtual time, every planted bug
+test-campaigns: setup ## tests too long for CI: a day of virtual time, every planted bug of the registers
 	$(BIN)/pytest -m campaign $(ARGS)
 
 .PHONY: test-all
