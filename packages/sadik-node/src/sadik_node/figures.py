@@ -19,7 +19,7 @@ def bind_figures(life: _Life) -> None:
     """Have the metrics read what the parts count themselves."""
     read, metrics = life.metrics.read, life.metrics
     host, engine, store = life.host, life.engine, life.store
-    server, view, messenger = life.server, life.view, life.messenger
+    server, view = life.server, life.view
     own = life.identity.node_id
 
     def commit_took(seconds: float, rows: int) -> None:
@@ -56,6 +56,23 @@ def bind_figures(life: _Life) -> None:
     read("damaged_records", lambda: engine.counters.damaged_records)
     read("scrubs", lambda: engine.counters.scrubs)
     read("clock_refused", lambda: engine.clock_refused_count)
+
+    def replica_requests() -> dict[tuple[str, str], int]:
+        counters = engine.counters
+        return {
+            ("read", "ok"): counters.replica_reads,
+            ("read", "failed"): counters.replica_reads_failed,
+            ("write", "ok"): counters.replica_writes,
+            ("write", "failed"): counters.replica_writes_failed,
+        }
+
+    read("replica_requests", replica_requests)
+    _bind_peers(life)
+
+
+def _bind_peers(life: _Life) -> None:
+    """What is counted of the streams to other nodes."""
+    read, messenger, host = life.metrics.read, life.messenger, life.host
     counts = messenger.counters
     read("peer_received_bytes", lambda: counts.bytes_in)
     read("peer_sent_bytes", lambda: counts.bytes_out)
@@ -79,17 +96,6 @@ def bind_figures(life: _Life) -> None:
 
     read("peer_refused", peer_refused)
     read("peer_violations", lambda: _violations(counts.rejected))
-
-    def replica_requests() -> dict[tuple[str, str], int]:
-        counters = engine.counters
-        return {
-            ("read", "ok"): counters.replica_reads,
-            ("read", "failed"): counters.replica_reads_failed,
-            ("write", "ok"): counters.replica_writes,
-            ("write", "failed"): counters.replica_writes_failed,
-        }
-
-    read("replica_requests", replica_requests)
 
 
 def _violations(rejected: Mapping[str, int]) -> int:

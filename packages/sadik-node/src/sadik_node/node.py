@@ -318,46 +318,10 @@ class _Life:
         self.security = node.security
         self.files = FileWatch(node.log)
         node.security.watch(self.files, self.messenger.use_secrets)
-        interval_ns = settings.storage.interval_ms * MILLISECOND
-        self.host = Host(
-            store,
-            clock,
-            source=source,
-            send=self.messenger.send,
-            hold=self._hold,
-            limits=HostLimits(requests=settings.limits.requests),
-            sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
-        )
-        self.host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
-        engine_number = self.host.add(self.engine, list(ENGINE_MESSAGES.classes.values()))
-        self.host.take_requests(engine_number)
-        for observer in (self.view.observe, self.messenger.observe, self._observe):
-            self.host.observe(observer)
-        limits = HttpLimits.of(settings.limits)
-        self.started_ns = clock.now()
         self.clock = clock
-        self.service = Service(
-            self.host,
-            self.view,
-            limits,
-            self.metrics.exposition,
-            partial(status_document, self),
-            self.log.defect,
-            clock.now,
-            tell=self.host.tell,
-        )
-        self.host.observe(self.service.observe)
-        application = HttpApplication(
-            self.service,
-            HostCheck(_allowed_names(settings)),
-            self.metrics,
-            RequestLog(node.log, settings.log.requests, settings.log.slow_ms),
-            id_prefix=f"{life.boot_nonce & 0xFFFFFFFF:08x}",
-            clock_ns=clock.now,
-        )
-        self.server = HttpServer(
-            application, sockets, limits, clock.now, lambda: clock.wall() / SECOND
-        )
+        self.started_ns = clock.now()
+        self.host = self._make_host(source)
+        self.service, self.server = self._make_server(sockets)
         self.space = SpaceWatch(
             store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
         )
@@ -367,6 +331,52 @@ class _Life:
         self.is_leaving = False
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()
+
+    def _make_host(self, source: random.Random) -> Host:
+        """The host, with both machines, and everybody told what they announce."""
+        settings = self.settings
+        interval_ns = settings.storage.interval_ms * MILLISECOND
+        host = Host(
+            self.store,
+            self.clock,
+            source=source,
+            send=self.messenger.send,
+            hold=self._hold,
+            limits=HostLimits(requests=settings.limits.requests),
+            sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
+        )
+        host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
+        engine_number = host.add(self.engine, list(ENGINE_MESSAGES.classes.values()))
+        host.take_requests(engine_number)
+        for observer in (self.view.observe, self.messenger.observe, self._observe):
+            host.observe(observer)
+        return host
+
+    def _make_server(self, sockets: list[socket.socket]) -> tuple[Service, HttpServer]:
+        """What answers clients, and the server in front of it."""
+        settings, clock = self.settings, self.clock
+        limits = HttpLimits.of(settings.limits)
+        service = Service(
+            self.host,
+            self.view,
+            limits,
+            self.metrics.exposition,
+            partial(status_document, self),
+            self.log.defect,
+            clock.now,
+            tell=self.host.tell,
+        )
+        self.host.observe(service.observe)
+        application = HttpApplication(
+            service,
+            HostCheck(_allowed_names(settings)),
+            self.metrics,
+            RequestLog(self.log, settings.log.requests, settings.log.slow_ms),
+            id_prefix=f"{self.life.boot_nonce & 0xFFFFFFFF:08x}",
+            clock_ns=clock.now,
+        )
+        server = HttpServer(application, sockets, limits, clock.now, lambda: clock.wall() / SECOND)
+        return service, server
 
     def _make_membership(self, source: random.Random) -> Membership:
         cluster = self.settings.cluster
