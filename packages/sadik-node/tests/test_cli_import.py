@@ -268,6 +268,15 @@ def test_without_a_node_it_ends_at_once(server: Server, tree: Path) -> None:
     assert "nothing answers at" in result.stderr
 
 
+# Tests that run in the background of a shell inherit that an interrupt is ignored.
+AT_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from sadik_node.cli import main
+main()
+"""
+
+
 def test_ctrl_c_ends_it_and_says_how_to_go_on(server: Server, tree: Path) -> None:
     reached = threading.Event()
 
@@ -278,13 +287,16 @@ def test_ctrl_c_ends_it_and_says_how_to_go_on(server: Server, tree: Path) -> Non
         return None
 
     server.fault = hang
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sadik_node", "import", str(tree), "b", "--node", server.url],
+    with subprocess.Popen(
+        [sys.executable, "-c", AT_A_TERMINAL, "import", str(tree), "b", "--node", server.url],
         stderr=subprocess.PIPE,
-    )
-    assert reached.wait(60)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    ) as process:
+        try:
+            assert reached.wait(60)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert b"run it again to go on" in errors
     assert b"Traceback" not in errors
