@@ -45,7 +45,7 @@ lint: setup
 
 .PHONY: types $(TYPED)
 types: $(TYPED)
-	$(BIN)/mypy scripts/purity.py conftest.py tests benchmarks fuzz
+	$(BIN)/mypy scripts/purity.py scripts/dashboard.py conftest.py tests benchmarks fuzz
 	$(BIN)/mypy docs/examples
 
 $(TYPED): types-%: setup

@@ -22,7 +22,8 @@ from click.testing import CliRunner
 from contract_server import Server, serving
 from sadik_metrics import NodeMetrics
 from sadik_node.cli.root import cli
-from sadik_node.cli.top_figures import Row, Scrape, parse_metrics, row_between, total_of
+from sadik_node.cli.scrapes import Scrape, parse_metrics
+from sadik_node.cli.top_figures import Row, row_between, total_of
 
 MEMBER = {"name": "n1", "id": "1", "state": "up", "zone": "a"}
 

@@ -24,6 +24,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "ring": ("views:ring", "Show who owns what."),
     "hints": ("views:hints", "Show what waits for nodes that were away."),
     "top": ("top:top", "Watch the whole cluster at work, in the terminal."),
+    "staleness": ("staleness:staleness", "Show how long writes take to all replicas."),
     "explain": ("views:explain", "Show where a key lives and what each replica holds."),
     "repair": ("repair:repair", "Compare replicas now, and mend what differs."),
     "backup": ("backups:backup", "Back the whole cluster up, or verify a backup."),

@@ -1,8 +1,6 @@
 """``top``: the whole cluster at work, in a terminal, until q or Ctrl-C.
 
-Any node names the members; each is then asked for its metrics at the address that it tells clients.
-All are asked at once and with little patience: one that hangs gets a line without numbers, and does
-not hold up the view.
+One that hangs or is away gets a line without numbers, and does not hold up the view.
 """
 
 from __future__ import annotations
@@ -13,85 +11,43 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sadik_client import SadikError, Settings
 from sadik_node.cli.common import Session, client_options, print_json
-from sadik_node.cli.top_figures import Row, Scrape, parse_metrics, row_between, total_of
+from sadik_node.cli.scrapes import ClusterScrapes, Scrape
+from sadik_node.cli.top_figures import Row, row_between, total_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sadik_client.blocking import Client
-
 __all__ = ["top"]
 
-_ASKING = Settings(ring=False, retries=False, timeout_s=2, node_timeout_s=2, connect_timeout_s=1)
-_GONE = ("left",)
 _STYLES = {"up": "green", "down": "bold red", "suspect": "yellow", "leaving": "cyan",
            "joining": "cyan"}  # fmt: skip
 
 
-class _Watch:
+class Watch:
     """The cluster as it was at the last two looks."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
-        self._scheme = session.url.partition("://")[0]
-        self._clients: dict[str, Client] = {}
-        self._urls = [session.url]
+        self._scrapes = ClusterScrapes(session)
         self._last: dict[str, Scrape] = {}
 
     def look(self) -> list[Row]:
         """Every member's line, in the order of their names."""
-        members = self._members()
-        with ThreadPoolExecutor(max_workers=max(1, min(32, len(members)))) as pool:
-            scrapes = list(pool.map(self._scrape, members))
         rows = []
-        for member, scrape in zip(members, scrapes, strict=True):
-            rows.append(row_between(member, self._last.get(member["name"]), scrape))
+        for member, scrape in self._scrapes.take():
+            name = str(member["name"])
+            rows.append(row_between(member, self._last.get(name), scrape))
             if scrape is not None:
-                self._last[member["name"]] = scrape
+                self._last[name] = scrape
         return rows
 
     def close(self) -> None:
         """Let go of all connections."""
-        for client in self._clients.values():
-            client.close()
-
-    def _members(self) -> list[dict[str, Any]]:
-        """Asked of the node that was named, or of whichever other one answers."""
-        for url in self._urls:
-            try:
-                found = self._client(url).members()["members"]
-            except SadikError:
-                continue
-            there = [member for member in found if member["state"] not in _GONE]
-            known = [f"{self._scheme}://{m['http']}" for m in there if m["state"] == "up"]
-            self._urls = list(dict.fromkeys([self._session.url, url, *known]))
-            return sorted(there, key=lambda member: str(member["name"]))
-        with self._session.asking() as client:  # ends the verb, and says why
-            client.members()
-        return []
-
-    def _scrape(self, member: dict[str, Any]) -> Scrape | None:
-        if member["state"] == "down":
-            return None
-        try:
-            answer = self._client(f"{self._scheme}://{member['http']}").request("GET", "/metrics")
-        except SadikError:
-            return None
-        if answer.status != 200:
-            return None
-        return parse_metrics(answer.body.decode(), time.monotonic())
-
-    def _client(self, url: str) -> Client:
-        if url not in self._clients:
-            self._clients[url] = self._session.connect_to(url, _ASKING)
-        return self._clients[url]
+        self._scrapes.close()
 
 
 @click.command()
@@ -117,7 +73,7 @@ def top(*, session: Session, every: float, once: bool) -> None:
       sadik-node top --every 5
       sadik-node top --once --json
     """
-    watch = _Watch(session)
+    watch = Watch(session)
     try:
         if session.as_json or once or not sys.stdout.isatty():
             watch.look()
@@ -136,7 +92,7 @@ def top(*, session: Session, every: float, once: bool) -> None:
         watch.close()
 
 
-def _live(watch: _Watch, url: str, every: float) -> None:
+def _live(watch: Watch, url: str, every: float) -> None:
     from rich.live import Live  # noqa: PLC0415 - slow; only where a table is drawn
 
     with _keys() as pressed, contextlib.suppress(KeyboardInterrupt):

@@ -6,61 +6,18 @@ now and not since the start. Nothing here waits or draws.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import Factory, define, frozen
+from attrs import frozen
 
-__all__ = ["Row", "Scrape", "parse_metrics", "row_between", "total_of"]
+from sadik_node.cli.scrapes import Scrape, quantile
 
-_SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+__all__ = ["Row", "row_between", "total_of"]
 
 _READS = ("get", "list", "explain")
 _WRITES = ("put", "delete", "batch")
 _BAD = ("failed", "not_applied", "indeterminate", "overloaded")
-
-Labels = tuple[tuple[str, str], ...]
-
-
-@define
-class Scrape:
-    """What a node's ``/metrics`` said at a moment."""
-
-    at_s: float
-    samples: dict[str, dict[Labels, float]] = Factory(dict)
-
-    def total(self, name: str, **labels: tuple[str, ...]) -> float:
-        """The sum over the samples whose labels are among those given."""
-        return sum(
-            value
-            for found, value in self.samples.get(name, {}).items()
-            if all(dict(found).get(label) in accepted for label, accepted in labels.items())
-        )
-
-    def buckets(self, name: str, **labels: tuple[str, ...]) -> dict[float, float]:
-        """A histogram's cumulative buckets by upper bound, summed over its series."""
-        found: dict[float, float] = {}
-        for series, value in self.samples.get(f"{name}_bucket", {}).items():
-            said = dict(series)
-            if all(said.get(label) in accepted for label, accepted in labels.items()):
-                bound = float(said["le"])
-                found[bound] = found.get(bound, 0.0) + value
-        return found
-
-
-def parse_metrics(text: str, at_s: float) -> Scrape:
-    """Read Prometheus text as nodes write it: no timestamps, one sample a line."""
-    scrape = Scrape(at_s)
-    for line in text.splitlines():
-        if not line or line.startswith("#"):
-            continue
-        found = _SAMPLE.fullmatch(line)
-        if found is not None:
-            labels = tuple(_LABEL.findall(found[2] or ""))
-            scrape.samples.setdefault(found[1], {})[labels] = float(found[3])
-    return scrape
 
 
 @frozen
@@ -154,11 +111,8 @@ def _percentile_ms(before: Scrape, now: Scrape, ops: tuple[str, ...]) -> float |
     name = "sadik_request_duration_seconds"
     earlier, later = before.buckets(name, op=ops), now.buckets(name, op=ops)
     came = {bound: count - earlier.get(bound, 0.0) for bound, count in sorted(later.items())}
-    whole = came.get(float("inf"), 0.0)
-    if not whole:
-        return None
-    finite = [bound for bound in came if bound != float("inf")]
-    return 1e3 * next((bound for bound in finite if came[bound] >= 0.99 * whole), finite[-1])
+    bound = quantile(came, 0.99)
+    return None if bound is None else 1e3 * bound
 
 
 def _sum(rows: list[Row], word: str) -> Any:
