@@ -49,7 +49,6 @@ __all__ = [
     "Key",
     "acceptor_row",
     "due_row",
-    "due_until",
     "hint_row",
     "hint_slot_range",
     "index_key",
@@ -175,11 +174,6 @@ _key = lru_cache(_RECENT_KEYS)(Key)
 def due_row(due_ms: int, key: Key) -> bytes:
     """The row of a record that is gone from wall time ``due_ms`` on; 0 for one that is deleted."""
     return b"D" + min(max(due_ms, 0), _DUE_MAX).to_bytes(_DUE_BYTES, "big") + key.name
-
-
-def due_until(wall_ms: int) -> bytes:
-    """Where the rows end of what is due when a wall clock shows ``wall_ms``."""
-    return b"D" + (min(max(wall_ms, 0), _DUE_MAX) + 1).to_bytes(_DUE_BYTES, "big")
 
 
 def parse_due_row(row: bytes) -> tuple[int, Key]:

@@ -104,6 +104,9 @@ class Replica:
         """Called with the key of a record, or of a large value, that turned out to be damaged."""
         self.on_changed: Callable[[Key], None] = _ignore
         """Called with the key of every record that is made or changed, before it is on disk."""
+        self.on_due: Callable[[Key, int | None], None] = _ignore_due
+        """Called with the key of a record whose `due_ms` changes, and what it is now, before it is
+        on disk."""
         self.tombstones = 0
         """Records on disk of nothing but deletes. For people: `sadik_vnode.reaping` counts them."""
         self._recent: dict[bytes, Record] = {}
@@ -440,8 +443,7 @@ class Replica:
         rows.append(row)
         return value
 
-    @staticmethod
-    def _change_due(key: Key, before: Record, after: Record, rows: Rows) -> int:
+    def _change_due(self, key: Key, before: Record, after: Record, rows: Rows) -> int:
         """Add the row that says when the record is due; by how much there are more tombstones."""
         old, new = due_ms(before.container), due_ms(after.container)
         if old != new:
@@ -449,6 +451,7 @@ class Replica:
                 rows.append((due_row(old, key), None))
             if new is not None:
                 rows.append((due_row(new, key), b""))
+            self.on_due(key, new)
         return (new == 0) - (old == 0)
 
     def _drop_pending(self) -> None:
@@ -494,4 +497,8 @@ class Replica:
 
 
 def _ignore(_key: Key) -> None:
+    """Nobody wants to know."""
+
+
+def _ignore_due(_key: Key, _due: int | None) -> None:
     """Nobody wants to know."""
