@@ -41,8 +41,9 @@ from sadik_vnode.version import Version
 __all__ = ["Change", "MakeChange", "Replica"]
 
 # Rows decoded or made lately, by their very bytes: hot keys are decoded once, nothing can be stale.
-_RECENT_ROWS_MAX: Final = 512
-_RECENT_BYTES_MAX: Final = 4096
+_RECENT_ROW_BYTES_MAX: Final = 4096
+_RECENT_BYTES_MAX: Final = 4 * 2**20
+"""Of all these rows; with what they were decoded to they take some six times as much memory."""
 
 
 @define(slots=True)
@@ -110,6 +111,7 @@ class Replica:
         self.tombstones = 0
         """Records on disk of nothing but deletes. For people: `sadik_vnode.reaping` counts them."""
         self._recent: dict[bytes, Record] = {}
+        self._recent_bytes = 0
         self._failures = 0
         self.has_written = False
         """Whether any record was ever stored, or tried to be, since the start."""
@@ -324,9 +326,11 @@ class Replica:
 
     def _remember(self, row: bytes | None, record: Record) -> None:
         """The next load of a record that was decoded or made just now need not decode it."""
-        if row is not None and len(row) <= _RECENT_BYTES_MAX:
-            if len(self._recent) >= _RECENT_ROWS_MAX:
+        if row is not None and len(row) <= _RECENT_ROW_BYTES_MAX:
+            self._recent_bytes += len(row)
+            if self._recent_bytes > _RECENT_BYTES_MAX:
                 self._recent.clear()
+                self._recent_bytes = len(row)
             self._recent[row] = record
 
     def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
