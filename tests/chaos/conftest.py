@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The length of the pass, and where its report goes."""
     group = parser.getgroup("chaos")
     group.addoption("--long", action="store_true", help="the long pass of the chaos scenarios")
+    group.addoption("--minutes", type=float, default=60, help="how long a soak lasts (60)")
     group.addoption("--report", type=Path, help="a directory for the report on chaos scenarios")
 
 
@@ -33,7 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here is a scenario."""
     for item in items:
         if item.path.is_relative_to(_HERE):
-            item.add_marker(pytest.mark.chaos)
+            is_soak = item.get_closest_marker("soak") is not None
+            item.add_marker(pytest.mark.campaign if is_soak else pytest.mark.chaos)
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
