@@ -67,10 +67,11 @@ def rig(has_network: None, tmp_path: Path) -> Iterator[Rig]:
     """Makes clusters; they and their networks end with the test."""
     with ExitStack() as stack:
 
-        def make(nodes: int = 3, **options: Any) -> ChaosCluster:
+        def make(nodes: int = 3, *, start: bool = True, **options: Any) -> ChaosCluster:
             network = stack.enter_context(Network(nodes + options.get("spare", 0)))
             cluster = stack.enter_context(ChaosCluster(network, tmp_path, **options))
-            cluster.start()
+            if start:
+                cluster.start()
             return cluster
 
         yield make
