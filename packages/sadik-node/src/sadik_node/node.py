@@ -62,6 +62,7 @@ from sadik_node.peer_security import PeerSecurity
 from sadik_node.private_files import FileWatch
 from sadik_node.settings import Settings
 from sadik_node.space import SpaceWatch
+from sadik_register import MESSAGES as REGISTER_MESSAGES
 from sadik_storage import Store, registry
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine, EngineConfig
@@ -307,7 +308,7 @@ class _Life:
         )
         self.messenger = Messenger(
             transport=node.security.transport,
-            codec=Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES),
+            codec=Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES),
             identity=self.identity,
             cluster_name=settings.cluster.name,
             events=self,
@@ -346,7 +347,10 @@ class _Life:
             sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
         )
         host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
-        engine_number = host.add(self.engine, list(ENGINE_MESSAGES.classes.values()))
+        engine_number = host.add(
+            self.engine,
+            [*ENGINE_MESSAGES.classes.values(), *REGISTER_MESSAGES.classes.values()],
+        )
         host.take_requests(engine_number)
         for observer in (self.view.observe, self.messenger.observe, self._observe):
             host.observe(observer)

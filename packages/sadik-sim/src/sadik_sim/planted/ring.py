@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_members import Phase, Register
+from sadik_register.proposer import Proposal
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.ringchange.driver import RingChanges
 
@@ -27,7 +28,49 @@ def _new_read_early() -> list[Patch]:
     return [(Register, "readers", property(readers))]
 
 
+def _old_quorum_only() -> list[Patch]:
+    def lists(self: Register) -> tuple[tuple[Any, ...], ...]:
+        return (self.owners,) if self.phase is Phase.DONE else (self.old,)
+
+    return [(Register, "lists", property(lists))]
+
+
+def _accepted_ignored() -> list[Patch]:
+    def own_value(self: Proposal, accepted: Any, value: bytes) -> None:
+        pass
+
+    return [(Proposal, "_adopt", own_value)]
+
+
+def _adoption_not_awaited() -> list[Patch]:
+    def nobody(self: Any, partition: int, register: Any, asks: Any) -> list[Any]:
+        return []
+
+    return [(RingChanges, "_not_adopted", nobody)]
+
+
 BUGS = (
+    PlantedBug(
+        "old-quorum-only",
+        30,
+        "While owners change, a write needs a quorum of the old ones alone.",
+        _old_quorum_only,
+        {"profile": "membership"},
+    ),
+    PlantedBug(
+        "accepted-ignored",
+        30,
+        "A proposer of the next register ignores what acceptors have accepted before.",
+        _accepted_ignored,
+        {"profile": "membership"},
+    ),
+    PlantedBug(
+        "adoption-not-awaited",
+        30,
+        "A phase of a change is left before its owners have its register on disk.",
+        _adoption_not_awaited,
+        {"profile": "membership"},
+    ),
     PlantedBug(
         "receiver-not-filled",
         18,
