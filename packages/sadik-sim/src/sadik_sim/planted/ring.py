@@ -56,6 +56,7 @@ BUGS = (
         "While owners change, a write needs a quorum of the old ones alone.",
         _old_quorum_only,
         {"profile": "membership"},
+        found_by="test_planted.py::test_the_old_owners_are_not_enough_while_owners_change",
     ),
     PlantedBug(
         "accepted-ignored",
@@ -63,6 +64,7 @@ BUGS = (
         "A proposer of the next register ignores what acceptors have accepted before.",
         _accepted_ignored,
         {"profile": "membership"},
+        found_by="test_planted.py::test_a_proposer_takes_up_what_was_accepted",
     ),
     PlantedBug(
         "adoption-not-awaited",
@@ -70,6 +72,7 @@ BUGS = (
         "A phase of a change is left before its owners have its register on disk.",
         _adoption_not_awaited,
         {"profile": "membership"},
+        found_by="test_planted.py::test_a_driver_waits_until_its_owners_have_adopted",
     ),
     PlantedBug(
         "receiver-not-filled",
