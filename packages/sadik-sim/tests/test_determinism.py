@@ -13,7 +13,7 @@ from sadik_sim.run import execute
 OPTIONS = Options(seconds=6, operations=150)
 
 GOLDEN = {
-    0: "984f939b312a6490996e50cd75020098",
+    0: "106fe132d435706daffa6057c4800b05",
     3: "22bbe976eacb80568302029b5a43154d",
     16: "830c5119c7e403ffd2c2ef82bec188f6",
 }
