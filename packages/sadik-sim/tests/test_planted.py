@@ -38,6 +38,7 @@ from sadik_members import (
     MemberState,
     Phase,
     Register,
+    Remove,
     Ring,
     RingChanged,
 )
@@ -424,3 +425,41 @@ def test_a_driver_waits_until_its_owners_have_adopted() -> None:
     assert a_driver_waits_until_its_owners_have_adopted()
     with planted("adoption-not-awaited"):
         assert not a_driver_waits_until_its_owners_have_adopted()
+
+
+def a_removal_beats_every_incarnation() -> bool:
+    removed, refuting = member(2, MemberState.LEFT), member(9)
+    return all(
+        table_module.merge_members(*pair).state is MemberState.LEFT
+        for pair in ((removed, refuting), (refuting, removed))
+    )
+
+
+def test_a_removal_beats_every_incarnation() -> None:
+    """Seeds do not find it: a removed node is refused before it can say anything."""
+    assert a_removal_beats_every_incarnation()
+    with planted("removal-refuted"):
+        assert not a_removal_beats_every_incarnation()
+
+
+def states_after_a_removal_that_nobody_else_agrees_to() -> list[MemberState]:
+    me, others = NodeId(b"m" * 8), [NodeId(bytes([number]) * 8) for number in (1, 2)]
+    identity = Identity(me, "m", "m:1", "m:2", "z", 1.0, 1, 7)
+    machine = Membership(identity, ClusterSettings("c", 8, 3, ()), {}, random.Random(1))
+    machine.step(0, Woke())
+    cluster = machine.snapshot().cluster_id
+    entries = tuple(
+        member_to_plain(attrs.evolve(machine.members[me], id=other, name=f"n{other[0]}"))
+        for other in others
+    )
+    machine.step(1, Received(others[0], Delta(cluster, entries, (), ())))
+    machine.step(2, Observed(Remove(1, others[1], is_forced=False)))
+    return [machine.members[other].state for other in others]
+
+
+def test_a_split_removes_nobody() -> None:
+    """Seeds do not find it: whom the simulator removes is dead, and told of to a majority."""
+    assert states_after_a_removal_that_nobody_else_agrees_to() == [MemberState.UP] * 2
+    with planted("minority-removes"):
+        left = states_after_a_removal_that_nobody_else_agrees_to()
+    assert left == [MemberState.UP, MemberState.LEFT]
