@@ -89,9 +89,16 @@ class Session:
 
     def connect(self, settings: Settings) -> Client:
         """A client of the session's node, with its token and trusting its authority."""
+        return self._client(self.url, settings)
+
+    def reach(self, authority: str, settings: Settings) -> Client:
+        """A client of another node of the cluster, by its host and port; all else is the same."""
+        return self._client(f"{self.url.partition('://')[0]}://{authority}", settings)
+
+    def _client(self, url: str, settings: Settings) -> Client:
         try:
             return Client(
-                self.url,
+                url,
                 settings=settings,
                 token_file=self._token_file,
                 ssl_context=self._tls,
