@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from every_backend import every_durable_backend
 from real_cluster import RealCluster, RealNode, eventually
 
 from sadik_sim.history import Write, judge
@@ -159,7 +160,11 @@ def in_causal_order(writes: list[Write], key: bytes) -> list[Write]:
     return list(ordered.values())
 
 
-def test_nothing_acknowledged_is_lost_when_nodes_are_killed(cluster: RealCluster) -> None:
+@every_durable_backend
+def test_nothing_acknowledged_is_lost_when_nodes_are_killed(
+    backend: str, cluster: RealCluster
+) -> None:
+    assert all(f"store={backend}" in node.log.read_text() for node in cluster.nodes)
     check_kill_loop(cluster, run_kill_loop(cluster, seconds=8))
 
 
