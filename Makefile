@@ -124,6 +124,10 @@ bench-storage: setup ## what each storage backend costs, and the host's group co
 	$(BIN)/python packages/sadik-storage/benchmarks/bench_storage.py $(ARGS)
 	$(BIN)/python packages/sadik-node/benchmarks/group_commit.py
 
+.PHONY: bench-restart
+bench-restart: setup ## how soon a node with a million keys serves after a clean stop, and after kill -9
+	$(BIN)/python benchmarks/restart.py $(ARGS)
+
 .PHONY: sim
 sim: setup ## 20,000 seeds of the simulator, in the background of other work
 	nice -n 19 $(BIN)/sadik-sim run --seeds 20000 $(ARGS)

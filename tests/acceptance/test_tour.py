@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from console_tour import Done, Shell, Step, console_steps
+from every_backend import every_backend
 from real_cluster import eventually, free_base_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +111,10 @@ def on_ports_of(dev: Dev, text: str) -> str:
     return text
 
 
-def test_the_tour_is_as_printed(dev: Dev, require_program: Callable[..., str]) -> None:
+@every_backend
+def test_the_tour_is_as_printed(
+    backend: str, dev: Dev, require_program: Callable[..., str]
+) -> None:
     require_program("curl", package="curl")
     steps = console_steps((ROOT / "README.md").read_text("utf-8"))
     assert steps[0] == Step(START, "")
@@ -132,6 +136,8 @@ def test_the_tour_is_as_printed(dev: Dev, require_program: Callable[..., str]) -
             done.append(result)
         check_what_the_text_says(done)
 
+        asked = f"curl -s localhost:{dev.base}/v1/status"
+        assert json.loads(shell.run(Step(asked, "")).output)["store"]["backend"] == backend
         hints = Step("sadik-node hints --json", "")
         assert json.loads(shell.run(hints).output)["by_node"].keys() == {"n3"}
         with brought_back(dev, "n3") as node:
