@@ -74,4 +74,4 @@ def test_only_metrics_that_nodes_have_are_asked_for() -> None:
 
 
 def test_the_dashboard_is_what_its_script_makes() -> None:
-    assert dashboard.dashboard() == DASHBOARD, "run `make docs`"
+    assert dashboard.dashboard() == DASHBOARD, "run `make pictures`"
