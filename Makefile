@@ -1,6 +1,6 @@
 # Everything a developer runs. Each target does its own set-up; PYTHON=python3.12 chooses the
-# interpreter, ARGS="..." is handed on to the program that the target runs, WORKERS=1 runs unit tests
-# in one process.
+# interpreter, ARGS="..." is handed on to the program that the target runs, WORKERS=1 runs tests in
+# one process.
 
 BIN := .venv/bin
 ARGS ?=
@@ -70,10 +70,10 @@ test: test-unit test-system ## all tests but the slow ones, in under ten minutes
 test-unit: setup ## the packages' own unit and property tests, in under a minute
 	$(call pytest,-m "not slow and not system" -n $(WORKERS) --dist worksteal packages)
 
-# One after another: they start processes of their own and look at the time.
+# They mostly wait for processes of their own. The tests of a file share clusters.
 .PHONY: test-system
 test-system: setup ## tests of whole programs, studies and clusters, but the slow ones
-	$(call pytest,-m "system and not slow")
+	$(call pytest,-m "system and not slow" -n $(WORKERS) --dist loadfile)
 
 .PHONY: test-properties
 test-properties: setup ## every property with 300 examples, where `make test` tries 20
