@@ -20,7 +20,8 @@ __all__ = ["build", "gather"]
 ROOT = Path(__file__).resolve().parents[1]
 
 _PAGES = ("*.md", "docs/**/*.md", "packages/*/README.md", "deploy/**/*.md")
-_ASSETS = ("docs/**/*.png", "docs/**/*.svg", "deploy/**/*.toml", "deploy/**/*.yml", "LICENSE")
+_ASSETS = ("docs/**/*.png", "docs/**/*.svg", "deploy/**/*.toml", "deploy/**/*.yml",
+           "deploy/**/*.json", "LICENSE")  # fmt: skip
 _LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 

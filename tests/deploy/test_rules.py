@@ -33,10 +33,11 @@ def expressions() -> Iterator[tuple[str, str]]:
     "arguments",
     [
         ("check", "config", "prometheus.yml"),
+        ("check", "config", "local.yml"),
         ("check", "rules", "recording.rules.yml", "alerts.rules.yml"),
         ("test", "rules", "rules_test.yml"),
     ],
-    ids=lambda arguments: " ".join(arguments[:2]),
+    ids=" ".join,
 )
 def test_promtool_is_content(
     arguments: tuple[str, ...], require_program: Callable[..., str]

@@ -215,6 +215,16 @@ def test_the_verb_looks_at_configuration_and_node(tmp_path: Path) -> None:
     assert (code, is_ok) == (1, False)
 
 
+def test_the_ports_of_one_node_are_not_judged_by_another(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with serving() as home, serving() as other:
+        home.views["/v1/status"] = told("n1", time.time(), name="n1", ready=True).status
+        other.views["/v1/status"] = told("n2", time.time(), name="n2", ready=True).status
+        _, found, _ = run("--config", str(config(tmp_path, home)), "--node", other.url)
+    assert found["listen.http"]["found"].endswith("n1 runs there")
+    assert found["node"]["found"] == "n2 is ready"
+
+
 def test_a_wrong_configuration_is_exit_code_2_and_the_rest_is_still_looked_at(
     tmp_path: Path,
 ) -> None:

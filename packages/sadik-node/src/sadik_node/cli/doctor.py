@@ -106,9 +106,13 @@ def _examine(
     if settings is not None:
         yield from doctor.examine_limits(settings)
         yield from doctor.examine_disk(settings)
-        name = None
-        if own.status is not None and url == _own_url(settings):
-            name = str(own.status.get("name"))
+        # Another node may have been named: who has this configuration's ports is asked there.
+        home = (
+            own
+            if url == _own_url(settings)
+            else _ask(session, "", _own_url(settings), "/v1/status")
+        )
+        name = None if home.status is None else str(home.status.get("name"))
         yield from doctor.examine_ports(settings, name)
         yield from doctor.examine_seeds(settings)
     if own.status is not None:
