@@ -45,7 +45,8 @@ lint: setup
 
 .PHONY: types $(TYPED)
 types: $(TYPED)
-	$(BIN)/mypy scripts/*.py docs/conf.py conftest.py tests benchmarks fuzz
+	$(BIN)/mypy --exclude ^tests/chaos/ scripts/*.py docs/conf.py conftest.py tests benchmarks fuzz
+	$(BIN)/mypy tests/chaos
 	$(BIN)/mypy docs/examples
 
 $(TYPED): types-%: setup
@@ -73,7 +74,7 @@ test-unit: setup ## the packages' own unit and property tests, in under a minute
 # They mostly wait for processes of their own. The tests of a file share clusters.
 .PHONY: test-system
 test-system: setup ## tests of whole programs, studies and clusters, but the slow ones
-	$(call pytest,-m "system and not slow" -n $(WORKERS) --dist loadfile)
+	$(call pytest,-m "system and not slow and not chaos" -n $(WORKERS) --dist loadfile)
 
 .PHONY: test-properties
 test-properties: setup ## every property with 300 examples, where `make test` tries 20
@@ -95,6 +96,15 @@ test-campaigns: setup ## tests too long for CI: a day of virtual time, every pla
 .PHONY: test-all
 test-all: setup ## all tests
 	$(BIN)/pytest $(ARGS)
+
+# ARGS="--long" for the long pass, ARGS="-k split" for one scenario.
+.PHONY: chaos
+chaos: setup ## faults on real processes, in network namespaces; needs root (tests/chaos/README.md)
+	$(BIN)/pytest -m chaos --report build/chaos $(ARGS) tests/chaos
+
+.PHONY: chaos-slice
+chaos-slice: setup
+	$(BIN)/pytest -m chaos_slice --report build/chaos tests/chaos
 
 .PHONY: bench
 bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
@@ -148,7 +158,7 @@ fuzz: setup ## a minute of fuzzing, over all that peers send (docs/security.md)
 	done
 
 .PHONY: ci-slow
-ci-slow: slow-tests test-properties secured-slice sim-slice schemathesis fuzz ## what CI runs beyond `make test`: slow tests, properties, campaigns
+ci-slow: slow-tests test-properties secured-slice chaos-slice sim-slice schemathesis fuzz ## what CI runs beyond `make test`: slow tests, properties, campaigns
 
 .PHONY: slow-tests
 slow-tests: setup

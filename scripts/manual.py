@@ -19,7 +19,7 @@ __all__ = ["build", "gather"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
-_PAGES = ("*.md", "docs/**/*.md", "packages/*/README.md", "deploy/**/*.md")
+_PAGES = ("*.md", "docs/**/*.md", "packages/*/README.md", "deploy/**/*.md", "tests/*/README.md")
 _ASSETS = ("docs/**/*.png", "docs/**/*.svg", "deploy/**/*.toml", "deploy/**/*.yml",
            "deploy/**/*.json", "LICENSE")  # fmt: skip
 _LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
@@ -28,14 +28,14 @@ _LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 def gather(target: Path) -> None:
     """Make the tree that Sphinx reads."""
     shutil.rmtree(target, ignore_errors=True)
-    for pattern in (*_PAGES, *_ASSETS):
-        for file in sorted(ROOT.glob(pattern)):
-            place = target / file.relative_to(ROOT)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if file.suffix == ".md":
-                place.write_text(_linked(file), "utf-8")
-            else:
-                shutil.copyfile(file, place)
+    gathered = {file for pattern in (*_PAGES, *_ASSETS) for file in ROOT.glob(pattern)}
+    for file in sorted(gathered):
+        place = target / file.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".md":
+            place.write_text(_linked(file, gathered), "utf-8")
+        else:
+            shutil.copyfile(file, place)
     reference = target / "docs" / "reference"
     reference.mkdir()
     for name, text in reference_pages().items():
@@ -51,27 +51,21 @@ def build(target: Path) -> int:
     return subprocess.run(command, check=False).returncode  # noqa: S603 - its own command
 
 
-def _linked(file: Path) -> str:
-    """The page's text. A link to a directory leads to its README; where none is, it is a name."""
+def _linked(file: Path, gathered: set[Path]) -> str:
+    """The page's text. A link to a directory leads to its README; what is not gathered is named."""
 
     def linked(found: re.Match[str]) -> str:
         mark, text, path, anchor = found[1], found[2], found[3], found[4] or ""
         if ":" in path:
             return found[0]
         place = (file.parent / path).resolve()
-        if place.is_dir():
-            readme = place / "README.md"
-            in_manual = any(readme in ROOT.glob(pattern) for pattern in _PAGES)
-            return f"[{text}]({path}/README.md)" if in_manual else f"{text} (`{_name(place)}`)"
-        if not place.exists() and "docs/reference" in str(place):
-            return found[0]
+        if place.is_dir() and place / "README.md" in gathered:
+            return f"[{text}]({path}/README.md)"
+        if place.exists() and place not in gathered:
+            return f"{text} (`{place.relative_to(ROOT)}`)"
         return f"{mark}[{text}]({path}{anchor})"
 
     return _LINK.sub(linked, file.read_text("utf-8"))
-
-
-def _name(place: Path) -> str:
-    return str(place.relative_to(ROOT)) if place.is_relative_to(ROOT) else place.name
 
 
 if __name__ == "__main__":

@@ -329,6 +329,7 @@ class Engine:
                 elif state is LinkState.UP:
                     desk.placement.set_going(peer, is_going=False)
                     desk.hints.deliver(peer)
+                    desk.reaper.look_again()
             case Cancelled(request_id):
                 getting = self._clients.pop(request_id, None)
                 if getting is not None:
@@ -534,6 +535,7 @@ class Engine:
                     desk.foreign.reachable()
                 else:
                     self._peer_lost(peer)
+                desk.reaper.look_again()
                 self._changes.poke()
             case Unsent(to, messages):
                 for message in messages:
@@ -547,6 +549,7 @@ class Engine:
             case MembersChanged(members):
                 desk.placement.set_members(members)
                 desk.generations.view_changed()
+                desk.reaper.look_again()
                 desk.hints.deliver_all()
                 self._changes.poke()
             case RingChanged(ring):
@@ -554,6 +557,7 @@ class Engine:
                 desk.buckets.replicas = ring.replicas
                 desk.foreign.ring_changed()
                 desk.generations.view_changed()
+                desk.reaper.look_again()
                 desk.hints.deliver_all()
                 self._changes.poke()
             case ClusterJoined(cluster_id, cluster_key):

@@ -65,6 +65,9 @@ class NoteCheck:
         self.known = known
 
 
+_NO_NOTES: Final = NoteCheck({})
+
+
 class HintNotes:
     """All notes of this node."""
 
@@ -145,7 +148,7 @@ class HintNotes:
     def check(self, slots: list[NodeId], key: Key, then: Callable[[NoteCheck], None]) -> None:
         """Look which notes exist; calls ``then`` at once where there are no slots."""
         if not slots:
-            then(NoteCheck({}))
+            then(_NO_NOTES)
             return
 
         def loaded(rows: list[bytes | None]) -> None:

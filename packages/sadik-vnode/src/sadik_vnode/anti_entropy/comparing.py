@@ -56,8 +56,9 @@ _MIDDLES_MAX: Final = 16
 _LEAVES_MAX: Final = 32
 _STATES_MAX: Final = 64
 _WANTED_MAX: Final = 64
-_ANSWER_NS: Final = 60 * SECOND
-"""For an answer: the other side may be sending records before it gives one."""
+_ANSWER_NS: Final = 10 * SECOND
+_RECONCILED_NS: Final = 60 * SECOND
+"""For this answer: the other side may be sending records before it gives it."""
 
 
 @define(slots=True)
@@ -207,7 +208,8 @@ class Comparing(Conversation):
         if self._is_over:
             return
         self._asked = question
-        self.wake("answer", self.desk.now + _ANSWER_NS)
+        patience_ns = _RECONCILED_NS if isinstance(question, Reconcile) else _ANSWER_NS
+        self.wake("answer", self.desk.now + patience_ns)
         self.desk.outbox.send(self._peer, question)
 
     def _failed(self, _reason: FailureReason) -> None:

@@ -175,6 +175,7 @@ class Writing(Conversation):
         slots = placement.stand_ins(self.partition, sloppy=self._sloppy)
         if all(node != me for _, node in slots) and self._sloppy and not self._is_stored:
             # A fallback that coordinates stands in for the first owner that is down.
+            slots = list(slots)
             for index, (slot, node) in enumerate(slots):
                 if node != slot:
                     slots[index] = (slot, me)
