@@ -1,5 +1,6 @@
 """``doctor``: each thing that can be wrong with a machine is found, with what to do about it."""
 
+import datetime as dt
 import json
 import socket
 import time
@@ -24,11 +25,12 @@ from sadik_node.doctor import (
     examine_limits,
     examine_members,
     examine_ports,
+    examine_secrets,
     examine_seeds,
     examine_versions,
     machine,
 )
-from sadik_node.settings import Cluster, Limits, Listen, Node, Settings
+from sadik_node.settings import Auth, Cluster, Limits, Listen, Node, PeerTls, Settings, Tls
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +150,34 @@ def test_seeds_are_dialled(listener: socket.socket) -> None:
     found = list(examine_seeds(Settings(cluster=Cluster(join=(there, gone)))))
     assert [each.verdict for each in found] == [Verdict.OK, Verdict.WARN]
     assert "connection refused" in found[1].found.lower()
+
+
+def test_secrets_are_loaded_as_a_node_would(tmp_path: Path) -> None:
+    nothing = verdicts(examine_secrets(Settings()))
+    assert nothing == {"secrets": Verdict.SKIP, "exposure": Verdict.OK}
+    runner = CliRunner()
+    secret, pki = tmp_path / "cluster.secret", tmp_path / "pki"
+    assert runner.invoke(cli, ["secret", "new", str(secret)]).exit_code == 0
+    assert runner.invoke(cli, ["certs", "init", str(pki)]).exit_code == 0
+    issued = ["certs", "issue", str(pki), "n1", "--days", "90"]
+    assert runner.invoke(cli, issued).exit_code == 0
+    files = PeerTls(cert=pki / "n1.crt", key=pki / "n1.key", ca=pki / "ca.crt")
+    secured = Settings(
+        node=Node(name="n1"), tls=Tls(peer=files), auth=Auth(cluster_secret_file=secret)
+    )
+    now = dt.datetime.now(dt.UTC)
+
+    def found(after_days: int) -> dict[str, Verdict]:
+        return verdicts(examine_secrets(secured, now + dt.timedelta(days=after_days)))
+
+    assert set(found(1).values()) == {Verdict.OK}
+    assert found(70)["certificate"] is Verdict.WARN
+    assert found(100)["certificate"] is Verdict.FAIL
+    secret.chmod(0o644)
+    assert found(1)["secrets"] is Verdict.FAIL
+    secret.chmod(0o600)
+    (pki / "n1.key").unlink()
+    assert found(1)["secrets"] is Verdict.FAIL
 
 
 def told(who: str, date_s: float, **status: object) -> Told:
