@@ -45,7 +45,7 @@ lint: setup
 
 .PHONY: types $(TYPED)
 types: $(TYPED)
-	$(BIN)/mypy --exclude ^tests/chaos/ scripts/purity.py scripts/dashboard.py conftest.py tests benchmarks fuzz
+	$(BIN)/mypy --exclude ^tests/chaos/ scripts/*.py docs/conf.py conftest.py tests benchmarks fuzz
 	$(BIN)/mypy tests/chaos
 	$(BIN)/mypy docs/examples
 
@@ -114,6 +114,16 @@ chaos-slice: setup
 .PHONY: bench
 bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+.PHONY: docs
+docs: setup pictures ## build the manual into build/manual; warnings are errors
+	$(BIN)/python scripts/manual.py build/manual
+	@echo "build/manual/docs/index.html"
+
+.PHONY: pictures
+pictures: setup ## draw the manual's pictures and the dashboard anew
+	$(BIN)/python scripts/pictures.py
+	$(BIN)/python scripts/dashboard.py
 
 .PHONY: screenshots
 screenshots: setup ## take the pictures of the console anew, into docs/images
