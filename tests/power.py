@@ -38,18 +38,31 @@ def why_not(directory: Path) -> str:
 
 
 class CutDisk:
-    """A small disk, mounted at ``path`` within the block."""
+    """A small disk, mounted at ``path`` within the block.
+
+    Other tests have processes in mount namespaces of their own, which hold a copy of every mount
+    that there was when they began, and a disk is not gone before its last copy is. So it is mounted
+    below a frame that is shared with them: there what is unmounted here is unmounted too.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._frame = path
+        self.path = path / "disk"
         self._image = path.with_name(path.name + ".img")
 
     def __enter__(self) -> Self:
-        self.path.mkdir()
-        with self._image.open("wb") as file:
-            file.truncate(_IMAGE_BYTES)
-        _run("mkfs.ext4", "-q", "-F", str(self._image))
-        self._mount()
+        self._frame.mkdir()
+        _run("mount", "--bind", str(self._frame), str(self._frame))
+        _run("mount", "--make-shared", str(self._frame))
+        try:
+            self.path.mkdir()
+            with self._image.open("wb") as file:
+                file.truncate(_IMAGE_BYTES)
+            _run("mkfs.ext4", "-q", "-F", str(self._image))
+            self._mount()
+        except BaseException:
+            self._unmount(self._frame)
+            raise
         return self
 
     def __exit__(
@@ -58,23 +71,26 @@ class CutDisk:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._unmount()
+        self._unmount(self.path)
+        self._unmount(self._frame)
         self._image.unlink()
 
     def come_back(self) -> None:
         """Mount what has survived. Nobody may have a file open on it."""
-        self._unmount()
+        self._unmount(self.path)
         self._mount()
 
     def _mount(self) -> None:
         _run("mount", "-o", "loop", str(self._image), str(self.path))
+        self.path.joinpath("lost+found").stat()  # fails where the old mount was still held
 
-    def _unmount(self) -> None:
+    @staticmethod
+    def _unmount(path: Path) -> None:
         def is_gone() -> bool:
-            done = subprocess.run(["umount", str(self.path)], check=False, capture_output=True)
+            done = subprocess.run(["umount", str(path)], check=False, capture_output=True)
             return done.returncode == 0
 
-        eventually(20, is_gone, f"{self.path} can be unmounted")
+        eventually(20, is_gone, f"{path} can be unmounted")
 
 
 def cut_power(disks: Sequence[CutDisk]) -> None:
