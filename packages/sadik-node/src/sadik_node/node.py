@@ -67,9 +67,11 @@ from sadik_node.identity import (
 from sadik_node.log import Log
 from sadik_node.peer_security import PeerSecurity
 from sadik_node.private_files import FileWatch
+from sadik_node.removal import Removal
 from sadik_node.settings import Settings
 from sadik_node.space import SpaceWatch
 from sadik_node.stores import close_quietly, open_store, scan_all
+from sadik_register import MESSAGES as REGISTER_MESSAGES
 from sadik_storage import Store
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine, EngineConfig
@@ -123,6 +125,8 @@ class Node:
         """What runs now; for tests and figures."""
         self.security: PeerSecurity
         """From `run` on."""
+        self.removal: Removal
+        """From `run` on."""
 
     @property
     def http_port(self) -> int:
@@ -173,6 +177,7 @@ class Node:
         if directory.is_open_to_others:
             why = f"{directory.path} is not this user's own, and others may look into it"
             self.log.event("directory_open", why)
+        self.removal = Removal(directory.node_id, self.log)
         try:
             store = self._open_store(settings, directory.store_path)
             try:
@@ -196,6 +201,7 @@ class Node:
                 raise NodeError(EXIT_FAILED, f"the store failed: {error}") from error
             finally:
                 close_quietly(store, self.log)
+            self.removal.end(directory)
         finally:
             directory.close()
         self.log.event("stopped")
@@ -278,6 +284,7 @@ class _Life:
         sockets: list[socket.socket],
     ) -> None:
         settings, clock, source = node.settings, node._clock, node._source
+        self._node = node
         self.settings, self.log, self.store, self.life = settings, node.log, store, life
         self.identity = Identity(
             directory.node_id,
@@ -313,7 +320,7 @@ class _Life:
         )
         self.messenger = Messenger(
             transport=node.security.transport,
-            codec=Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES),
+            codec=Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES),
             identity=self.identity,
             cluster_name=settings.cluster.name,
             events=self,
@@ -333,7 +340,6 @@ class _Life:
         )
         self.host.committer.grown = self.space.grown
         bind_figures(self)
-        self._node = node
         self.is_leaving = False
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()
@@ -352,9 +358,15 @@ class _Life:
             sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
         )
         host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
-        engine_number = host.add(self.engine, list(ENGINE_MESSAGES.classes.values()))
+        engine_number = host.add(
+            self.engine,
+            [*ENGINE_MESSAGES.classes.values(), *REGISTER_MESSAGES.classes.values()],
+        )
         host.take_requests(engine_number)
-        for observer in (self.view.observe, self.messenger.observe, self._observe):
+        removal = self._node.removal
+        for observer in (
+            self.view.observe, self.messenger.observe, removal.observe, self._observe
+        ):  # fmt: skip
             host.observe(observer)
         return host
 
@@ -531,6 +543,7 @@ class _Life:
         self.log.event(
             "handshake_refused", refused.detail, reason=refused.reason, address=refused.address
         )
+        self._node.removal.refused(refused)
         self.host.tell(refused)
 
     def on_heard(self, peers: tuple[NodeId, ...]) -> None:
