@@ -41,8 +41,8 @@ class CutDisk:
     """A small disk, mounted at ``path`` within the block.
 
     Other tests have processes in mount namespaces of their own, which hold a copy of every mount
-    that there was when they began, and a disk is not gone before its last copy is. So it is mounted
-    below a frame that is shared with them: there what is unmounted here is unmounted too.
+    that there was when they began, and a file system is not gone before its last mount is. So it is
+    mounted below a frame that is shared with them: what is unmounted here is unmounted there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,12 +77,20 @@ class CutDisk:
 
     def come_back(self) -> None:
         """Mount what has survived. Nobody may have a file open on it."""
-        self._unmount(self.path)
-        self._mount()
+
+        def is_back() -> bool:
+            self._unmount(self.path)
+            self._mount()
+            try:
+                (self.path / ".back").touch()
+            except OSError:
+                return False  # somebody held the dead file system for a moment longer
+            return True
+
+        eventually(20, is_back, f"{self.path} is a file system of a new life")
 
     def _mount(self) -> None:
         _run("mount", "-o", "loop", str(self._image), str(self.path))
-        self.path.joinpath("lost+found").stat()  # fails where the old mount was still held
 
     @staticmethod
     def _unmount(path: Path) -> None:
