@@ -40,29 +40,21 @@ def why_not(directory: Path) -> str:
 class CutDisk:
     """A small disk, mounted at ``path`` within the block.
 
-    Other tests have processes in mount namespaces of their own, which hold a copy of every mount
-    that there was when they began, and a file system is not gone before its last mount is. So it is
-    mounted below a frame that is shared with them: what is unmounted here is unmounted there.
+    It comes back as a copy of its image. The dead file system itself would come back dead while
+    it is mounted anywhere else, and processes in mount namespaces of their own have copies of all
+    mounts that there were when they began.
     """
 
     def __init__(self, path: Path) -> None:
-        self._frame = path
-        self.path = path / "disk"
+        self.path = path
         self._image = path.with_name(path.name + ".img")
 
     def __enter__(self) -> Self:
-        self._frame.mkdir()
-        _run("mount", "--bind", str(self._frame), str(self._frame))
-        _run("mount", "--make-shared", str(self._frame))
-        try:
-            self.path.mkdir()
-            with self._image.open("wb") as file:
-                file.truncate(_IMAGE_BYTES)
-            _run("mkfs.ext4", "-q", "-F", str(self._image))
-            self._mount()
-        except BaseException:
-            self._unmount(self._frame)
-            raise
+        self.path.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(_IMAGE_BYTES)
+        _run("mkfs.ext4", "-q", "-F", str(self._image))
+        self._mount()
         return self
 
     def __exit__(
@@ -71,34 +63,26 @@ class CutDisk:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._unmount(self.path)
-        self._unmount(self._frame)
+        self._unmount()
         self._image.unlink()
 
     def come_back(self) -> None:
         """Mount what has survived. Nobody may have a file open on it."""
-
-        def is_back() -> bool:
-            self._unmount(self.path)
-            self._mount()
-            try:
-                (self.path / ".back").touch()
-            except OSError:
-                return False  # somebody held the dead file system for a moment longer
-            return True
-
-        eventually(20, is_back, f"{self.path} is a file system of a new life")
+        self._unmount()
+        survived = self._image.with_suffix(".survived")
+        _run("cp", "--sparse=always", str(self._image), str(survived))
+        survived.replace(self._image)
+        self._mount()
 
     def _mount(self) -> None:
         _run("mount", "-o", "loop", str(self._image), str(self.path))
 
-    @staticmethod
-    def _unmount(path: Path) -> None:
+    def _unmount(self) -> None:
         def is_gone() -> bool:
-            done = subprocess.run(["umount", str(path)], check=False, capture_output=True)
+            done = subprocess.run(["umount", str(self.path)], check=False, capture_output=True)
             return done.returncode == 0
 
-        eventually(20, is_gone, f"{path} can be unmounted")
+        eventually(20, is_gone, f"{self.path} can be unmounted")
 
 
 def cut_power(disks: Sequence[CutDisk]) -> None:
