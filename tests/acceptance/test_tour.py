@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from console_tour import Done, Shell, Step, console_steps
+from every_backend import every_backend
 from real_cluster import eventually, free_base_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,12 +127,15 @@ def has_namespaces() -> bool:
         return False
 
 
-def test_the_tour_is_as_printed(dev: Dev, require_program: Callable[..., str]) -> None:
+@every_backend
+def test_the_tour_is_as_printed(
+    backend: str, dev: Dev, require_program: Callable[..., str]
+) -> None:
     require_program("curl", package="curl")
     if ALONE in os.environ or not has_namespaces():
-        take_the_tour(dev)
+        take_the_tour(dev, backend)
         return
-    this = f"{__file__}::test_the_tour_is_as_printed"
+    this = f"{__file__}::test_the_tour_is_as_printed[{backend}]"
     within = subprocess.run(
         [*ENTER, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", this],
         cwd=ROOT, env={**os.environ, ALONE: "1"}, capture_output=True, text=True, check=False,
@@ -140,7 +144,7 @@ def test_the_tour_is_as_printed(dev: Dev, require_program: Callable[..., str]) -
     assert "1 passed" in within.stdout
 
 
-def take_the_tour(dev: Dev) -> None:
+def take_the_tour(dev: Dev, backend: str) -> None:
     """Every command of the README, in order, and what it prints."""
     steps = console_steps((ROOT / "README.md").read_text("utf-8"))
     assert steps[0] == Step(START, "")
@@ -162,6 +166,8 @@ def take_the_tour(dev: Dev) -> None:
             done.append(result)
         check_what_the_text_says(done)
 
+        asked = f"curl -s localhost:{dev.base}/v1/status"
+        assert json.loads(shell.run(Step(asked, "")).output)["store"]["backend"] == backend
         hints = Step("sadik-node hints --json", "")
         assert json.loads(shell.run(hints).output)["by_node"].keys() == {"n3"}
         with brought_back(dev, "n3") as node:
