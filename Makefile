@@ -1,6 +1,6 @@
 # Everything a developer runs. Each target does its own set-up; PYTHON=python3.12 chooses the
-# interpreter, ARGS="..." is handed on to the program that the target runs, WORKERS=1 runs unit tests
-# in one process.
+# interpreter, ARGS="..." is handed on to the program that the target runs, WORKERS=1 runs tests in
+# one process.
 
 BIN := .venv/bin
 ARGS ?=
@@ -45,7 +45,8 @@ lint: setup
 
 .PHONY: types $(TYPED)
 types: $(TYPED)
-	$(BIN)/mypy scripts/purity.py conftest.py tests benchmarks fuzz
+	$(BIN)/mypy --exclude ^tests/chaos/ scripts/*.py docs/conf.py conftest.py tests benchmarks fuzz
+	$(BIN)/mypy tests/chaos
 	$(BIN)/mypy docs/examples
 
 $(TYPED): types-%: setup
@@ -70,10 +71,10 @@ test: test-unit test-system ## all tests but the slow ones, in under ten minutes
 test-unit: setup ## the packages' own unit and property tests, in under a minute
 	$(call pytest,-m "not slow and not system" -n $(WORKERS) --dist worksteal packages)
 
-# One after another: they start processes of their own and look at the time.
+# They mostly wait for processes of their own. The tests of a file share clusters.
 .PHONY: test-system
 test-system: setup ## tests of whole programs, studies and clusters, but the slow ones
-	$(call pytest,-m "system and not slow")
+	$(call pytest,-m "system and not slow" -n $(WORKERS) --dist loadfile)
 
 .PHONY: test-properties
 test-properties: setup ## every property with 300 examples, where `make test` tries 20
@@ -90,15 +91,39 @@ secured-slice: setup
 
 .PHONY: test-campaigns
 test-campaigns: setup ## tests too long for CI: a day of virtual time, every planted bug of the registers
-	$(BIN)/pytest -m campaign $(ARGS)
+	$(BIN)/pytest -m "campaign and not soak" $(ARGS)
 
 .PHONY: test-all
 test-all: setup ## all tests
 	$(BIN)/pytest $(ARGS)
 
+# ARGS="--long" for the long pass, ARGS="-k split" for one scenario.
+.PHONY: chaos
+chaos: setup ## faults on real processes, in network namespaces; needs root (tests/chaos/README.md)
+	$(BIN)/pytest -m chaos --report build/chaos $(ARGS) tests/chaos
+
+# ARGS="--minutes 10" for less than an hour.
+.PHONY: soak
+soak: setup ## an hour of mixed load and random faults on real processes, with a report
+	$(BIN)/pytest -m soak --report build/soak $(ARGS) tests/chaos
+
+.PHONY: chaos-slice
+chaos-slice: setup
+	$(BIN)/pytest -m chaos_slice --report build/chaos tests/chaos
+
 .PHONY: bench
 bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+.PHONY: docs
+docs: setup pictures ## build the manual into build/manual; warnings are errors
+	$(BIN)/python scripts/manual.py build/manual
+	@echo "build/manual/docs/index.html"
+
+.PHONY: pictures
+pictures: setup ## draw the manual's pictures and the dashboard anew
+	$(BIN)/python scripts/pictures.py
+	$(BIN)/python scripts/dashboard.py
 
 .PHONY: screenshots
 screenshots: setup ## take the pictures of the console anew, into docs/images
@@ -108,6 +133,10 @@ screenshots: setup ## take the pictures of the console anew, into docs/images
 bench-storage: setup ## what each storage backend costs, and the host's group commit on the default
 	$(BIN)/python packages/sadik-storage/benchmarks/bench_storage.py $(ARGS)
 	$(BIN)/python packages/sadik-node/benchmarks/group_commit.py
+
+.PHONY: bench-restart
+bench-restart: setup ## how soon a node with a million keys serves after a clean stop, and after kill -9
+	$(BIN)/python benchmarks/restart.py $(ARGS)
 
 .PHONY: sim
 sim: setup ## 20,000 seeds of the simulator, in the background of other work
@@ -138,11 +167,11 @@ fuzz: setup ## a minute of fuzzing, over all that peers send (docs/security.md)
 	done
 
 .PHONY: ci-slow
-ci-slow: slow-tests test-properties secured-slice sim-slice schemathesis fuzz ## what CI runs beyond `make test`: slow tests, properties, campaigns
+ci-slow: slow-tests test-properties secured-slice chaos-slice sim-slice schemathesis fuzz ## what CI runs beyond `make test`: slow tests, properties, campaigns
 
 .PHONY: slow-tests
 slow-tests: setup
-	$(BIN)/pytest -m "slow and not campaign" $(ARGS)
+	$(BIN)/pytest -m "slow and not campaign and not chaos" $(ARGS)
 
 .PHONY: wheels
 wheels: setup ## build the wheel of every package into dist/

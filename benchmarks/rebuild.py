@@ -45,6 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--bytes", type=int, default=100, help="length of a value (default 100)")
+    parser.add_argument("--partitions", type=int, default=256)
     parser.add_argument("--share", type=float, default=0.25, help="of the capacity (default 0.25)")
     parser.add_argument("--idle", type=float, default=60, help="seconds of doing nothing")
     parser.add_argument("--patience", type=float, default=3600, help="seconds for the whole of it")
@@ -68,18 +69,21 @@ def fill(nodes: Sequence[RealNode], keys: int, value_bytes: int) -> float:
         node = nodes[worker % len(nodes)]
         connection = http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=60)
         for start in starts[worker::_READERS]:
-            lines = [
+            left = [
                 json.dumps(
                     {"op": "put", "bucket": "bench", "key": key_of(number), "value_b64": value}
                 )
                 for number in range(start, min(start + size, keys))
             ]
-            connection.request("POST", "/v1/batch?w=3", "\n".join(lines) + "\n")
-            answer = connection.getresponse()
-            told = answer.read()
-            statuses = {json.loads(line)["status"] for line in told.splitlines()}
-            if answer.status != 200 or statuses != {204}:
-                raise SystemExit(f"not filled: {answer.status} {told[:300]!r}")
+            while left:
+                connection.request("POST", "/v1/batch", "\n".join(left) + "\n")
+                answer = connection.getresponse()
+                told = [json.loads(line) for line in answer.read().splitlines()]
+                if answer.status != 200:
+                    raise SystemExit(f"not filled: {answer.status} {told[:1]}")
+                left = [
+                    line for line, each in zip(left, told, strict=True) if each["status"] != 204
+                ]
         connection.close()
 
     began = time.monotonic()
@@ -176,13 +180,12 @@ def run(arguments: argparse.Namespace, root: Path) -> dict[str, object]:
     """The whole of it; the figures."""
     keys = arguments.keys
     pause = threading.Event()
-    with RealCluster(root) as cluster:
+    environment = {"SADIK_CLUSTER__PARTITIONS": str(arguments.partitions)}
+    with RealCluster(root, environment=environment) as cluster:
         cluster.start()
         one, two, three = cluster.nodes
         took = fill(cluster.nodes, keys, arguments.bytes)
-        print(
-            f"filled    {keys:,} keys in {took:.0f} s, {keys / took:,.0f} keys/s (W=3)", flush=True
-        )
+        print(f"filled    {keys:,} keys in {took:.0f} s, {keys / took:,.0f} keys/s", flush=True)
         with Gets([one, two], keys) as fast:
             pause.wait(10)
         rate = arguments.share * fast.count / 10
@@ -204,13 +207,16 @@ def run(arguments: argparse.Namespace, root: Path) -> dict[str, object]:
             new.start()
             eventually(60, lambda: is_up(new), "it is up")
             began = time.monotonic()
+            used_before = cpu_seconds(pids(cluster))
             eventually(arguments.patience, lambda: is_rebuilt(one, new), "everything has moved")
             moved_s = time.monotonic() - began
+            used_us = 1e6 * (cpu_seconds(pids(cluster)) - used_before) / keys
         figures: dict[str, object] = {
             "keys": keys,
             "value_bytes": arguments.bytes,
             "rebuilt_keys_per_s": keys / moved_s,
             "rebuilt_mb_per_s": keys * arguments.bytes / moved_s / 1e6,
+            "cpu_us_per_key": used_us,
             "rate": rate,
             "p99_before_ms": before.p99_ms,
             "p99_meanwhile_ms": meanwhile.p99_ms,
@@ -218,7 +224,8 @@ def run(arguments: argparse.Namespace, root: Path) -> dict[str, object]:
         }
         print(
             f"rebuilt   in {moved_s:.0f} s, {keys / moved_s:,.0f} keys/s, "
-            f"{keys * arguments.bytes / moved_s / 1e6:.1f} MB/s of values",
+            f"{keys * arguments.bytes / moved_s / 1e6:.1f} MB/s of values, "
+            f"{used_us:.0f} µs of processor time a key on all nodes, gets included",
             flush=True,
         )
         print(
@@ -230,15 +237,19 @@ def run(arguments: argparse.Namespace, root: Path) -> dict[str, object]:
         told = repaired(new)
         moved = sum(metric(node, "sadik_anti_entropy_bytes_total") for node in cluster.nodes)
         print(f"compared  {told}, {moved - moved_before:,.0f} bytes", flush=True)
-        pids = [node.process.pid for node in cluster.nodes if node.process is not None]
-        used = [cpu_seconds([pid]) for pid in pids]
+        used = [cpu_seconds([pid]) for pid in pids(cluster)]
         pause.wait(arguments.idle)
         shares = [
             100 * (cpu_seconds([pid]) - before_s) / arguments.idle
-            for pid, before_s in zip(pids, used, strict=True)
+            for pid, before_s in zip(pids(cluster), used, strict=True)
         ]
         print("idle      " + ", ".join(f"{share:.2f} %" for share in shares) + " of a core a node")
         return figures | {"compared": told, "idle_percent": shares}
+
+
+def pids(cluster: RealCluster) -> list[int]:
+    """The processes of the nodes that run."""
+    return [node.process.pid for node in cluster.nodes if node.process is not None]
 
 
 def is_rebuilt(asked: RealNode, new: RealNode) -> bool:

@@ -27,14 +27,19 @@ from sadik_machine import NodeId, node_id_from_hex, node_id_hex, random_node_id
 from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError
 from sadik_storage import Store
 
-__all__ = ["FORMAT_VERSION", "META_RANGE", "DataDirectory", "Life", "begin_life", "end_life",
-           "renew_instance", "write_document"]  # fmt: skip
+__all__ = ["FORMAT_VERSION", "META_RANGE", "STORE_DIRECTORY", "DataDirectory", "Life",
+           "begin_life", "end_life", "renew_instance", "write_document"]  # fmt: skip
 
 FORMAT_VERSION = 1
 """Of the directory: what `identity.json` and its neighbours look like."""
 
+STORE_DIRECTORY = "store"
+"""Its name in the data directory."""
+
 META_RANGE = (b"N", b"O")
 """The rows of this module."""
+
+_ASIDE_DIRECTORY = "removed-store"
 
 _GROUP, _OTHERS = 0o070, 0o007
 _INSTANCE_ROW = b"Ninstance"
@@ -44,7 +49,6 @@ _INSTANCE_BYTES = 8
 
 _IDENTITY_FILE = "identity.json"
 _LOCK_FILE = "lock"
-_STORE_DIRECTORY = "store"
 _CONVERSION_FILE = "conversion.json"
 # What may stand in a directory that no node has used: a fresh file system's, and what we began.
 _HARMLESS = frozenset({"lost+found", _LOCK_FILE, _IDENTITY_FILE + ".new"})
@@ -114,7 +118,7 @@ class DataDirectory:
     @property
     def store_path(self) -> Path:
         """Where the store lives."""
-        return self.path / _STORE_DIRECTORY
+        return self.path / STORE_DIRECTORY
 
     @property
     def conversion_path(self) -> Path:
@@ -125,6 +129,15 @@ class DataDirectory:
     def is_open_to_others(self) -> bool:
         """Whether everybody on this machine may look into it."""
         return bool(self.path.stat().st_mode & _OTHERS)
+
+    def retire(self, detail: str) -> Path:
+        """This node was removed from its cluster, as ``detail`` says: move the store aside, and let
+        no node start here any more. Where the data are kept from now on.
+        """
+        file = self.path / _IDENTITY_FILE
+        document, _ = _parse(file, file.read_bytes())
+        write_document(file, {**document, "removed": detail})
+        return _move_aside(self.path)
 
     def close(self) -> None:
         """Let others have it."""
@@ -196,6 +209,14 @@ def _identify(path: Path, *, name: str, cluster: str, source: random.Random) -> 
         write_document(file, document)
         return node_id
     document, node_id = _parse(file, text)
+    if "removed" in document:
+        aside = _move_aside(path)  # the last life may have ended just before it
+        raise NodeError(
+            EXIT_REFUSED,
+            f"the node of {path} was removed from the cluster ({document['removed']}), and cannot "
+            f"come back; its data are kept in {aside}. To let this machine join as a new node, "
+            "give an empty directory",
+        )
     if document["cluster"] != cluster:
         raise NodeError(
             EXIT_REFUSED,
@@ -205,6 +226,15 @@ def _identify(path: Path, *, name: str, cluster: str, source: random.Random) -> 
     if document.get("name") != name:
         write_document(file, {**document, "name": name})
     return node_id
+
+
+def _move_aside(path: Path) -> Path:
+    """Move the store where no node looks for it, if that has not been done."""
+    store, aside = path / STORE_DIRECTORY, path / _ASIDE_DIRECTORY
+    if store.exists():
+        store.rename(aside)
+        _sync_directory(path)
+    return aside
 
 
 def _parse(file: Path, text: bytes) -> tuple[dict[str, Any], NodeId]:
@@ -243,7 +273,11 @@ def write_document(file: Path, document: dict[str, Any]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     new.replace(file)
-    directory_fd = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync_directory(file.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    directory_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory_fd)
     finally:

@@ -56,13 +56,23 @@ from sadik_node.http.names import percent_encode
 from sadik_node.http.request_log import RequestLog
 from sadik_node.http.server import HttpServer, listen_at
 from sadik_node.http.service import Service
-from sadik_node.identity import DataDirectory, Life, begin_life, end_life, renew_instance
+from sadik_node.identity import (
+    STORE_DIRECTORY,
+    DataDirectory,
+    Life,
+    begin_life,
+    end_life,
+    renew_instance,
+)
 from sadik_node.log import Log
 from sadik_node.peer_security import PeerSecurity
 from sadik_node.private_files import FileWatch
+from sadik_node.removal import Removal
 from sadik_node.settings import Settings
 from sadik_node.space import SpaceWatch
-from sadik_storage import Store, registry
+from sadik_node.stores import close_quietly, open_store, scan_all
+from sadik_register import MESSAGES as REGISTER_MESSAGES
+from sadik_storage import Store
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine, EngineConfig
 from sadik_vnode.news import Damage, Touched
@@ -74,8 +84,6 @@ _GOODBYE_NS = SECOND // 10
 _SETTLE_NS = SECOND
 _PLACE_NS = 5 * SECOND
 _FLUSH_NS = SECOND // 2
-_SCAN_ROWS = 1000
-_SCAN_BYTES = 1 << 20
 
 
 @define
@@ -116,6 +124,8 @@ class Node:
         self.life: _Life | None = None
         """What runs now; for tests and figures."""
         self.security: PeerSecurity
+        """From `run` on."""
+        self.removal: Removal
         """From `run` on."""
 
     @property
@@ -167,6 +177,7 @@ class Node:
         if directory.is_open_to_others:
             why = f"{directory.path} is not this user's own, and others may look into it"
             self.log.event("directory_open", why)
+        self.removal = Removal(directory.node_id, self.log)
         try:
             store = self._open_store(settings, directory.store_path)
             try:
@@ -189,7 +200,8 @@ class Node:
             except sadik_storage.StoreError as error:
                 raise NodeError(EXIT_FAILED, f"the store failed: {error}") from error
             finally:
-                _close_quietly(store, self.log)
+                close_quietly(store, self.log)
+            self.removal.end(directory)
         finally:
             directory.close()
         self.log.event("stopped")
@@ -231,10 +243,10 @@ class Node:
             broken = find_cause(group, StoreBrokenError)
             if broken is None:
                 raise
-            raise NodeError(
-                EXIT_FAILED,
-                f"the store failed and what is on disk is unknown, so this node stops: {broken}",
-            ) from broken
+            why = "the store failed and what is on disk is unknown"
+            if isinstance(broken.__cause__, sadik_storage.StoreCorrupted):
+                why = "the store is damaged"
+            raise NodeError(EXIT_FAILED, f"{why}, so this node stops: {broken}") from broken
 
     def _listen_http(self) -> list[socket.socket]:
         address = self.settings.listen.http
@@ -272,6 +284,7 @@ class _Life:
         sockets: list[socket.socket],
     ) -> None:
         settings, clock, source = node.settings, node._clock, node._source
+        self._node = node
         self.settings, self.log, self.store, self.life = settings, node.log, store, life
         self.identity = Identity(
             directory.node_id,
@@ -303,11 +316,11 @@ class _Life:
                 tombstone_ns=settings.repair.tombstone_seconds * SECOND,
             ),
             random.Random(source.getrandbits(128)),
-            _scan(store, *SAVED_RANGE),
+            scan_all(store, *SAVED_RANGE),
         )
         self.messenger = Messenger(
             transport=node.security.transport,
-            codec=Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES),
+            codec=Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES),
             identity=self.identity,
             cluster_name=settings.cluster.name,
             events=self,
@@ -327,7 +340,6 @@ class _Life:
         )
         self.host.committer.grown = self.space.grown
         bind_figures(self)
-        self._node = node
         self.is_leaving = False
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()
@@ -346,9 +358,15 @@ class _Life:
             sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
         )
         host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
-        engine_number = host.add(self.engine, list(ENGINE_MESSAGES.classes.values()))
+        engine_number = host.add(
+            self.engine,
+            [*ENGINE_MESSAGES.classes.values(), *REGISTER_MESSAGES.classes.values()],
+        )
         host.take_requests(engine_number)
-        for observer in (self.view.observe, self.messenger.observe, self._observe):
+        removal = self._node.removal
+        for observer in (
+            self.view.observe, self.messenger.observe, removal.observe, self._observe
+        ):  # fmt: skip
             host.observe(observer)
         return host
 
@@ -389,13 +407,18 @@ class _Life:
                     cluster.replicas,
                     tuple(map(str, cluster.join)),
                 ),
-                _scan(self.store, *MEMBERSHIP_ROWS),
+                scan_all(self.store, *MEMBERSHIP_ROWS),
                 source,
             )
         except SettingsError as error:
             raise NodeError(EXIT_REFUSED, str(error)) from error
         except SavedStateError as error:
-            raise NodeError(EXIT_FAILED, f"the saved membership is not usable: {error}") from error
+            raise NodeError(
+                EXIT_FAILED,
+                f"the saved membership is not usable: {error}; unless a newer program wrote it, "
+                f"keep a copy of {self.settings.node.data_dir / STORE_DIRECTORY} and let the node "
+                "start with that directory empty: its peers have the data",
+            ) from error
 
     async def run(
         self, listener: Listener, stop: trio.Event, started: Callable[[], object]
@@ -520,6 +543,7 @@ class _Life:
         self.log.event(
             "handshake_refused", refused.detail, reason=refused.reason, address=refused.address
         )
+        self._node.removal.refused(refused)
         self.host.tell(refused)
 
     def on_heard(self, peers: tuple[NodeId, ...]) -> None:
@@ -535,27 +559,6 @@ class _Life:
             self.messenger.hold()
         else:
             self.messenger.release()
-
-
-def open_store(settings: Settings, path: Path) -> Store:
-    """Open the configured backend.
-
-    Raises:
-        NodeError: it is not installed, refuses its options or its files, or the disk failed.
-    """
-    storage = settings.storage
-    try:
-        backend = registry.load(storage.backend)
-        return backend.open(path, storage.options, durable=storage.sync == "commit")
-    except (
-        registry.StoreBackendError,
-        sadik_storage.StoreOptionsError,
-        sadik_storage.StoreFormatError,
-        sadik_storage.StoreReadOnly,
-    ) as error:
-        raise NodeError(EXIT_REFUSED, str(error)) from error
-    except sadik_storage.StoreError as error:
-        raise NodeError(EXIT_FAILED, str(error)) from error
 
 
 def _why_not(error: OSError) -> str:
@@ -586,19 +589,3 @@ def _allowed_names(settings: Settings) -> set[str] | None:
     if listen.advertise_http is not None:
         names.add(listen.advertise_http.host)
     return names
-
-
-def _scan(store: Store, start: bytes, stop: bytes) -> dict[bytes, bytes]:
-    rows: dict[bytes, bytes] = {}
-    while chunk := store.scan(start, stop, limit=_SCAN_ROWS, limit_bytes=_SCAN_BYTES):
-        rows.update(chunk)
-        start = chunk[-1][0] + b"\0"
-    return rows
-
-
-def _close_quietly(store: Store, log: Log) -> None:
-    """After a failure closing may fail too; the first failure is the one to tell."""
-    try:
-        store.close()
-    except sadik_storage.StoreError as error:
-        log.event("store_close_failed", str(error))

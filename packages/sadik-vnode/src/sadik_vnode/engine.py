@@ -108,6 +108,7 @@ from sadik_vnode.ringchange import RingChanges
 from sadik_vnode.ringchange.planning import what_if
 from sadik_vnode.scrub import Scrubbing
 from sadik_vnode.serving import Serving
+from sadik_vnode.spread import Spread
 from sadik_vnode.tree import HashTree
 from sadik_vnode.tree_building import TreeBuilder, built_in
 
@@ -220,6 +221,11 @@ class Engine:
     def counters(self) -> Counters:
         """Totals since the start."""
         return self._desk.counters
+
+    @property
+    def spread(self) -> Spread:
+        """How long after writes their copies were there."""
+        return self._desk.spread
 
     @property
     def tree(self) -> HashTree:
