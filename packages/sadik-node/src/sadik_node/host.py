@@ -59,6 +59,7 @@ from sadik_storage import Store as StoreBackend
 __all__ = ["Host", "HostLimits", "StoreBrokenError"]
 
 _EVENTS_A_TURN = 128
+_FAR_NS = 1 << 62
 _WALL_EVERY_NS = SECOND
 _WALL_JUMP_NS = SECOND // 10
 
@@ -118,6 +119,9 @@ class Host:
         self._idle: trio.Event | None = None
         self._is_quiet: Callable[[], bool] = lambda: True
         self._paused: trio.Event | None = None
+        self._alarm = trio.CancelScope()
+        self._alarm_at = _FAR_NS
+        self._due: int | None = None
         self._wall_at = 0
         self._wall_offset: int | None = None
         self.steps = 0
@@ -224,22 +228,30 @@ class Host:
                 such that a range of it cannot be read. Its cause is the store's error.
         """
         self._task = trio.lowlevel.current_task()
-        due: int | None = None
+        while True:
+            # One alarm for many turns, for making one costs as much as a small turn: it may ring
+            # early, and is set anew when it has rung, or when something is due before it rings.
+            with trio.CancelScope() as self._alarm:
+                self._alarm_at = _FAR_NS
+                await self._turn_on()
+
+    async def _turn_on(self) -> None:
+        """Turn until the alarm rings, which interrupts nothing but sleep."""
         while True:
             if self._paused is not None:
                 await self._paused.wait()
-                due = None
+                self._due = None
+            due, self._due = self._due, None
             self._turn(due)
             if self._broken is not None:
                 raise StoreBrokenError(str(self._broken)) from self._broken
             if self._inbox or self._outcomes:
                 await trio.lowlevel.checkpoint()
-                due = None
                 continue
             if self._idle is not None and self._is_settled():
                 self._idle.set()
-            due = self._next_due()
-            await self._sleep(due - self._clock.now())
+            self._due = due = self._next_due()
+            await self._sleep_until(due)
 
     def pause(self) -> None:
         """Take nothing and do nothing until `resume`, as in a process that is stopped."""
@@ -429,13 +441,16 @@ class Host:
             assert self._task is not None
             trio.lowlevel.reschedule(self._task)
 
-    async def _sleep(self, ns: int) -> None:
+    async def _sleep_until(self, due: int) -> None:
+        ns = due - self._clock.now()
         if ns <= 0 or self._broken is not None:
             await trio.lowlevel.checkpoint()
             return
-        with trio.move_on_after(ns / SECOND):
-            self._is_asleep = True
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        if due < self._alarm_at:
+            self._alarm_at = due
+            self._alarm.deadline = trio.current_time() + ns / SECOND
+        self._is_asleep = True
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._is_asleep = False
