@@ -70,8 +70,9 @@ from sadik_node.private_files import FileWatch
 from sadik_node.removal import Removal
 from sadik_node.settings import Settings
 from sadik_node.space import SpaceWatch
+from sadik_node.stores import close_quietly, open_store, scan_all
 from sadik_register import MESSAGES as REGISTER_MESSAGES
-from sadik_storage import Store, registry
+from sadik_storage import Store
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine, EngineConfig
 from sadik_vnode.news import Damage, Touched
@@ -83,8 +84,6 @@ _GOODBYE_NS = SECOND // 10
 _SETTLE_NS = SECOND
 _PLACE_NS = 5 * SECOND
 _FLUSH_NS = SECOND // 2
-_SCAN_ROWS = 1000
-_SCAN_BYTES = 1 << 20
 
 
 @define
@@ -201,7 +200,7 @@ class Node:
             except sadik_storage.StoreError as error:
                 raise NodeError(EXIT_FAILED, f"the store failed: {error}") from error
             finally:
-                _close_quietly(store, self.log)
+                close_quietly(store, self.log)
             self.removal.end(directory)
         finally:
             directory.close()
@@ -317,7 +316,7 @@ class _Life:
                 tombstone_ns=settings.repair.tombstone_seconds * SECOND,
             ),
             random.Random(source.getrandbits(128)),
-            _scan(store, *SAVED_RANGE),
+            scan_all(store, *SAVED_RANGE),
         )
         self.messenger = Messenger(
             transport=node.security.transport,
@@ -408,7 +407,7 @@ class _Life:
                     cluster.replicas,
                     tuple(map(str, cluster.join)),
                 ),
-                _scan(self.store, *MEMBERSHIP_ROWS),
+                scan_all(self.store, *MEMBERSHIP_ROWS),
                 source,
             )
         except SettingsError as error:
@@ -562,27 +561,6 @@ class _Life:
             self.messenger.release()
 
 
-def open_store(settings: Settings, path: Path) -> Store:
-    """Open the configured backend.
-
-    Raises:
-        NodeError: it is not installed, refuses its options or its files, or the disk failed.
-    """
-    storage = settings.storage
-    try:
-        backend = registry.load(storage.backend)
-        return backend.open(path, storage.options, durable=storage.sync == "commit")
-    except (
-        registry.StoreBackendError,
-        sadik_storage.StoreOptionsError,
-        sadik_storage.StoreFormatError,
-        sadik_storage.StoreReadOnly,
-    ) as error:
-        raise NodeError(EXIT_REFUSED, str(error)) from error
-    except sadik_storage.StoreError as error:
-        raise NodeError(EXIT_FAILED, str(error)) from error
-
-
 def _why_not(error: OSError) -> str:
     """Why an address cannot be listened at, with what to do about it."""
     match error.errno:
@@ -611,19 +589,3 @@ def _allowed_names(settings: Settings) -> set[str] | None:
     if listen.advertise_http is not None:
         names.add(listen.advertise_http.host)
     return names
-
-
-def _scan(store: Store, start: bytes, stop: bytes) -> dict[bytes, bytes]:
-    rows: dict[bytes, bytes] = {}
-    while chunk := store.scan(start, stop, limit=_SCAN_ROWS, limit_bytes=_SCAN_BYTES):
-        rows.update(chunk)
-        start = chunk[-1][0] + b"\0"
-    return rows
-
-
-def _close_quietly(store: Store, log: Log) -> None:
-    """After a failure closing may fail too; the first failure is the one to tell."""
-    try:
-        store.close()
-    except sadik_storage.StoreError as error:
-        log.event("store_close_failed", str(error))
