@@ -6,7 +6,7 @@ from sadik_machine import SECOND, NodeId
 from sadik_vnode import EngineConfig
 from sadik_vnode.keyspace import Key, hint_row
 from sadik_vnode.record import DamagedRecord, Record, open_value
-from sadik_vnode.requests import Found, Get, Hints, Put
+from sadik_vnode.requests import Found, Get, Hints, Missing, Put
 from vnode_world import World
 
 TIMEOUT = 5 * SECOND
@@ -126,3 +126,48 @@ def test_a_note_beside_what_cannot_be_mended_yet_does_not_keep_the_node_busy() -
     world.heal()
     world.run(30 * SECOND)
     assert is_whole(world, owner, SMALL)
+
+
+def test_a_damaged_record_that_the_other_owners_have_reaped_goes_too() -> None:
+    """They take it away once all hold it alike; here a bit flips just then."""
+    world = World(1)
+    one, *others = world.nodes
+    world.answer(one, Put("b", b"k", SMALL, TIMEOUT))
+    world.run(SECOND)
+    for other in others:
+        del world.nodes[other].disk[KEY.record_row]
+    flip(world, one, KEY.record_row)
+    world.answer(one, Get("b", b"k", TIMEOUT))
+    world.run(SECOND)
+    assert KEY.record_row not in world.nodes[one].disk
+    assert isinstance(world.answer(one, Get("b", b"k", TIMEOUT)), Missing)
+
+
+def test_the_only_copy_is_not_given_up_whatever_became_of_it() -> None:
+    world = World(1, nodes=1, replicas=1)
+    [one] = world.nodes
+    world.answer(one, Put("b", b"k", SMALL, TIMEOUT))
+    world.run(SECOND)
+    flip(world, one, KEY.record_row)
+    world.answer(one, Get("b", b"k", TIMEOUT))
+    world.run(5 * SECOND)
+    assert KEY.record_row in world.nodes[one].disk
+
+
+def test_a_damaged_record_waits_for_every_other_owner_to_say_that_it_has_nothing() -> None:
+    world = World(1)
+    one, two, three = world.nodes
+    world.answer(one, Put("b", b"k", SMALL, TIMEOUT))
+    world.run(SECOND)
+    del world.nodes[two].disk[KEY.record_row]
+    flip(world, one, KEY.record_row)
+    world.crash(three)
+    world.run(SECOND)
+    world.answer(one, Get("b", b"k", TIMEOUT))
+    world.run(SECOND)
+    assert KEY.record_row in world.nodes[one].disk
+    world.start(three)
+    world.run(SECOND)
+    world.answer(one, Get("b", b"k", TIMEOUT))
+    world.run(SECOND)
+    assert is_whole(world, one, SMALL)

@@ -6,7 +6,8 @@ is brought up to date. The queue is bounded: what does not fit is left to the ne
 
 A record or a large value that does not match its checksum is made whole again from what the owners
 have, on an owner and on a fallback alike, so that a note beside it can be delivered. One of which
-the owners know nothing is given up: nobody was ever promised that it is kept.
+the other owners know nothing is given up: nobody was ever promised that it is kept, or all was
+reaped, and it was damaged after it had been proven to be gone.
 """
 
 from __future__ import annotations
@@ -107,8 +108,11 @@ class Repairs:
                 self._desk.counters.read_repairs += 1
                 whole = Container(versions, merged.context)
                 replica.mend(key, whole, reading.is_recent, _ignore_failure)
-        elif all(owner in reading.answers.by_node for owner in reading.answers.owners):
-            replica.mend(key, merged, reading.is_recent, _ignore_failure)
+        else:
+            answers, me = reading.answers, self._desk.self_id
+            others = [owner for owner in answers.owners if owner != me]
+            if others and all(owner in answers.by_node for owner in others):
+                replica.mend(key, merged, reading.is_recent, _ignore_failure)
         self._done(reading)
 
     def _done(self, reading: Reading) -> None:
