@@ -181,7 +181,7 @@ BAD = [
     ("[tls.peer]\nca = 'x'\ncert = 'y'", "tls.peer.key", "a file with its key"),
     ("[tls.peer]\ncert = 3\n", "tls.peer.cert", "names node.name"),
     ("[tls.peer]\npin = 'x'", "tls.peer.pin", "cert, key, ca"),
-    ("[auth]\ntokens = 'x'", "auth.tokens", "not in this version"),
+    ("[auth]\ntokens = 3", "auth.tokens", "hashes of clients' tokens"),
     ("[auth]\ncluster_secret_file = 3", "auth.cluster_secret_file", "private to this node"),
     ("[log]\nformat = 'xml'", "log.format", '"console" or "json"'),
 ]
@@ -205,7 +205,7 @@ BAD_VARIABLES = [
     ("SADIK_CLUSTER__REPLICAS", "", "an integer"),
     ("SADIK_NODE__WEIGHT", "heavy", "a number"),
     ("SADIK_LISTEN__INSECURE", "1", "true or false"),
-    ("SADIK_AUTH__TOKENS", "/x", "not in this version"),
+    ("SADIK_AUTH__TOKENS", "", "hashes of clients' tokens"),
     ("SADIK_STORAGE__OPTIONS", "x", "SADIK_STORAGE__OPTIONS__<NAME>"),
     ("SADIK_LISTEN__HTP", "127.0.0.1:1", "did you mean SADIK_LISTEN__HTTP?"),
     ("SADIK_HTTP", "127.0.0.1:1", "SADIK_SECTION__KEY"),

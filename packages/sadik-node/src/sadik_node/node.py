@@ -43,12 +43,14 @@ from sadik_members import (
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_members.messenger import Messenger, MessengerLimits
 from sadik_metrics import NodeMetrics
+from sadik_node.client_security import ClientSecurity
 from sadik_node.clock import Clock, SystemClock
 from sadik_node.cluster_view import ClusterView
 from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError, find_cause
 from sadik_node.exposure import exposures, unprotected
 from sadik_node.figures import bind_figures, status_document
 from sadik_node.host import Host, HostLimits, StoreBrokenError
+from sadik_node.http.access import Access
 from sadik_node.http.application import HttpApplication
 from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
 from sadik_node.http.limits import HttpLimits
@@ -116,7 +118,8 @@ class Node:
         self.life: _Life | None = None
         """What runs now; for tests and figures."""
         self.security: PeerSecurity
-        """From `run` on."""
+        self.client_security: ClientSecurity
+        """Both from `run` on."""
 
     @property
     def http_port(self) -> int:
@@ -158,6 +161,7 @@ class Node:
         settings = self.settings
         _check_exposure(settings)
         self.security = PeerSecurity(settings, self._transport, self.log)
+        self.client_security = ClientSecurity(settings)
         directory = DataDirectory.take(
             settings.node.data_dir,
             name=settings.node.name,
@@ -321,6 +325,8 @@ class _Life:
         self.clock = clock
         self.started_ns = clock.now()
         self.host = self._make_host(source)
+        self.access = Access(node.client_security.tokens, clock.now, lambda: clock.wall() / SECOND)
+        node.client_security.watch(self.files, self.access)
         self.service, self.server = self._make_server(sockets)
         self.space = SpaceWatch(
             store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
@@ -370,6 +376,7 @@ class _Life:
         application = HttpApplication(
             service,
             HostCheck(_allowed_names(settings)),
+            self.access,
             self.metrics,
             RequestLog(self.log, settings.log.requests, settings.log.slow_ms),
             id_prefix=f"{self.life.boot_nonce & 0xFFFFFFFF:08x}",
