@@ -1,6 +1,6 @@
 # Everything a developer runs. Each target does its own set-up; PYTHON=python3.12 chooses the
-# interpreter, ARGS="..." is handed on to the program that the target runs, WORKERS=1 runs unit tests
-# in one process.
+# interpreter, ARGS="..." is handed on to the program that the target runs, WORKERS=1 runs tests in
+# one process.
 
 BIN := .venv/bin
 ARGS ?=
@@ -45,7 +45,8 @@ lint: setup
 
 .PHONY: types $(TYPED)
 types: $(TYPED)
-	$(BIN)/mypy scripts/purity.py conftest.py tests benchmarks fuzz
+	$(BIN)/mypy --exclude ^tests/chaos/ scripts/purity.py scripts/dashboard.py conftest.py tests benchmarks fuzz
+	$(BIN)/mypy tests/chaos
 	$(BIN)/mypy docs/examples
 
 $(TYPED): types-%: setup
@@ -70,10 +71,10 @@ test: test-unit test-system ## all tests but the slow ones, in under ten minutes
 test-unit: setup ## the packages' own unit and property tests, in under a minute
 	$(call pytest,-m "not slow and not system" -n $(WORKERS) --dist worksteal packages)
 
-# One after another: they start processes of their own and look at the time.
+# They mostly wait for processes of their own. The tests of a file share clusters.
 .PHONY: test-system
 test-system: setup ## tests of whole programs, studies and clusters, but the slow ones
-	$(call pytest,-m "system and not slow")
+	$(call pytest,-m "system and not slow and not chaos" -n $(WORKERS) --dist loadfile)
 
 .PHONY: test-properties
 test-properties: setup ## every property with 300 examples, where `make test` tries 20
@@ -95,6 +96,15 @@ test-campaigns: setup ## tests too long for CI: a day of virtual time, every pla
 .PHONY: test-all
 test-all: setup ## all tests
 	$(BIN)/pytest $(ARGS)
+
+# ARGS="--long" for the long pass, ARGS="-k split" for one scenario.
+.PHONY: chaos
+chaos: setup ## faults on real processes, in network namespaces; needs root (tests/chaos/README.md)
+	$(BIN)/pytest -m chaos --report build/chaos $(ARGS) tests/chaos
+
+.PHONY: chaos-slice
+chaos-slice: setup
+	$(BIN)/pytest -m chaos_slice --report build/chaos tests/chaos
 
 .PHONY: bench
 bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
@@ -138,7 +148,7 @@ fuzz: setup ## a minute of fuzzing, over all that peers send (docs/security.md)
 	done
 
 .PHONY: ci-slow
-ci-slow: slow-tests test-properties secured-slice sim-slice schemathesis fuzz ## what CI runs beyond `make test`: slow tests, properties, campaigns
+ci-slow: slow-tests test-properties secured-slice chaos-slice sim-slice schemathesis fuzz ## what CI runs beyond `make test`: slow tests, properties, campaigns
 
 .PHONY: slow-tests
 slow-tests: setup

@@ -95,25 +95,28 @@ class RealNode:
     environment: dict[str, str] = Factory(dict)
     python: str = sys.executable
     """The interpreter, and with it the environment, that the node runs in."""
+    host: str = _HOST
+    before: list[str] = Factory(list)
+    """What stands before the command: a program that runs it elsewhere."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """The node's base URL."""
-        return f"http://{_HOST}:{self.http_port}"
+        return f"http://{self.host}:{self.http_port}"
 
     @property
     def peer(self) -> str:
         """The address that other nodes dial."""
-        return f"{_HOST}:{self.peer_port}"
+        return f"{self.host}:{self.peer_port}"
 
     @property
     def command(self) -> list[str]:
         """What an operator would type."""
         command = [
-            *(self.python, "-m", "sadik_node", "serve"),
+            *(*self.before, self.python, "-m", "sadik_node", "serve"),
             *("--name", self.name, "--data-dir", str(self.directory)),
-            *("--http", f"{_HOST}:{self.http_port}", "--peer", self.peer),
+            *("--http", f"{self.host}:{self.http_port}", "--peer", self.peer),
         ]
         for address in self.join:
             command += ["--join", address]
@@ -162,7 +165,7 @@ class RealNode:
         timeout_s: float = 15,
     ) -> Answer:
         """One request on a connection of its own. OSError where the node is gone."""
-        connection = http.client.HTTPConnection(_HOST, self.http_port, timeout=timeout_s)
+        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=timeout_s)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()

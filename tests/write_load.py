@@ -62,7 +62,7 @@ class _Writer(threading.Thread):
         self.attempts.append(attempt)
         connection = self.connections.get(node.url)
         if connection is None:
-            connection = http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=20)
+            connection = http.client.HTTPConnection(node.host, node.http_port, timeout=20)
             self.connections[node.url] = connection
         try:
             connection.request("PUT", f"/v1/kv/{self.load.bucket}/{key}{self.load.query}", value)
@@ -143,7 +143,7 @@ class WriteLoad:
 def check_kept(load: WriteLoad, nodes: Sequence[RealNode], query: str = "") -> None:
     """Each write is what its answer said: there, or not; seen through each of ``nodes`` in turn."""
     connections = [
-        http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=20) for node in nodes
+        http.client.HTTPConnection(node.host, node.http_port, timeout=20) for node in nodes
     ]
     try:
         for number, attempt in enumerate(load.attempts):

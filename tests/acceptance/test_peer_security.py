@@ -151,11 +151,15 @@ class Stranger:
         """Carry the handshake out as far as the node lets it."""
         assert self.handshake is not None
         while self.handshake.outcome is None:
-            self.stream.sendall(self.handshake.data_to_send())
+            self.send(self.handshake.data_to_send())
             self.handshake.receive(self.receive())
-        with contextlib.suppress(OSError):
-            self.stream.sendall(self.handshake.data_to_send())
+        self.send(self.handshake.data_to_send())
         return self.handshake.outcome
+
+    def send(self, data: bytes) -> None:
+        """Say it, if the node still listens: who is refused is hung up on at once."""
+        with contextlib.suppress(OSError):
+            self.stream.sendall(data)
 
     def receive(self) -> bytes:
         try:
@@ -228,7 +232,7 @@ def test_strangers_on_the_peer_port_change_nothing_and_learn_nothing(
                 stranger = Stranger(node, claim(name, victim_id), None, stolen)
                 assert isinstance(outcome := stranger.shake(), Refused)
                 assert outcome.reason == "certificate"
-                stranger.stream.sendall(forged_gossip(cluster_id, victim_id))
+                stranger.send(forged_gossip(cluster_id, victim_id))
                 heard.append(stranger.hear_out())
                 counts("certificate")
             # A certificate of another authority, in this one's name.
@@ -250,16 +254,14 @@ def test_strangers_on_the_peer_port_change_nothing_and_learn_nothing(
                 stranger = Stranger(node, claim(victim.name, victim_id), secret)
                 assert isinstance(outcome := stranger.shake(), Refused)
                 assert outcome.reason == "proof"
-                with contextlib.suppress(OSError):
-                    stranger.stream.sendall(forged_gossip(cluster_id, victim_id))
+                stranger.send(forged_gossip(cluster_id, victim_id))
                 heard.append(stranger.hear_out())
                 counts("proof")
             right = ClusterSecrets.parse(secured.secret.read_bytes())
             recorded = record_dial(node, claim("n9", b"newcomer"), right)
             stranger = Stranger(node)
             for part in recorded:
-                with contextlib.suppress(OSError):
-                    stranger.stream.sendall(part)
+                stranger.send(part)
             heard.append(stranger.hear_out())
             counts("proof")
 

@@ -67,14 +67,14 @@ ALLOWED = {
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """A copy of one pure package, to plant in."""
-    source = Path("packages/sadik-vnode/src")
+    """A copy of one pure package, a small one, to plant in."""
+    source = Path("packages/sadik-causality/src")
     shutil.copytree(ROOT / source, tmp_path / source)
     return tmp_path
 
 
 def plant(workspace: Path, text: str) -> Path:
-    path = Path("packages/sadik-vnode/src/sadik_vnode/planted.py")
+    path = Path("packages/sadik-causality/src/sadik_causality/planted.py")
     (workspace / path).write_text(text + "\n", encoding="utf-8")
     return path
 
@@ -90,7 +90,6 @@ def test_every_pure_package_is_there_and_looked_at() -> None:
 
 @pytest.mark.parametrize(("rule", "text"), PLANTED.values(), ids=PLANTED)
 def test_planted_impurity_is_found(workspace: Path, rule: str, text: str) -> None:
-    assert purity.find_impurities(workspace) == []
     path = plant(workspace, text)
     findings = purity.find_impurities(workspace)
     assert {(finding.path, finding.rule) for finding in findings} == {(path, rule)}

@@ -164,7 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path in self.server.views:
             self._json(self.server.views[path])
         elif path == "/v1/members":
-            members = [{"name": f"n{i}", "state": "up", "http": url.removeprefix("http://")}
+            members = [{"name": f"n{i}", "state": "up", "id": f"{i:032x}",
+                        "http": url.removeprefix("http://"), "peer": "127.0.0.1:1"}
                        for i, url in enumerate(self.server.cluster.nodes, start=1)]  # fmt: skip
             self._json({"members": members})
         elif parts[:2] == ["v1", "explain"]:

@@ -55,6 +55,34 @@ def test_help_has_an_example(command: tuple[str, ...]) -> None:
     assert f"sadik-node {' '.join(command)}".rstrip() in example
 
 
+# They run until they are told to end, and say what they do as they go.
+_WITHOUT_AN_END = {("dev",), ("serve",)}
+
+
+@pytest.mark.parametrize("command", _every_command(), ids=" ".join)
+def test_every_verb_prints_json_if_asked(command: tuple[str, ...]) -> None:
+    found: click.Command = cli
+    for name in command:
+        assert isinstance(found, click.Group)
+        step = found.get_command(click.Context(found), name)
+        assert step is not None
+        found = step
+    if not isinstance(found, click.Group) and command not in _WITHOUT_AN_END:
+        assert "--json" in [option for each in found.params for option in each.opts]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(401, "--token-file"), (503, "sadik-node members"), (428, "--context"), (507, "doctor"),
+     (504, "explain")],
+)  # fmt: skip
+def test_a_refusal_names_the_next_step(server: Server, status: int, told: str) -> None:
+    server.fault = lambda method, path: str(status)
+    result = run("put", "b", "k", "v", node=server.url)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert told in result.stderr.splitlines()[-1]
+
+
 def test_put_get_delete(server: Server) -> None:
     assert run("put", "notes", "hello", "world", node=server.url).exit_code == 0
     found = run("get", "notes", "hello", node=server.url)

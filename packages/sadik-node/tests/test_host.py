@@ -41,7 +41,7 @@ from sadik_machine import (
     Woke,
 )
 from sadik_node.host import Host, HostLimits, StoreBrokenError
-from sadik_storage import StoreFull, StoreIOError
+from sadik_storage import Row, StoreCorrupted, StoreFull, StoreIOError
 from sadik_storage.memory import MemoryStore
 
 PEER = NodeId(b"peer-one")
@@ -396,6 +396,35 @@ async def test_a_failed_device_stops_the_host_and_nothing_is_acknowledged() -> N
             await trio.sleep_forever()
     assert answers == []
     assert not told(machine, Failed)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_a_range_that_cannot_be_read_stops_the_host(inline: bool) -> None:
+    def damaged(*_args: object, **_bounds: object) -> list[Row]:
+        raise StoreCorrupted("a page is not what it was")
+
+    machine = Script({"list": [scan(1, b"a", b"z")]})
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(StoreBrokenError, match="a page is not what it was"),
+        flatten_subgroups=True,
+    ):
+        async with bench(machine, inline=inline) as at:
+            at.store.scan = damaged  # type: ignore[method-assign]
+            at.host.request("list", lambda _: None)
+            await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_a_row_that_cannot_be_read_is_for_the_machine_to_mend(inline: bool) -> None:
+    def damaged(*_args: object) -> list[bytes | None]:
+        raise StoreCorrupted("a page is not what it was")
+
+    machine = Script({"get": [get(1, b"a", b"b")]})
+    async with bench(machine, inline=inline) as at:
+        at.store.get_many = damaged  # type: ignore[method-assign, assignment]
+        at.host.request("get", lambda _: None)
+        await spin_until(lambda: told(machine, Failed))
+        assert told(machine, Failed) == [Failed(Ticket(1), FailureReason.DAMAGED)]
 
 
 async def test_what_the_messenger_refuses_comes_back_as_unsent() -> None:

@@ -264,6 +264,20 @@ async def test_a_damaged_row_of_used_actors_means_a_new_instance(tmp_path: Path)
             assert store.get(b"Ninstance") not in (None, instance)
 
 
+async def test_damaged_membership_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as here:
+        node = await here.start("n1")
+        await ready(node)
+        await here.stop(node)
+    with LmdbStore.open(tmp_path / "n1" / "store", {}, durable=True) as store:
+        (row, value), *_ = store.scan(b"Mm", b"Mn", limit=1, limit_bytes=1)
+        store.commit([(row, value[:-1] + bytes([value[-1] ^ 1]))])
+    refused = await _refusal(Node(settings(tmp_path, "n1")))
+    assert refused.exit_code == 1
+    assert f"{tmp_path / 'n1' / 'store'} and let the node start with that" in str(refused)
+    assert "its peers have the data" in str(refused)
+
+
 async def test_one_node_is_a_cluster(tmp_path: Path) -> None:
     async with cluster(tmp_path) as here:
         node = await here.start("n1", backend="memory")

@@ -77,6 +77,7 @@ def test_nothing_is_left_however_often_and_however_it_ends(backend: str) -> None
             raise ZeroDivisionError
 
 
+@pytest.mark.slow  # by itself: it is about the time it takes
 def test_three_nodes_are_ready_within_a_second() -> None:
     took = []
     for _ in range(5):

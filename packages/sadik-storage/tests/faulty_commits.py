@@ -21,6 +21,7 @@ from sadik_storage import Row, Store, StoreError, StoreFull, StoreIOError
 KINDS = ("EIO", "ENOSPC", "short")
 CALLS = ("none", "write", "sync", "other")
 POSITIONS_MAX = 400
+COPIES_MAX = 100
 
 BASE: list[Row] = [(b"base/%d" % number, b"v" * 700) for number in range(20)]
 BATCH: list[Row] = [(b"new/%d" % n, random.Random(n).randbytes(3_000)) for n in range(5)]
@@ -41,6 +42,30 @@ def outcome_of(store: Store, batch: list[Row]) -> str:
     except StoreIOError:
         return "failed"
     return "done"
+
+
+def stamps_of(directory: Path) -> dict[str, tuple[int, int, int]]:
+    found = {}
+    for file in directory.rglob("*"):
+        stat = file.stat()
+        found[str(file)] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+def copy_as_of_one_instant(path: Path, copy: Path) -> None:
+    """Copy the files of a store that is open, all as they were at one instant.
+
+    A backend may still be at work on a thread of its own: RocksDB deletes a log that it has done
+    with. A copy over which that happened is of no instant, and is made anew.
+    """
+    for _ in range(COPIES_MAX):
+        with suppress(FileNotFoundError, shutil.Error):
+            before = stamps_of(path)
+            shutil.copytree(path, copy)
+            if stamps_of(path) == before:
+                return
+        shutil.rmtree(copy, ignore_errors=True)
+    raise SystemExit("the files never stood still for long enough to be copied")
 
 
 def try_one(
@@ -65,7 +90,7 @@ def try_one(
             f"a sync failed, the commit was {outcome} and the next {further}"
         )
     copy = path.with_name("copy")
-    shutil.copytree(path, copy)
+    copy_as_of_one_instant(path, copy)
     with suppress(StoreError):
         store.close()
     with backend.open(copy, options, durable=True) as again:

@@ -6,14 +6,16 @@ import json
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
 import pytest
+from lmdb import verify
 
 from sadik_storage import (
     StoreCorrupted,
@@ -360,6 +362,62 @@ def test_a_commit_that_fails_at_its_last_write_has_an_unknown_outcome(
 
 
 # Files that would take the process down.
+
+
+def find_leaf(data: bytes | bytearray) -> int:
+    """Where the first leaf with rows of the test below begins."""
+    return next(
+        at
+        for at in range(2 * 4096, len(data), 4096)
+        if struct.unpack_from("=QHH", data, at)[2] == 2 and b"row-" in data[at : at + 4096]
+    )
+
+
+def shrink_a_value(data: bytearray) -> None:
+    leaf = find_leaf(data)
+    (node,) = struct.unpack_from("=H", data, leaf + 16)
+    data[leaf + node] ^= 4
+
+
+def flag_a_node(data: bytearray) -> None:
+    leaf = find_leaf(data)
+    (node,) = struct.unpack_from("=H", data, leaf + 16)
+    data[leaf + node + 4] ^= 8
+
+
+def move_a_separator(data: bytearray) -> None:
+    # "row-..." between two nodes of a branch is the key with which its child begins.
+    branch = next(
+        at
+        for at in range(2 * 4096, len(data), 4096)
+        if struct.unpack_from("=QHH", data, at)[2] == 1 and b"row-" in data[at : at + 4096]
+    )
+    (node,) = struct.unpack_from("=H", data, branch + 16 + 2)
+    (key_bytes,) = struct.unpack_from("=H", data, branch + node + 6)
+    data[branch + node + 8 + key_bytes - 1] ^= 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (shrink_a_value, "overlap, or leave a gap"),
+        (flag_a_node, "flags 0x8"),
+        (move_a_separator, "lead elsewhere"),
+    ],
+)
+def test_damage_that_only_a_later_write_would_show_is_found_before(
+    tmp_path: Path, damage: Callable[[bytearray], None], words: str
+) -> None:
+    with open_store(tmp_path / "s") as store:
+        store.commit([(b"row-%04d" % number, b"v" * 102) for number in range(200)])
+    open_store(tmp_path / "s").close()
+    file = tmp_path / "s" / "data.mdb"
+    data = bytearray(file.read_bytes())
+    damage(data)
+    file.write_bytes(data)
+    assert verify.verify(file) == []  # type: ignore[no-untyped-call]
+    with pytest.raises(StoreCorrupted, match=words):
+        open_store(tmp_path / "s")
 
 
 def fill_and_cut(path: Path) -> None:

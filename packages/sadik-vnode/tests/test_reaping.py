@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sadik_machine import MILLISECOND, SECOND, NodeId, Received
+from sadik_machine import MILLISECOND, SECOND, GetRows, NodeId, Received, ScanRows
 from sadik_vnode import Engine, EngineConfig
-from sadik_vnode.keyspace import Key, due_row
+from sadik_vnode.keyspace import DUE_RANGE, Key, due_row
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.record import Record
 from sadik_vnode.requests import Delete, Found, Get, Missing, Put, Result, Unavailable, Written
@@ -82,6 +82,28 @@ def test_a_deleted_key_leaves_no_row_on_any_node_and_is_written_again_by_a_new_a
     [after] = record.container.versions
     assert after[0] != before[0]
     assert record.own_actor == after[0]
+
+
+def test_where_nothing_is_deleted_nothing_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[ScanRows] = []
+    load = World._load
+
+    def watched(self: World, node: WorldNode, query: GetRows | ScanRows) -> object:
+        if isinstance(query, ScanRows) and query.start[:1] == DUE_RANGE[0]:
+            looked.append(query)
+        return load(self, node, query)
+
+    monkeypatch.setattr(World, "_load", watched)
+    world = a_world()
+    first, *_ = owners_of(world)
+    put(world, first)
+    world.run(ENOUGH)
+    looked.clear()
+    world.run(60 * SECOND)
+    assert looked == []
+    delete(world, first)
+    world.run(SECOND)
+    assert looked
 
 
 def test_what_is_proven_is_kept_a_while_longer() -> None:

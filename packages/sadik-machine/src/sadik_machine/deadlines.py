@@ -46,14 +46,16 @@ class Deadlines(Generic[K]):
             before[3] = False
         self._at[key] = entry = [at, self._count, key, True]
         heapq.heappush(self._heap, entry)
-        self._shrink()
+        if len(self._heap) > _REBUILD_BEYOND:
+            self._shrink()
 
     def drop(self, key: K) -> None:
         """Forget the deadline of ``key``; harmless where there is none."""
         entry = self._at.pop(key, None)
         if entry is not None:
             entry[3] = False
-            self._shrink()
+            if len(self._heap) > _REBUILD_BEYOND:
+                self._shrink()
 
     @property
     def first(self) -> int | None:
@@ -81,7 +83,6 @@ class Deadlines(Generic[K]):
         return keys
 
     def _shrink(self) -> None:
-        size = len(self._heap)
-        if size > _REBUILD_BEYOND and size > 2 * len(self._at):
+        if len(self._heap) > max(_REBUILD_BEYOND, 2 * len(self._at)):
             self._heap = list(self._at.values())
             heapq.heapify(self._heap)

@@ -45,7 +45,9 @@ class Removing:
     @property
     def deadline(self) -> int | None:
         """When `wake` is wanted."""
-        return min((removal.until for removal in self._under_way), default=None)
+        if not self._under_way:
+            return None
+        return min(removal.until for removal in self._under_way)
 
     def wake(self, now: int) -> None:
         """Give up what too few have agreed to."""

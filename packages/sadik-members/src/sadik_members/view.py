@@ -38,7 +38,7 @@ class Liveness(enum.Enum):
     @property
     def is_routable(self) -> bool:
         """Whether requests are sent its way."""
-        return self in (Liveness.UNKNOWN, Liveness.UP)
+        return self is Liveness.UP or self is Liveness.UNKNOWN
 
 
 @frozen

@@ -15,7 +15,14 @@ from sadik_metrics.families import (
     Kind,
 )
 from sadik_metrics.histogram import Histogram
-from sadik_metrics.node_metrics import CONTENT_TYPE, Figures, NodeMetrics, Source
+from sadik_metrics.node_metrics import (
+    CONTENT_TYPE,
+    Buckets,
+    Figures,
+    HistogramSource,
+    NodeMetrics,
+    Source,
+)
 
 __all__ = [
     "CONTENT_TYPE",
@@ -26,9 +33,11 @@ __all__ = [
     "REJECTIONS",
     "REPLICA_OPERATIONS",
     "REPLICA_OUTCOMES",
+    "Buckets",
     "Family",
     "Figures",
     "Histogram",
+    "HistogramSource",
     "Kind",
     "NodeMetrics",
     "Source",

@@ -18,8 +18,10 @@ __all__ = [
     "BATCH_OPERATIONS",
     "BYTES_BOUNDS",
     "COMMIT_BOUNDS",
+    "COPY_BOUNDS",
     "FAMILIES",
     "LAG_BOUNDS",
+    "LATE_BOUNDS",
     "MEMBER_STATES",
     "OPERATIONS",
     "OUTCOMES",
@@ -142,6 +144,19 @@ COMMIT_BOUNDS = (
 LAG_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 """Seconds that the loop came late."""
 
+COPIES = ("first", "majority", "last")
+"""Which of a write's owners: the first that had it, enough for a majority, the last."""
+
+LATE_WAYS = ("hint", "anti_entropy")
+"""How an owner got what it had missed."""
+
+COPY_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds until a copy was on a disk."""
+
+LATE_BOUNDS = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0,
+               604800.0)  # fmt: skip
+"""Seconds of age, up to a week."""
+
 SIBLINGS_BOUNDS = (1.0, 2.0, 3.0, 5.0, 10.0, 25.0, 50.0, 100.0)
 """Versions in one answer: 25 is where a node warns, 100 where it refuses."""
 
@@ -206,12 +221,19 @@ FAMILIES: tuple[Family, ...] = (
              op=BATCH_OPERATIONS, outcome=OUTCOMES),
     _counter("replica_requests", "Requests to other replicas by what was asked and what came.",
              op=REPLICA_OPERATIONS, outcome=REPLICA_OUTCOMES),
+    _histogram("write_copy_seconds",
+               "From the making of a write to when so many of its owners had it on disk.",
+               COPY_BOUNDS, copy=COPIES),
+    _histogram("late_copy_age_seconds",
+               "Age of what an owner had missed, when it got it, by what brought it.",
+               LATE_BOUNDS, by=LATE_WAYS),
     _counter("rejected", "Requests and connections turned away before a replica was asked.",
              reason=REJECTIONS),
     _histogram("siblings", "Live versions of a key in the answer to a read.", SIBLINGS_BOUNDS),
     _histogram("value_bytes", "Bytes of a value written by a client.", BYTES_BOUNDS),
     _counter("http_received_bytes", "Bytes received from HTTP clients."),
     _counter("http_sent_bytes", "Bytes sent to HTTP clients."),
+    _gauge("requests_open", "Requests of clients that are under way."),
     _gauge("http_connections", "Open connections of HTTP clients."),
     _gauge("ready", "1 if the node answers 200 on /readyz, else 0."),
     _gauge("members", "Members of the cluster by state, as this node sees them.",
@@ -222,6 +244,7 @@ FAMILIES: tuple[Family, ...] = (
     _gauge("hints_bytes", "Bytes of the hint notes that wait on this node."),
     _counter("hints_delivered", "Hint notes whose owner has acknowledged the record."),
     _counter("hints_dropped", "Hint notes dropped at the bound limits.hint_bytes."),
+    _counter("hedged_reads", "Reads that asked one more replica because one was slow."),
     _counter("read_repairs", "Records sent to owners that answered a read with less."),
     _counter("damaged_records", "Stored rows that were met damaged, and not served."),
     _counter("scrubs", "Passes over all that this node holds in search of damage."),
@@ -231,9 +254,11 @@ FAMILIES: tuple[Family, ...] = (
     _counter("anti_entropy_bytes", "Bytes of sums, hashes and records sent for anti-entropy."),
     _counter("anti_entropy_races", "Sums that differed because a write came in between."),
     _gauge("transfers_active", "Partition transfers that are moving."),
+    _counter("transferred_records", "Records that came because this node is to own them."),
     _gauge("tombstones", "Deleted keys whose dots this node still holds."),
     _counter("reaped", "Records of deleted and expired keys taken away by proof."),
     _gauge("reap_generation", "The reap generation that this node has entered."),
+    _gauge("reaping_waits_for", "Members that hold reaping up, which is all right for a minute."),
     _counter("foreign_handed_off", "Records of others' partitions handed to all their owners."),
     _histogram("store_commit_seconds", "Time of one durable commit.", COMMIT_BOUNDS),
     _histogram("store_commit_rows", "Rows gathered into one commit.", ROWS_BOUNDS),
@@ -241,6 +266,7 @@ FAMILIES: tuple[Family, ...] = (
     _gauge("store_waiting_bytes", "Bytes of writes that wait for their commit."),
     _gauge("store_keys", "Rows in the store."),
     _gauge("store_bytes", "Bytes that the store uses."),
+    _gauge("disk_short", "1 while writes are refused for want of space, else 0."),
     _counter("peer_received_bytes", "Bytes received from other nodes."),
     _counter("peer_sent_bytes", "Bytes sent to other nodes."),
     _counter("peer_messages_received", "Messages received from other nodes."),

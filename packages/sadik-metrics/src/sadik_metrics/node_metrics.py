@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from attrs import define, field
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -28,7 +29,7 @@ from prometheus_client.registry import Collector
 from sadik_metrics.families import FAMILIES, Family, Kind
 from sadik_metrics.histogram import Histogram
 
-__all__ = ["CONTENT_TYPE", "Figures", "NodeMetrics", "Source"]
+__all__ = ["CONTENT_TYPE", "Buckets", "Figures", "HistogramSource", "NodeMetrics", "Source"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of `NodeMetrics.exposition`."""
@@ -40,6 +41,21 @@ Figures = (
 
 Source = Callable[[], Figures]
 """Called at every scrape, on the thread that scrapes; it must be cheap and not fail."""
+
+
+class Buckets(Protocol):
+    """What a histogram has, whoever counts it; as `sadik_metrics.Histogram`."""
+
+    @property
+    def bounds(self) -> tuple[float, ...]: ...
+    @property
+    def counts(self) -> list[int]: ...
+    @property
+    def sum(self) -> float: ...
+
+
+HistogramSource = Callable[[], Mapping[str, Buckets]]
+"""Called at every scrape: a histogram for each value of its family's one label."""
 
 _BY_ATTRIBUTE = {family.attribute: family for family in FAMILIES}
 
@@ -58,9 +74,9 @@ def _histogram(attribute: str) -> Histogram:
     return Histogram(_BY_ATTRIBUTE[attribute].bounds)
 
 
-def _durations() -> dict[str, Histogram]:
-    family = _BY_ATTRIBUTE["request_duration_seconds"]
-    return {op: Histogram(family.bounds) for (op,) in family.label_values()}
+def _histograms(attribute: str) -> dict[str, Histogram]:
+    family = _BY_ATTRIBUTE[attribute]
+    return {value: Histogram(family.bounds) for (value,) in family.label_values()}
 
 
 @define(slots=True)
@@ -76,8 +92,18 @@ class NodeMetrics:
     """By operation and outcome."""
     batch_operations: dict[tuple[str, str], int] = field(factory=lambda: _pairs("batch_operations"))
     """By operation and outcome."""
-    request_duration_seconds: dict[str, Histogram] = field(factory=_durations)
+    request_duration_seconds: dict[str, Histogram] = field(
+        factory=lambda: _histograms("request_duration_seconds")
+    )
     """By operation."""
+    write_copy_seconds: dict[str, Histogram] = field(
+        factory=lambda: _histograms("write_copy_seconds")
+    )
+    """By copy."""
+    late_copy_age_seconds: dict[str, Histogram] = field(
+        factory=lambda: _histograms("late_copy_age_seconds")
+    )
+    """By what brought it."""
     replica_requests: dict[tuple[str, str], int] = field(factory=lambda: _pairs("replica_requests"))
     """By operation and outcome."""
     rejected: dict[str, int] = field(factory=lambda: _by_label("rejected"))
@@ -86,6 +112,7 @@ class NodeMetrics:
     value_bytes: Histogram = field(factory=lambda: _histogram("value_bytes"))
     http_received_bytes: int = 0
     http_sent_bytes: int = 0
+    requests_open: int = 0
     http_connections: int = 0
     ready: int = 0
     members: dict[str, int] = field(factory=lambda: _by_label("members"))
@@ -96,6 +123,7 @@ class NodeMetrics:
     hints_bytes: int = 0
     hints_delivered: int = 0
     hints_dropped: int = 0
+    hedged_reads: int = 0
     read_repairs: int = 0
     damaged_records: int = 0
     scrubs: int = 0
@@ -105,9 +133,11 @@ class NodeMetrics:
     anti_entropy_bytes: int = 0
     anti_entropy_races: int = 0
     transfers_active: int = 0
+    transferred_records: int = 0
     tombstones: int = 0
     reaped: int = 0
     reap_generation: int = 0
+    reaping_waits_for: int = 0
     foreign_handed_off: int = 0
     store_commit_seconds: Histogram = field(factory=lambda: _histogram("store_commit_seconds"))
     store_commit_rows: Histogram = field(factory=lambda: _histogram("store_commit_rows"))
@@ -115,6 +145,7 @@ class NodeMetrics:
     store_waiting_bytes: int = 0
     store_keys: int = 0
     store_bytes: int = 0
+    disk_short: int = 0
     peer_received_bytes: int = 0
     peer_sent_bytes: int = 0
     peer_messages_received: int = 0
@@ -128,6 +159,7 @@ class NodeMetrics:
     loop_steps: int = 0
     loop_lag_seconds: Histogram = field(factory=lambda: _histogram("loop_lag_seconds"))
     _sources: dict[str, Source] = field(factory=dict, init=False, repr=False)
+    _histogram_sources: dict[str, HistogramSource] = field(factory=dict, init=False, repr=False)
     _registry: CollectorRegistry = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -151,6 +183,20 @@ class NodeMetrics:
             raise ValueError(f"{attribute} is a histogram; observe it instead")
         self._sources[attribute] = source
 
+    def read_histograms(self, attribute: str, source: HistogramSource) -> None:
+        """Take a labelled histogram from a function at every scrape, not from its attribute.
+
+        The function returns a histogram for every value of the family's label, with its bounds.
+
+        Raises:
+            KeyError: there is no such family.
+            ValueError: it is no histogram with one label.
+        """
+        family = _BY_ATTRIBUTE[attribute]
+        if family.kind is not Kind.HISTOGRAM or len(family.labels) != 1:
+            raise ValueError(f"{attribute} is no histogram with one label")
+        self._histogram_sources[attribute] = source
+
     def exposition(self) -> bytes:
         """Everything, in the Prometheus text format 0.0.4 (`CONTENT_TYPE`).
 
@@ -158,6 +204,14 @@ class NodeMetrics:
             KeyError: a source gave a label value that its family does not have.
         """
         return generate_latest(self._registry)
+
+    def histograms(self, family: Family) -> Mapping[str, Buckets]:
+        """The present figures of a histogram, by the value of its label; "" if it has none."""
+        source = self._histogram_sources.get(family.attribute)
+        if source is not None:
+            return source()
+        found: Histogram | Mapping[str, Histogram] = getattr(self, family.attribute)
+        return {"": found} if isinstance(found, Histogram) else found
 
     def figures(self, family: Family) -> Figures:
         """The present numbers of a counter or gauge."""
@@ -193,10 +247,9 @@ class _NodeCollector(Collector):
 
     def _histograms(self, family: Family) -> Metric:
         shown = HistogramMetricFamily(family.name, family.help, labels=list(family.labels))
-        found: Histogram | Mapping[str, Histogram] = getattr(self._metrics, family.attribute)
-        by_label = {(): found} if isinstance(found, Histogram) else found
-        for values, histogram in by_label.items():
-            labels = [values] if isinstance(values, str) else []
+        for value, histogram in self._metrics.histograms(family).items():
+            assert histogram.bounds == family.bounds, family.name
+            labels = [value] if family.labels else []
             shown.add_metric(labels, _cumulative(histogram), histogram.sum)
         return shown
 
@@ -212,7 +265,7 @@ def _series(family: Family, figures: Figures) -> Iterator[tuple[tuple[str, ...],
     return iter(every.items())
 
 
-def _cumulative(histogram: Histogram) -> list[tuple[str, float]]:
+def _cumulative(histogram: Buckets) -> list[tuple[str, float]]:
     total = 0
     buckets: list[tuple[str, float]] = []
     for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):

@@ -31,10 +31,12 @@ def bind_figures(life: _Life) -> None:
     read("store_failures", lambda: host.committer.failures)
     read("store_waiting_bytes", lambda: host.committer.waiting_bytes)
     read("store_keys", lambda: store.size().keys)
+    read("disk_short", lambda: int(life.space.is_short))
     read("store_bytes", lambda: store.size().bytes_used)
     read("loop_steps", lambda: host.steps)
     read("http_received_bytes", lambda: server.traffic.received_bytes)
     read("http_sent_bytes", lambda: server.traffic.sent_bytes)
+    read("requests_open", lambda: host.requests_open)
     read("http_connections", lambda: server.connections)
     read("members", view.members_by_state)
     read("partitions_owned", lambda: len(view.ring.owned_by(own)) if view.ring else 0)
@@ -48,13 +50,26 @@ def bind_figures(life: _Life) -> None:
     read("anti_entropy_repaired", lambda: engine.counters.anti_entropy_repaired)
     read("anti_entropy_bytes", lambda: engine.counters.anti_entropy_bytes)
     read("anti_entropy_races", lambda: engine.counters.anti_entropy_races)
+    read("transfers_active", lambda: engine.transfers_active)
+    read("transferred_records", lambda: engine.counters.transferred_records)
     read("tombstones", lambda: engine.tombstones)
     read("reaped", lambda: engine.counters.reaped)
     read("reap_generation", lambda: engine.reap_generation)
+    read("reaping_waits_for", lambda: len(engine.reaping_waits_for))
     read("foreign_handed_off", lambda: engine.counters.foreign_handed_off)
+    read("hedged_reads", lambda: engine.counters.hedged_reads)
     read("read_repairs", lambda: engine.counters.read_repairs)
     read("damaged_records", lambda: engine.counters.damaged_records)
     read("scrubs", lambda: engine.counters.scrubs)
+    spread = engine.spread
+    metrics.read_histograms(
+        "write_copy_seconds",
+        lambda: {"first": spread.first, "majority": spread.majority, "last": spread.last},
+    )
+    metrics.read_histograms(
+        "late_copy_age_seconds",
+        lambda: {"hint": spread.hint, "anti_entropy": spread.anti_entropy},
+    )
     read("clock_refused", lambda: engine.clock_refused_count)
 
     def replica_requests() -> dict[tuple[str, str], int]:
@@ -64,6 +79,9 @@ def bind_figures(life: _Life) -> None:
             ("read", "failed"): counters.replica_reads_failed,
             ("write", "ok"): counters.replica_writes,
             ("write", "failed"): counters.replica_writes_failed,
+            ("forward", "ok"): counters.forwards,
+            ("hint", "ok"): counters.hints_delivered,
+            ("repair", "ok"): counters.read_repairs + counters.anti_entropy_repaired,
         }
 
     read("replica_requests", replica_requests)

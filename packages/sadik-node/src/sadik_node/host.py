@@ -220,7 +220,8 @@ class Host:
         """Turn until cancelled.
 
         Raises:
-            StoreBrokenError: the store failed such that nobody knows what is on disk.
+            StoreBrokenError: the store failed such that nobody knows what is on disk, or is damaged
+                such that a range of it cannot be read. Its cause is the store's error.
         """
         self._task = trio.lowlevel.current_task()
         due: int | None = None

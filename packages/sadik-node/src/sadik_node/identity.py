@@ -27,11 +27,14 @@ from sadik_machine import NodeId, node_id_from_hex, node_id_hex, random_node_id
 from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError
 from sadik_storage import Store
 
-__all__ = ["FORMAT_VERSION", "META_RANGE", "DataDirectory", "Life", "begin_life", "end_life",
-           "renew_instance", "write_document"]  # fmt: skip
+__all__ = ["FORMAT_VERSION", "META_RANGE", "STORE_DIRECTORY", "DataDirectory", "Life",
+           "begin_life", "end_life", "renew_instance", "write_document"]  # fmt: skip
 
 FORMAT_VERSION = 1
 """Of the directory: what `identity.json` and its neighbours look like."""
+
+STORE_DIRECTORY = "store"
+"""Its name in the data directory."""
 
 META_RANGE = (b"N", b"O")
 """The rows of this module."""
@@ -44,7 +47,6 @@ _INSTANCE_BYTES = 8
 
 _IDENTITY_FILE = "identity.json"
 _LOCK_FILE = "lock"
-_STORE_DIRECTORY = "store"
 _CONVERSION_FILE = "conversion.json"
 # What may stand in a directory that no node has used: a fresh file system's, and what we began.
 _HARMLESS = frozenset({"lost+found", _LOCK_FILE, _IDENTITY_FILE + ".new"})
@@ -114,7 +116,7 @@ class DataDirectory:
     @property
     def store_path(self) -> Path:
         """Where the store lives."""
-        return self.path / _STORE_DIRECTORY
+        return self.path / STORE_DIRECTORY
 
     @property
     def conversion_path(self) -> Path:

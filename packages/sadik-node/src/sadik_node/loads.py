@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from attrs import define
 
-from sadik_machine import Failed, FailureReason, GetRows, Input, Load, Loaded, Query
+from sadik_machine import Failed, FailureReason, GetRows, Input, Load, Loaded, Query, ScanRows
 from sadik_node.overlay import Overlay, scan_over
 from sadik_node.worker import Worker
 from sadik_storage import Row, Store, StoreCorrupted, StoreIOError
@@ -65,7 +65,11 @@ class Loads:
         if self._inline:
             begun = time.monotonic_ns()
             if begun >= self._slow_until:
-                event = _outcome(effect, lambda: self._read(effect.query))
+                try:
+                    event = _outcome(effect, lambda: self._read(effect.query))
+                except StoreCorrupted as error:
+                    self._broken(error)
+                    event = Failed(effect.ticket, FailureReason.DAMAGED)
                 ended = time.monotonic_ns()
                 if ended - begun > _SLOW_NS:
                     self._slow_until = ended + _SLOW_FOR_NS
@@ -118,9 +122,18 @@ class Loads:
 
 
 def _outcome(effect: Load, read: Callable[[], object]) -> Input:
+    """What the machine is told.
+
+    Raises:
+        StoreCorrupted: a range cannot be read. A single row could be mended from elsewhere; of
+            a range nobody knows which rows it holds, so nothing here could be scrubbed, compared
+            or handed on any more.
+    """
     try:
         return Loaded(effect.ticket, read())
     except StoreCorrupted:
+        if isinstance(effect.query, ScanRows):
+            raise
         return Failed(effect.ticket, FailureReason.DAMAGED)
     except StoreIOError:
         return Failed(effect.ticket, FailureReason.IO)

@@ -58,7 +58,14 @@ from sadik_node.http.names import percent_encode
 from sadik_node.http.request_log import RequestLog
 from sadik_node.http.server import HttpServer, listen_at
 from sadik_node.http.service import Service
-from sadik_node.identity import DataDirectory, Life, begin_life, end_life, renew_instance
+from sadik_node.identity import (
+    STORE_DIRECTORY,
+    DataDirectory,
+    Life,
+    begin_life,
+    end_life,
+    renew_instance,
+)
 from sadik_node.log import Log
 from sadik_node.peer_security import PeerSecurity
 from sadik_node.private_files import FileWatch
@@ -235,10 +242,10 @@ class Node:
             broken = find_cause(group, StoreBrokenError)
             if broken is None:
                 raise
-            raise NodeError(
-                EXIT_FAILED,
-                f"the store failed and what is on disk is unknown, so this node stops: {broken}",
-            ) from broken
+            why = "the store failed and what is on disk is unknown"
+            if isinstance(broken.__cause__, sadik_storage.StoreCorrupted):
+                why = "the store is damaged"
+            raise NodeError(EXIT_FAILED, f"{why}, so this node stops: {broken}") from broken
 
     def _listen_http(self) -> list[socket.socket]:
         address = self.settings.listen.http
@@ -402,7 +409,12 @@ class _Life:
         except SettingsError as error:
             raise NodeError(EXIT_REFUSED, str(error)) from error
         except SavedStateError as error:
-            raise NodeError(EXIT_FAILED, f"the saved membership is not usable: {error}") from error
+            raise NodeError(
+                EXIT_FAILED,
+                f"the saved membership is not usable: {error}; unless a newer program wrote it, "
+                f"keep a copy of {self.settings.node.data_dir / STORE_DIRECTORY} and let the node "
+                "start with that directory empty: its peers have the data",
+            ) from error
 
     async def run(
         self, listener: Listener, stop: trio.Event, started: Callable[[], object]

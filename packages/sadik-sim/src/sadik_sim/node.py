@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sadik_machine import (
+    MILLISECOND,
     SECOND,
     Announce,
     Cancelled,
@@ -46,6 +47,7 @@ from sadik_members import (
     BootsMet,
     ClusterSettings,
     DialTargets,
+    Heard,
     Identity,
     Left,
     Membership,
@@ -69,6 +71,7 @@ _INSTANCE_ROW = b"Ninstance"
 _BOOT_ROW = b"Nboot"
 _CLEAN_ROW = b"Nclean"
 _SCAN_NS = 10_000
+_HEARD_NS = 100 * MILLISECOND
 _CHECKED_EVERY = 16
 _MEMBERSHIP, _ENGINE = 0, 1
 
@@ -112,6 +115,7 @@ class SimNode:
         self._syncing: list[tuple[int, Store]] | None = None
         self._loads: dict[int, tuple[int, Load, object]] = {}
         self._load_count = 0
+        self._heard: dict[NodeId, None] = {}
         self._wake_at: int | None = None
         self._deadlines: list[int | None] = [None, None]
         self._is_feeding = False
@@ -215,6 +219,7 @@ class SimNode:
         self._gathered = []
         self._syncing = None
         self._loads.clear()
+        self._heard.clear()
         self._wake_at = None
         self._deadlines = [None, None]
         self.world.network.crashed(self.id, [n for n in self.world.nodes if n != self.id])
@@ -290,10 +295,21 @@ class SimNode:
 
     def receive(self, sender: NodeId, message: object) -> None:
         """A message arrives."""
-        machine = _MEMBERSHIP if type(message) in _OF_MEMBERSHIP else _ENGINE
+        if type(message) in _OF_MEMBERSHIP:
+            self.feed(_MEMBERSHIP, Received(sender, message))
+            return
+        if not self._heard:
+            self.world.events.after(_HEARD_NS, partial(self._tell_heard, self.boot))
+        self._heard[sender] = None
         if type(message) is ReplicaWrite:
             self.world.checks.received(self, sender, message)
-        self.feed(machine, Received(sender, message))
+        self.feed(_ENGINE, Received(sender, message))
+
+    def _tell_heard(self, boot: int) -> None:
+        """As the messenger does: who talks of data need not be probed."""
+        if self.boot == boot:
+            heard, self._heard = tuple(self._heard), {}
+            self.feed(_MEMBERSHIP, Observed(Heard(heard)))
 
     def link(self, peer: NodeId, state: LinkState) -> None:
         """Streams to a peer came up or broke."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from sadik_causality import ContextSealer
-from sadik_machine import SECOND, Codec, LinkState, NodeId, RequestId, Trace
+from sadik_machine import MILLISECOND, SECOND, Codec, LinkState, NodeId, RequestId, Trace
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_members import (
     ClusterJoined,
@@ -39,6 +39,7 @@ __all__ = ["World"]
 _START_NS = SECOND
 _WALL_START_NS = 1_700_000_000 * SECOND
 _FORMATION_NS = 30 * SECOND
+_LOOK_NS = 10 * MILLISECOND
 _CODEC = Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES)
 
 
@@ -107,11 +108,10 @@ class World:
             node.start()
         expected = len(self.nodes)
 
-        def is_forming() -> bool:
-            return not all(self._is_settled(node, expected) for node in self.nodes.values())
+        def is_formed() -> bool:
+            return all(self._is_settled(node, expected) for node in self.nodes.values())
 
-        end = self.events.now + _FORMATION_NS
-        assert self.events.run_while(is_forming, end), "the cluster did not form"
+        assert self.wait_for(is_formed, _FORMATION_NS), "the cluster did not form"
 
     @staticmethod
     def _is_settled(node: SimNode, expected: int) -> bool:
@@ -305,5 +305,10 @@ class World:
         return answers[0]
 
     def wait_for(self, condition: Callable[[], bool], within_ns: int) -> bool:
-        """Let time pass until ``condition`` holds; whether it did."""
-        return self.events.run_while(lambda: not condition(), self.events.now + within_ns)
+        """Let time pass until ``condition`` holds, as one looks now and then; whether it did."""
+        end = self.events.now + within_ns
+        while not condition():
+            if self.events.now >= end:
+                return False
+            self.run(_LOOK_NS)
+        return True

@@ -19,7 +19,8 @@ fdatasync, write one page that points at them. What follows from it, and from py
 * **A damaged file** can take the process down, since LMDB trusts what its pages say. So a file that
   is not too large (`verify_bytes`) is verified page by page before LMDB sees it. So is a larger
   one after a process died with it open, any after the third that did in a row, and one that was
-  cut short. That takes about 7 ms a MiB.
+  cut short (`lmdb.verify`, and `lmdb_pages` for what that leaves out). That takes about 10 ms a
+  MiB.
   What lies within values is not looked at: keep checksums in them.
 * **Not durable** (`durable=False`) omits the second flush of a commit (LMDB's `MDB_NOMETASYNC`),
   which about doubles the rate of small commits; the machine's crash then loses at most the commits
@@ -37,7 +38,7 @@ import mmap
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 
 import lmdb
 from lmdb import verify
@@ -45,6 +46,7 @@ from lmdb import verify
 from sadik_storage.bounds import check_batch, key_error
 from sadik_storage.directory import StoreDirectory, translate_os_error
 from sadik_storage.gate import ReadGate
+from sadik_storage.lmdb_pages import META_PAGES, PAGE_BYTES_MAX, newest_meta, page_problem
 from sadik_storage.options import Option, OptionValue, parse
 from sadik_storage.room import can_reserve, room_bytes
 from sadik_storage.trait import (
@@ -78,15 +80,6 @@ GROWTH_WAIT_SECONDS = 2.0
 
 _LEAST_FALLBACK_BYTES = 2**26
 """Below this much address range `open` gives up."""
-
-_META_PAGES = 2
-
-# A meta page: 16 bytes of header, magic and version, two of words, two databases, last page, number
-# of the transaction. The first database's first field is the size of a page.
-_META_PAGE_BYTES = struct.Struct("=I")
-_META_PAGE_BYTES_AT = 16 + 24
-_META_LAST = struct.Struct("=QQ")
-_META_LAST_AT = 16 + 24 + 2 * 48
 
 _VERIFY_AFTER_CRASH = 4
 """How many times larger a file may be that is verified because a process died with it open."""
@@ -252,7 +245,7 @@ class LmdbStore(Store):
             raise _translate(error, "reading the figures") from error
         finally:
             self._gate.leave()
-        pages = _META_PAGES + stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        pages = META_PAGES + stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return StoreSize(
             keys=stat["entries"],
             bytes_used=pages * self._page_bytes,
@@ -437,12 +430,13 @@ def _verify(directory: StoreDirectory, verify_bytes: int) -> None:
     size = file.stat().st_size
     try:
         bound = verify_bytes * (_VERIFY_AFTER_CRASH if directory.deaths else 1)
-        if size > bound and directory.deaths < _DEATHS_SUSPICIOUS:
-            # A map beyond the end of its file is the likeliest of what kills: look at least there.
-            with file.open("rb") as opened:
-                if _pages_end(opened) <= size:
-                    return
+        is_trusted = size > bound and directory.deaths < _DEATHS_SUSPICIOUS
+        # A map beyond the end of its file is the likeliest of what kills: look at least there.
+        if is_trusted and _pages_end(file) <= size:
+            return
         problems = verify.verify(file)  # type: ignore[no-untyped-call]
+        if not problems and (problem := page_problem(file)):
+            problems = [problem]
     except verify.VerifyError as error:
         problems = [str(error)]
     except OSError as error:
@@ -452,16 +446,15 @@ def _verify(directory: StoreDirectory, verify_bytes: int) -> None:
         raise StoreCorrupted(f"{file} is damaged: {problems[0]}{more}; {_MEND}")
 
 
-def _pages_end(file: BinaryIO) -> int:
+def _pages_end(file: Path) -> int:
     """Where the last page ends that a file of LMDB 0.9 speaks of, by the newer of its metas."""
-    (page_bytes,) = _META_PAGE_BYTES.unpack_from(file.read(64), _META_PAGE_BYTES_AT)
-    newest = end = 0
-    for page in range(_META_PAGES):
-        file.seek(page * page_bytes + _META_LAST_AT)
-        last_page, transaction = _META_LAST.unpack(file.read(_META_LAST.size))
-        if transaction >= newest:
-            newest, end = transaction, (last_page + 1) * page_bytes
-    return end
+    with file.open("rb") as opened:
+        head = opened.read(META_PAGES * PAGE_BYTES_MAX)
+    try:
+        meta = newest_meta(head)
+    except struct.error:
+        return file.stat().st_size + 1  # not even two metas: whoever verifies has the words for it
+    return (meta.last_page + 1) * meta.page_bytes
 
 
 def _open_environment(

@@ -21,6 +21,7 @@ from sadik_vnode.latency import Latencies
 from sadik_vnode.outbox import Outbox
 from sadik_vnode.placement import Placement
 from sadik_vnode.replica import Replica
+from sadik_vnode.spread import Spread
 
 if TYPE_CHECKING:
     from sadik_vnode.coordinator.repairing import Repairs
@@ -83,6 +84,7 @@ class Desk:
         self.self_id = node_id
         self.config = config
         self.counters = Counters()
+        self.spread = Spread()
         self.outbox = Outbox()
         self.placement = Placement(node_id)
         self.replica = Replica(self.outbox, births, self.counters)

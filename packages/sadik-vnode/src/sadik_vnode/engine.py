@@ -108,6 +108,7 @@ from sadik_vnode.ringchange import RingChanges
 from sadik_vnode.ringchange.planning import what_if
 from sadik_vnode.scrub import Scrubbing
 from sadik_vnode.serving import Serving
+from sadik_vnode.spread import Spread
 from sadik_vnode.tree import HashTree
 from sadik_vnode.tree_building import TreeBuilder, built_in
 
@@ -222,6 +223,11 @@ class Engine:
         return self._desk.counters
 
     @property
+    def spread(self) -> Spread:
+        """How long after writes their copies were there."""
+        return self._desk.spread
+
+    @property
     def tree(self) -> HashTree:
         """The hash tree over this node's records; only to be read."""
         return self._desk.replica.tree
@@ -323,6 +329,7 @@ class Engine:
                 elif state is LinkState.UP:
                     desk.placement.set_going(peer, is_going=False)
                     desk.hints.deliver(peer)
+                    desk.reaper.look_again()
             case Cancelled(request_id):
                 getting = self._clients.pop(request_id, None)
                 if getting is not None:
@@ -528,6 +535,7 @@ class Engine:
                     desk.foreign.reachable()
                 else:
                     self._peer_lost(peer)
+                desk.reaper.look_again()
                 self._changes.poke()
             case Unsent(to, messages):
                 for message in messages:
@@ -541,6 +549,7 @@ class Engine:
             case MembersChanged(members):
                 desk.placement.set_members(members)
                 desk.generations.view_changed()
+                desk.reaper.look_again()
                 desk.hints.deliver_all()
                 self._changes.poke()
             case RingChanged(ring):
@@ -548,6 +557,7 @@ class Engine:
                 desk.buckets.replicas = ring.replicas
                 desk.foreign.ring_changed()
                 desk.generations.view_changed()
+                desk.reaper.look_again()
                 desk.hints.deliver_all()
                 self._changes.poke()
             case ClusterJoined(cluster_id, cluster_key):

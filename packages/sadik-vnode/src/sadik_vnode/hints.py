@@ -24,6 +24,7 @@ from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.parts import parts_of, replica_write
 from sadik_vnode.record import Record, Rows
 from sadik_vnode.replica import Change
+from sadik_vnode.spread import newest
 
 __all__ = ["Delivery", "HintNotes", "NoteCheck"]
 
@@ -38,6 +39,8 @@ class _Travelling:
 
     key: Key
     parts: int
+    written_ns: int
+    """The wall time of its newest version."""
 
 
 @define(slots=True)
@@ -60,6 +63,9 @@ class NoteCheck:
 
     def __init__(self, known: dict[NodeId, bool]) -> None:
         self.known = known
+
+
+_NO_NOTES: Final = NoteCheck({})
 
 
 class HintNotes:
@@ -142,7 +148,7 @@ class HintNotes:
     def check(self, slots: list[NodeId], key: Key, then: Callable[[NoteCheck], None]) -> None:
         """Look which notes exist; calls ``then`` at once where there are no slots."""
         if not slots:
-            then(NoteCheck({}))
+            then(_NO_NOTES)
             return
 
         def loaded(rows: list[bytes | None]) -> None:
@@ -348,6 +354,7 @@ class Delivery(Conversation):
         self._arrived(RequestId(message.request))
         if travelling.key not in self._renoted:
             self.desk.hints.delivered(self._node, travelling.key)
+            self.desk.spread.hint.add(self.desk.wall_ns - travelling.written_ns)
         self._next_window()
 
     def unsent(self, to: NodeId, message: object) -> None:
@@ -420,7 +427,8 @@ class Delivery(Conversation):
             parts = parts_of(record.container, desk.config.message_bytes_max)
             epoch = desk.placement.register(desk.placement.partition(key)).epoch
             request = desk.open(self)
-            self._travelling[request] = _Travelling(key, len(parts))
+            written_ns = newest(record.container.versions.values())
+            self._travelling[request] = _Travelling(key, len(parts), written_ns)
             timestamp = desk.clock.tick(desk.now)
             for part in parts:
                 desk.outbox.send(

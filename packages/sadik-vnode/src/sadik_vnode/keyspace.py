@@ -49,7 +49,6 @@ __all__ = [
     "Key",
     "acceptor_row",
     "due_row",
-    "due_until",
     "hint_row",
     "hint_slot_range",
     "index_key",
@@ -102,8 +101,9 @@ _DUE_MAX = (1 << 63) - 1
 _LEAF_BYTES = 3
 _LEAF_SHIFT = 64 - LEAF_BITS
 
-# A request meets its key several times on a node, and hot keys are met all the time.
-_RECENT_KEYS: Final = 1024
+# A request meets its key several times on a node, and hot keys are met all the time. A key and what
+# is derived from it take about 500 bytes.
+_RECENT_KEYS: Final = 8192
 
 
 def acceptor_row(partition: int) -> bytes:
@@ -124,15 +124,17 @@ def is_name(bucket: str, key: bytes) -> bool:
 class Key:
     """One object's name with what is derived from it, made once a request.
 
-    Two are equal if bucket and key are; ``token`` is the unsigned 64-bit place on the ring.
+    Two are equal if bucket and key are; ``token`` is the unsigned 64-bit place on the ring, and
+    ``leaf`` the leaf of the hash tree that the key's record belongs to.
     """
 
-    __slots__ = ("bucket", "key", "name", "record_row", "token")
+    __slots__ = ("bucket", "key", "leaf", "name", "record_row", "token")
 
     def __init__(self, bucket: str, key: bytes) -> None:
         self.bucket = bucket
         self.key = key
         self.token = token_of(bucket, key)
+        self.leaf = self.token >> _LEAF_SHIFT
         self.name = bucket.encode() + b"\0" + key
         self.record_row = b"O" + (self.token >> 32).to_bytes(_TOKEN_PREFIX_BYTES, "big") + self.name
 
@@ -148,11 +150,6 @@ class Key:
         if not zero:
             raise ValueError("a name is a bucket, a zero byte and a key")
         return _key(bucket.decode(), key)
-
-    @property
-    def leaf(self) -> int:
-        """The leaf of the hash tree that this key's record belongs to."""
-        return self.token >> _LEAF_SHIFT
 
     def value_row(self, dot: Dot) -> bytes:
         """The row of one large version's value."""
@@ -175,11 +172,6 @@ _key = lru_cache(_RECENT_KEYS)(Key)
 def due_row(due_ms: int, key: Key) -> bytes:
     """The row of a record that is gone from wall time ``due_ms`` on; 0 for one that is deleted."""
     return b"D" + min(max(due_ms, 0), _DUE_MAX).to_bytes(_DUE_BYTES, "big") + key.name
-
-
-def due_until(wall_ms: int) -> bytes:
-    """Where the rows end of what is due when a wall clock shows ``wall_ms``."""
-    return b"D" + (min(max(wall_ms, 0), _DUE_MAX) + 1).to_bytes(_DUE_BYTES, "big")
 
 
 def parse_due_row(row: bytes) -> tuple[int, Key]:

@@ -3,11 +3,13 @@
 Owners come from the ring's registers. After them come the fallbacks: every other live member in
 a deterministic order that considers zones. What is believed of a peer is local and decides only
 whom to ask; it never moves data.
+
+Every request asks here, and what it asks changes seldom: answers are kept until something changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sadik_hashing import preference_list
 from sadik_machine import NodeId
@@ -31,12 +33,15 @@ class Placement:
         self._present: dict[NodeId, None] = {}
         self._shift = 0
         self._fallbacks: dict[int, list[NodeId]] = {}
+        self._routable: dict[NodeId, None] = {self_id: None}
+        self._stand_ins: dict[tuple[int, bool, bool], list[tuple[NodeId, NodeId | None]]] = {}
 
     def set_ring(self, ring: Ring) -> None:
         """Adopt a ring as a whole."""
         self.ring = ring
         self._shift = 65 - ring.partitions.bit_length()
         self._fallbacks.clear()
+        self._stand_ins.clear()
 
     def stored_ring(self, ring: Ring) -> None:
         """Adopt a ring that is on disk; what is known newer of a partition stays."""
@@ -60,10 +65,12 @@ class Placement:
         self.members = members
         self._present = {m.id: None for m in members.values() if m.state is not MemberState.LEFT}
         self._fallbacks.clear()
+        self._judge()
 
     def set_liveness(self, peer: NodeId, liveness: Liveness) -> None:
         """Believe ``liveness`` of a peer."""
         self._liveness[peer] = liveness
+        self._judge()
 
     def set_going(self, peer: NodeId, *, is_going: bool) -> None:
         """A peer said that it is about to stop, or its streams came up again."""
@@ -71,6 +78,17 @@ class Placement:
             self._going[peer] = None
         else:
             self._going.pop(peer, None)
+        self._judge()
+
+    def _judge(self) -> None:
+        """See anew who is routable."""
+        self._routable = {
+            node: None
+            for node in self._present
+            if node not in self._going and self.liveness(node).is_routable
+        }
+        self._routable[self.self_id] = None
+        self._stand_ins.clear()
 
     def liveness(self, node: NodeId) -> Liveness:
         """What is believed of ``node``; always UP of oneself."""
@@ -80,11 +98,7 @@ class Placement:
 
     def is_routable(self, node: NodeId) -> bool:
         """Whether requests are sent to ``node``: not suspected, down, departed or about to stop."""
-        return node == self.self_id or (
-            self._liveness.get(node, Liveness.UNKNOWN).is_routable
-            and node in self._present
-            and node not in self._going
-        )
+        return node in self._routable
 
     def is_member(self, node: NodeId) -> bool:
         """Whether ``node`` is a member that has not left."""
@@ -122,12 +136,21 @@ class Placement:
 
     def stand_ins(
         self, partition: int, *, sloppy: bool, reads: bool = False
-    ) -> list[tuple[NodeId, NodeId | None]]:
+    ) -> Sequence[tuple[NodeId, NodeId | None]]:
         """For each owner slot in order, the node to ask: the owner, a fallback, or None.
 
         The slots are those that count for ``reads``, or else for writes. A fallback stands in for
         one slot only, so no node is asked twice for a request.
         """
+        found = self._stand_ins.get((partition, sloppy, reads))
+        if found is None:
+            found = self._find_stand_ins(partition, sloppy=sloppy, reads=reads)
+            self._stand_ins[partition, sloppy, reads] = found
+        return found
+
+    def _find_stand_ins(
+        self, partition: int, *, sloppy: bool, reads: bool
+    ) -> list[tuple[NodeId, NodeId | None]]:
         register = self.register(partition)
         owners = register.readers if reads else register.owners
         if all(map(self.is_routable, owners)):

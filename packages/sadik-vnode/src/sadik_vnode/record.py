@@ -1,8 +1,9 @@
 """The one record of a key on a node: its causal container, and who counts here.
 
 A record holds every live version, tombstones included, the causal context, and the actor under
-which this node makes dots on this record. That actor is local: it is never sent and never
-hashed, and a node that lost the record starts a new one, so no dot is ever made twice.
+which this node makes dots on this record. That actor is local: it is never hashed, nobody else
+takes it from a row that is sent, and a node that lost the record starts a new one, so no dot is
+ever made twice.
 
 On disk: 8 bytes of blake3 over the rest, then a CBOR array ``[format, own actor, context,
 versions]`` with versions as ``[actor, counter, head, body or null, size]``. A body longer
@@ -20,7 +21,15 @@ from sadik_machine import PlainError, decode_plain, encode_plain
 from sadik_vnode.keyspace import Key
 from sadik_vnode.version import MalformedVersion, Version, version_from_plain
 
-__all__ = ["INLINE_BYTES_MAX", "DamagedRecord", "Record", "Rows", "open_value", "seal_value"]
+__all__ = [
+    "INLINE_BYTES_MAX",
+    "DamagedRecord",
+    "Record",
+    "Rows",
+    "is_sound",
+    "open_value",
+    "seal_value",
+]
 
 INLINE_BYTES_MAX: Final = 32 * 1024
 """A longer body gets a row of its own."""
@@ -138,6 +147,11 @@ class Record:
 
 
 ABSENT: Final = Record(Container({}, EMPTY))
+
+
+def is_sound(row: bytes) -> bool:
+    """Whether a record's row is what was written."""
+    return _sum(row[_SUM_BYTES:]) == row[:_SUM_BYTES]
 
 
 def seal_value(body: bytes) -> bytes:

@@ -41,8 +41,9 @@ from sadik_vnode.version import Version
 __all__ = ["Change", "MakeChange", "Replica"]
 
 # Rows decoded or made lately, by their very bytes: hot keys are decoded once, nothing can be stale.
-_RECENT_ROWS_MAX: Final = 512
-_RECENT_BYTES_MAX: Final = 4096
+_RECENT_ROW_BYTES_MAX: Final = 4096
+_RECENT_BYTES_MAX: Final = 4 * 2**20
+"""Of all these rows; with what they were decoded to they take some six times as much memory."""
 
 
 @define(slots=True)
@@ -104,9 +105,13 @@ class Replica:
         """Called with the key of a record, or of a large value, that turned out to be damaged."""
         self.on_changed: Callable[[Key], None] = _ignore
         """Called with the key of every record that is made or changed, before it is on disk."""
+        self.on_due: Callable[[Key, int | None], None] = _ignore_due
+        """Called with the key of a record whose `due_ms` changes, and what it is now, before it is
+        on disk."""
         self.tombstones = 0
         """Records on disk of nothing but deletes. For people: `sadik_vnode.reaping` counts them."""
         self._recent: dict[bytes, Record] = {}
+        self._recent_bytes = 0
         self._failures = 0
         self.has_written = False
         """Whether any record was ever stored, or tried to be, since the start."""
@@ -321,9 +326,11 @@ class Replica:
 
     def _remember(self, row: bytes | None, record: Record) -> None:
         """The next load of a record that was decoded or made just now need not decode it."""
-        if row is not None and len(row) <= _RECENT_BYTES_MAX:
-            if len(self._recent) >= _RECENT_ROWS_MAX:
+        if row is not None and len(row) <= _RECENT_ROW_BYTES_MAX:
+            self._recent_bytes += len(row)
+            if self._recent_bytes > _RECENT_BYTES_MAX:
                 self._recent.clear()
+                self._recent_bytes = len(row)
             self._recent[row] = record
 
     def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
@@ -440,8 +447,7 @@ class Replica:
         rows.append(row)
         return value
 
-    @staticmethod
-    def _change_due(key: Key, before: Record, after: Record, rows: Rows) -> int:
+    def _change_due(self, key: Key, before: Record, after: Record, rows: Rows) -> int:
         """Add the row that says when the record is due; by how much there are more tombstones."""
         old, new = due_ms(before.container), due_ms(after.container)
         if old != new:
@@ -449,6 +455,7 @@ class Replica:
                 rows.append((due_row(old, key), None))
             if new is not None:
                 rows.append((due_row(new, key), b""))
+            self.on_due(key, new)
         return (new == 0) - (old == 0)
 
     def _drop_pending(self) -> None:
@@ -494,4 +501,8 @@ class Replica:
 
 
 def _ignore(_key: Key) -> None:
+    """Nobody wants to know."""
+
+
+def _ignore_due(_key: Key, _due: int | None) -> None:
     """Nobody wants to know."""

@@ -35,6 +35,7 @@ MIDDLES: Final = LEAVES // LEAVES_PER_MIDDLE
 SUM_MASK: Final = (1 << 8 * SUM_BYTES) - 1
 _BROKEN: Final = b"?"
 """In place of a leaf's sum: it has to be built anew from the records. No sealed sum is so short."""
+_RECENT_LEAVES_MAX: Final = 8192
 _SCAN_ROWS: Final = 4096
 _SCAN_BYTES: Final = 1 << 20
 
@@ -74,12 +75,15 @@ class HashTree:
     """The tree of one node. `sadik_vnode.replica` changes it, and nobody else changes records."""
 
     __slots__ = (
-        "_held", "_known", "_middles", "_outbox", "_roots", "_watches", "built", "on_broken",
+        "_held", "_known", "_middles", "_outbox", "_recent", "_roots", "_watches", "built",
+        "on_broken",
     )  # fmt: skip
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._held: dict[int, HeldLeaf] = {}
+        self._recent: dict[int, int] = {}
+        """What leaves that were updated lately have on disk: they need not be read again."""
         self._middles = [0] * MIDDLES
         self._roots: list[int] = []
         """Sums of middles by partition, for as many partitions as were last asked for."""
@@ -98,7 +102,8 @@ class HashTree:
             return None
         leaf = self._held.get(number)
         if leaf is None:
-            leaf = self._held[number] = HeldLeaf(number)
+            known = self._recent.get(number)
+            leaf = self._held[number] = HeldLeaf(number, durable=known, pending=known)
         leaf.users += 1
         return leaf
 
@@ -108,6 +113,15 @@ class HashTree:
             leaf.users -= 1
             if not leaf.users:
                 del self._held[leaf.number]
+                self._remember(leaf)
+
+    def _remember(self, leaf: HeldLeaf) -> None:
+        if leaf.durable is None or leaf.is_broken:
+            self._recent.pop(leaf.number, None)
+            return
+        if len(self._recent) >= _RECENT_LEAVES_MAX:
+            self._recent.clear()
+        self._recent[leaf.number] = leaf.durable
 
     def loaded(self, leaf: HeldLeaf, row: bytes | None) -> None:
         """The leaf's row, read when no store of this leaf was under way."""
@@ -148,6 +162,8 @@ class HashTree:
         """Whole middles that nobody updates have these sums on disk, from leaf ``first`` on."""
         for start in range(0, len(sums), LEAVES_PER_MIDDLE):
             leaf = first + start
+            for number in range(leaf, leaf + LEAVES_PER_MIDDLE):
+                self._recent.pop(number, None)
             known = sums[start : start + max(0, min(LEAVES_PER_MIDDLE, self._known - leaf))]
             middle = leaf // LEAVES_PER_MIDDLE
             self._add(middle, sum(known) - self._middles[middle])

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from sadik_node.cli.common import EXIT_FAILED, EXIT_USAGE, fail
+from sadik_node.cli.common import EXIT_FAILED, EXIT_USAGE, fail, print_json
 from sadik_node.settings_rules import NAME_PATTERN
 
 __all__ = ["certs"]
@@ -37,7 +37,8 @@ def certs() -> None:
 @click.option("--name", metavar="NAME", default="Sadik cluster", help="What it is called.")
 @click.option("--days", type=click.IntRange(1, 36500), default=3650, show_default=True,
               help="How long it is valid.")  # fmt: skip
-def init(*, directory: Path, name: str, days: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def init(*, directory: Path, name: str, days: int, as_json: bool) -> None:
     """Make an authority in DIRECTORY: ca.crt, which all nodes get, and ca.key, which none does.
 
     \b
@@ -45,6 +46,9 @@ def init(*, directory: Path, name: str, days: int) -> None:
       sadik-node certs init pki --name "orders cluster"
     """
     from_authority(lambda module: module.init(directory, name, days))
+    if as_json:
+        print_json({"ca": str(directory / "ca.crt"), "ca_key": str(directory / "ca.key")})
+        return
     click.echo(f"{directory / 'ca.crt'}: for every node, as tls.peer.ca")
     click.echo(f"{directory / 'ca.key'}: keep it; whoever has it can let nodes into the cluster")
 
@@ -56,7 +60,8 @@ def init(*, directory: Path, name: str, days: int) -> None:
               help="A host name or address beside NAME; may be given again.")  # fmt: skip
 @click.option("--days", type=click.IntRange(1, 36500), default=365, show_default=True,
               help="How long it is valid.")  # fmt: skip
-def issue(*, directory: Path, name: str, hosts: tuple[str, ...], days: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def issue(*, directory: Path, name: str, hosts: tuple[str, ...], days: int, as_json: bool) -> None:
     """Make a certificate for the node NAME (its node.name), with a new key, by DIRECTORY's
     authority.
 
@@ -70,6 +75,9 @@ def issue(*, directory: Path, name: str, hosts: tuple[str, ...], days: int) -> N
         fail(f"{name!r} is no node's name: 1 to 64 characters of A-Z a-z 0-9 . _ -, and not ca",
              EXIT_USAGE)  # fmt: skip
     cert, key = from_authority(lambda module: module.issue(directory, name, hosts, days))
+    if as_json:
+        print_json({"cert": str(cert), "key": str(key)})
+        return
     click.echo(f"{cert}: as tls.peer.cert of {name}")
     click.echo(f"{key}: as tls.peer.key of {name}, on its machine and nowhere else")
 

@@ -43,6 +43,7 @@ __all__ = [
     "check_bucket",
     "client_options",
     "fail",
+    "fail_answered",
     "fail_unreachable",
     "key_label",
     "percent_option",
@@ -89,9 +90,13 @@ class Session:
 
     def connect(self, settings: Settings) -> Client:
         """A client of the session's node, with its token and trusting its authority."""
+        return self.connect_to(self.url, settings)
+
+    def connect_to(self, url: str, settings: Settings) -> Client:
+        """A client of another node of the same cluster."""
         try:
             return Client(
-                self.url,
+                url,
                 settings=settings,
                 token_file=self._token_file,
                 ssl_context=self._tls,
@@ -109,7 +114,9 @@ class Session:
         except UnansweredError as error:
             unsure = "; it may or may not have been applied" if error.outcome else ""
             fail(f"{error.url} broke off without an answer ({error.reason}){unsure}")
-        except (AnswerError, BrokenAnswerError) as error:
+        except AnswerError as error:
+            fail_answered(str(error), error.status, is_write=error.outcome is not None)
+        except BrokenAnswerError as error:
             fail(str(error))
         except InvalidRequestError as error:
             raise click.UsageError(f"this cannot be sent: {error}") from error
@@ -234,6 +241,14 @@ def fail(text: str, code: int = EXIT_FAILED) -> NoReturn:
     """End the verb with a sentence."""
     say(f"sadik-node: {text}")
     sys.exit(code)
+
+
+def fail_answered(complaint: str, status: int, *, is_write: bool = False) -> NoReturn:
+    """End the verb because a node would not, with what to do about it."""
+    from sadik_node.cli.next_steps import next_step  # noqa: PLC0415 - only where it is shown
+
+    advice = next_step(status, is_write=is_write)
+    fail(f"{complaint}\n  {advice}" if advice else complaint)
 
 
 def fail_unreachable(error: UnreachableError) -> NoReturn:

@@ -8,7 +8,15 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from sadik_node.cli.common import Session, client_options, fail, print_json, print_table, say
+from sadik_node.cli.common import (
+    Session,
+    client_options,
+    fail_answered,
+    print_json,
+    print_table,
+    say,
+)
+from sadik_node.cli.progress import Progress
 
 __all__ = ["leave", "plan", "remove", "transfers"]
 
@@ -37,7 +45,7 @@ def plan(
     with session.asking() as client:
         answer = client.request("GET", f"/v1/plan?{query}")
     if answer.status != 200:
-        fail(answer.complaint)
+        fail_answered(answer.complaint, answer.status)
     _show_plan(session, answer.json())
 
 
@@ -53,7 +61,7 @@ def transfers(*, session: Session) -> None:
     with session.asking() as client:
         answer = client.request("GET", "/v1/transfers")
     if answer.status != 200:
-        fail(answer.complaint)
+        fail_answered(answer.complaint, answer.status)
     found = answer.json()
     if session.as_json:
         print_json(found)
@@ -83,17 +91,21 @@ def leave(*, session: Session, name: str | None) -> None:
     with session.asking() as client:
         answer = client.request("POST", f"/v1/members/{quote(called)}/leave", body=b"")
     if answer.status != 202:
-        fail(answer.complaint)
-    _show_plan(session, answer.json())
+        fail_answered(answer.complaint, answer.status)
+    planned = answer.json()
+    _show_plan(session, planned)
     others = [m["http"] for m in members if m["name"] != called and m["state"] == "up"]
     watch = Session(f"http://{others[0]}", as_json=session.as_json) if others else session
-    while True:
-        with watch.asking() as client:
-            found = client.members()["members"]
-        states = [member["state"] for member in found if member["name"] == called]
-        if all(state == "left" for state in states):
-            break
-        time.sleep(_POLL_S)
+    with Progress(f"replicas moved from {called}", len(planned["moves"])) as progress:
+        while True:
+            with watch.asking() as client:
+                found = client.members()["members"]
+                moving = client.transfers()["transfers"]
+            states = [member["state"] for member in found if member["name"] == called]
+            if all(state == "left" for state in states):
+                break
+            progress.reach(len(planned["moves"]) - len(moving))
+            time.sleep(_POLL_S)
     if not session.as_json:
         say(f"{called} has left")
 
@@ -116,7 +128,7 @@ def remove(*, session: Session, name: str, force: bool) -> None:
     with session.asking() as client:
         answer = client.request("POST", f"/v1/members/{quote(name)}/remove{query}", body=b"")
     if answer.status != 202:
-        fail(answer.complaint)
+        fail_answered(answer.complaint, answer.status)
     _show_plan(session, answer.json())
 
 

@@ -54,8 +54,12 @@ class Progress:
 
     def advance(self, size_bytes: int = 0, count: int = 1) -> None:
         """One more is done, or several."""
-        self._done += count
         self._bytes += size_bytes
+        self.reach(self._done + count)
+
+    def reach(self, done: int) -> None:
+        """So many are done in all; of something that cannot be counted one by one."""
+        self._done = max(self._done, done)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done)
         elif time.monotonic() >= self._next_line_at:

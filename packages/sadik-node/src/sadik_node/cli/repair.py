@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import click
 
-from sadik_node.cli.common import Session, client_options, fail, print_json, say
+from sadik_node.cli.common import Session, client_options, fail, fail_answered, print_json, say
 from sadik_node.cli.progress import Progress
 
 __all__ = ["repair"]
@@ -42,7 +42,7 @@ def repair(*, session: Session, partition: int | None) -> None:
                     "POST", f"/v1/repair?partition={number}", body=b"", timeout_s=_TIMEOUT_S
                 )
             if answer.status not in (200, 202):
-                fail(f"partition {number}: {answer.complaint}")
+                fail_answered(f"partition {number}: {answer.complaint}", answer.status)
             found = answer.json()
             for name in _COUNTS:
                 total[name] += found[name]
@@ -67,4 +67,7 @@ def repair(*, session: Session, partition: int | None) -> None:
     if unfinished:
         say(f"still at work in {len(unfinished)} partitions: ask again")
     if unreachable:
-        fail(f"not compared with: {' '.join(sorted(unreachable))}")
+        fail(
+            f"not compared with: {' '.join(sorted(unreachable))}\n"
+            "  see why with `sadik-node members`, and run repair again when they are back"
+        )

@@ -23,6 +23,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "members": ("views:members", "Show the members of the cluster."),
     "ring": ("views:ring", "Show who owns what."),
     "hints": ("views:hints", "Show what waits for nodes that were away."),
+    "top": ("top:top", "Watch the whole cluster at work, in the terminal."),
+    "staleness": ("staleness:staleness", "Show how long writes take to all replicas."),
     "explain": ("views:explain", "Show where a key lives and what each replica holds."),
     "repair": ("repair:repair", "Compare replicas now, and mend what differs."),
     "backup": ("backups:backup", "Back the whole cluster up, or verify a backup."),
@@ -38,6 +40,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "token": ("tokens:token", "Give clients tokens, and take them back."),
     "secret": ("secrets:secret", "Make and replace the secret that nodes share."),
     "config": ("configs:config", "Check a configuration file."),
+    "doctor": ("doctor:doctor", "Check machine, configuration and cluster; say what to do."),
+    "completion": ("completion:completion", "Have a shell complete verbs, options and names."),
     "version": ("versions:version", "Show the version."),
 }
 

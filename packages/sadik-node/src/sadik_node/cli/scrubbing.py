@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from sadik_node.cli.common import Session, client_options, fail, print_json, say
+from sadik_node.cli.common import Session, client_options, fail_answered, print_json, say
+from sadik_node.cli.progress import Progress
 
 __all__ = ["scrub"]
 
@@ -23,17 +24,17 @@ def scrub(*, session: Session) -> None:
     Example:
       sadik-node scrub --node http://127.0.0.1:7080
     """
-    while True:
-        # A long pass is answered from time to time; asking again joins it.
-        with session.asking() as client:
-            answer = client.request("POST", "/v1/scrub", body=b"", timeout_s=_TIMEOUT_S)
-        if answer.status not in (200, 202):
-            fail(answer.complaint)
-        found = answer.json()
-        if found["finished"]:
-            break
-        if not session.as_json:
-            say(f"{found['records']} records so far")
+    with Progress("records read", None) as progress:
+        while True:
+            # A long pass is answered from time to time; asking again joins it.
+            with session.asking() as client:
+                answer = client.request("POST", "/v1/scrub", body=b"", timeout_s=_TIMEOUT_S)
+            if answer.status not in (200, 202):
+                fail_answered(answer.complaint, answer.status)
+            found = answer.json()
+            if found["finished"]:
+                break
+            progress.reach(found["records"])
     if session.as_json:
         print_json(found)
     else:

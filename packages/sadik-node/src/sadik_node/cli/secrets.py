@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from sadik_node.cli.common import EXIT_FAILED, fail
+from sadik_node.cli.common import EXIT_FAILED, fail, print_json
 
 __all__ = ["secret", "write_private"]
 
 _BYTES = 32
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
@@ -31,7 +32,8 @@ def secret() -> None:
 
 @secret.command()
 @_FILE
-def new(*, file: Path) -> None:
+@_JSON
+def new(*, file: Path, as_json: bool) -> None:
     """Draw a secret and write it to FILE, which must not be there.
 
     \b
@@ -41,12 +43,13 @@ def new(*, file: Path) -> None:
     if file.exists():
         fail(f"{file} is there; `sadik-node secret rotate {file}` replaces a secret", EXIT_FAILED)
     _write(file, [_drawn()])
-    click.echo(f"{file}: for every node, as auth.cluster_secret_file")
+    _report(file, f"{file}: for every node, as auth.cluster_secret_file", as_json=as_json)
 
 
 @secret.command()
 @_FILE
-def rotate(*, file: Path) -> None:
+@_JSON
+def rotate(*, file: Path, as_json: bool) -> None:
     """Put a new secret before the newest in FILE; both are accepted from then on.
 
     Copy FILE to every node, in any order, and when all have it run `secret settle`.
@@ -56,12 +59,17 @@ def rotate(*, file: Path) -> None:
       sadik-node secret rotate cluster.secret
     """
     _write(file, [_drawn(), _read(file)[0]])
-    click.echo(f"{file}: copy it to every node; then `sadik-node secret settle {file}`")
+    _report(
+        file,
+        f"{file}: copy it to every node; then `sadik-node secret settle {file}`",
+        as_json=as_json,
+    )
 
 
 @secret.command()
 @_FILE
-def settle(*, file: Path) -> None:
+@_JSON
+def settle(*, file: Path, as_json: bool) -> None:
     """Leave only the newest secret in FILE, and copy it to every node once more.
 
     \b
@@ -69,7 +77,19 @@ def settle(*, file: Path) -> None:
       sadik-node secret settle cluster.secret
     """
     _write(file, _read(file)[:1])
-    click.echo(f"{file}: copy it to every node; the old secret opens nothing any more")
+    _report(
+        file,
+        f"{file}: copy it to every node; the old secret opens nothing any more",
+        as_json=as_json,
+    )
+
+
+def _report(file: Path, text: str, *, as_json: bool) -> None:
+    """Say what to do with the file. What is in it is shown to nobody."""
+    if as_json:
+        print_json({"file": str(file), "secrets": len(_read(file))})
+    else:
+        click.echo(text)
 
 
 def _drawn() -> str:

@@ -26,9 +26,11 @@ from sadik_vnode.anti_entropy.messages import (
     Newer,
     Reconcile,
     Reconciled,
+    RecordsAsked,
     RootsTold,
     State,
 )
+from sadik_vnode.anti_entropy.paging import TellingRecords, refused
 from sadik_vnode.anti_entropy.records import (
     Hashes,
     pack,
@@ -197,10 +199,19 @@ class Answering:
             return
         _Reconciling(desk, sender, message, states).start()
 
+    def records(self, sender: NodeId, message: RecordsAsked) -> None:
+        """Send a page of rows."""
+        leaves = [message.first_leaf, message.stop_leaf - 1]
+        status = self._refusal(sender, message, leaves)
+        if status is not None:
+            self._desk.outbox.send(sender, refused(message, status))
+        else:
+            TellingRecords(self._desk, sender, message).start()
+
     def _refusal(
         self,
         sender: NodeId,
-        message: LeavesAsked | HashesAsked | Reconcile,
+        message: LeavesAsked | HashesAsked | Reconcile | RecordsAsked,
         leaves: Sequence[int],
     ) -> Status | None:
         """Why this is not answered, or None. ``leaves`` must all be of the partition."""

@@ -2,6 +2,7 @@
 
     roots     of all partitions, one message; back come the middles of those that differ
     middles   a few at a time: their leaves
+    pages     of middles that are empty here, where most are: the records themselves (`paging`)
     leaves    those that differ, a few at a time: the hashes of their records, from both disks
     hashes    only here: the state of that record is told; only there: it is asked for by its hash
     records   flow both ways, each acknowledged from disk, only the versions that the other lacks
@@ -15,7 +16,7 @@ counted, and the leaf's sum is checked against its records, for it could be wron
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Final, cast
 
@@ -38,6 +39,7 @@ from sadik_vnode.anti_entropy.messages import (
     RootsTold,
     State,
 )
+from sadik_vnode.anti_entropy.paging import Paging
 from sadik_vnode.anti_entropy.records import Hashes, pack, scan_hashes, unpack
 from sadik_vnode.anti_entropy.sending import Sending
 from sadik_vnode.desk import Conversation, Desk
@@ -48,13 +50,15 @@ from sadik_vnode.tree import LEAVES_PER_MIDDLE, MIDDLES
 
 __all__ = ["Comparing", "Figures"]
 
+_NOTHING: Final = bytes(SHORT_BYTES)
 _ROOTS_MAX: Final = 512
 _MIDDLES_MAX: Final = 16
 _LEAVES_MAX: Final = 32
 _STATES_MAX: Final = 64
 _WANTED_MAX: Final = 64
-_ANSWER_NS: Final = 60 * SECOND
-"""For an answer: the other side may be sending records before it gives one."""
+_ANSWER_NS: Final = 10 * SECOND
+_RECONCILED_NS: Final = 60 * SECOND
+"""For this answer: the other side may be sending records before it gives it."""
 
 
 @define(slots=True)
@@ -95,7 +99,7 @@ class Comparing(Conversation):
 
     __slots__ = (
         "_asked", "_began", "_done", "_engagement", "_figures", "_group", "_has_engaged", "_here",
-        "_leaves", "_left", "_middles", "_peer",
+        "_leaves", "_left", "_middles", "_missing", "_peer",
     )  # fmt: skip
 
     is_background = True
@@ -117,6 +121,7 @@ class Comparing(Conversation):
         self._figures = Figures()
         self._asked: object = None
         self._began = 0
+        self._missing: deque[range] = deque()
         self._middles: deque[int] = deque()
         self._leaves: deque[int] = deque()
         self._here: list[Hashes] = []
@@ -181,6 +186,8 @@ class Comparing(Conversation):
         self._began = self.desk.now
         if self._group is not None:
             self._exchange(self._group)
+        elif self._missing:
+            self._bring(self._missing.popleft())
         elif self._leaves:
             self._ask_hashes()
         elif self._middles:
@@ -201,7 +208,8 @@ class Comparing(Conversation):
         if self._is_over:
             return
         self._asked = question
-        self.wake("answer", self.desk.now + _ANSWER_NS)
+        patience_ns = _RECONCILED_NS if isinstance(question, Reconcile) else _ANSWER_NS
+        self.wake("answer", self.desk.now + patience_ns)
         self.desk.outbox.send(self._peer, question)
 
     def _failed(self, _reason: FailureReason) -> None:
@@ -254,8 +262,29 @@ class Comparing(Conversation):
             return
         self._figures.differing += 1
         first = partition * (len(mine) // SHORT_BYTES)
-        pairs = enumerate(zip(unpack(mine), unpack(theirs), strict=True), first)
-        self._middles += [middle for middle, (one, other) in pairs if one != other]
+        pairs = list(enumerate(zip(unpack(mine), unpack(theirs), strict=True), first))
+        self._middles += [middle for middle, (here, there) in pairs if here != there]
+        full = sum(there != _NOTHING for _, (_, there) in pairs)
+        lacking = [middle for middle, (here, there) in pairs if here == _NOTHING != there]
+        # A sum that is wrong, or a record missed, is no reason to be sent what is here.
+        if 2 * len(lacking) > full:
+            empty = {middle for middle, (here, _) in pairs if here == _NOTHING}
+            self._missing += _ranges(lacking, empty)
+
+    def _bring(self, leaves: range) -> None:
+        """Get the records of these leaves; what is left out is compared afterwards."""
+
+        def brought(count: int, is_whole: bool) -> None:
+            self._figures.received += count
+            self._figures.differences += count
+            self.desk.counters.anti_entropy_differences += count
+            if is_whole:
+                self._next()
+            else:
+                self._end(is_whole=False)
+
+        self._engage()
+        Paging(self.desk, self._peer, self._partition(leaves.start), leaves, brought).start()
 
     def _ask_leaves(self) -> None:
         partition = self._partition(self._middles[0] * LEAVES_PER_MIDDLE)
@@ -413,3 +442,19 @@ class Comparing(Conversation):
             self._engagement.release(self._peer, asks=False)
             self.desk.outbox.send(self._peer, RootsTold(0, ()))
         self._done(self._figures)
+
+
+def _ranges(lacking: Sequence[int], empty: Collection[int]) -> Iterator[range]:
+    """The leaves of the middles that are ``lacking``, in as few ranges as can be made of middles
+    that are ``empty`` here.
+    """
+    start = stop = -1
+    for middle in lacking:
+        if start >= 0 and all(between in empty for between in range(stop, middle)):
+            stop = middle + 1
+            continue
+        if start >= 0:
+            yield range(start * LEAVES_PER_MIDDLE, stop * LEAVES_PER_MIDDLE)
+        start, stop = middle, middle + 1
+    if start >= 0:
+        yield range(start * LEAVES_PER_MIDDLE, stop * LEAVES_PER_MIDDLE)

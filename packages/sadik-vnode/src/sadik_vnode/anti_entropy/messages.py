@@ -22,6 +22,8 @@ __all__ = [
     "Newer",
     "Reconcile",
     "Reconciled",
+    "RecordsAsked",
+    "RecordsTold",
     "RepairAsked",
     "RepairTold",
     "RootsTold",
@@ -152,3 +154,35 @@ class RepairTold:
     status: int
     figures: tuple[int, ...]
     unreachable: tuple[bytes, ...]
+
+
+@MESSAGES.message(140)
+@define(slots=True)
+class RecordsAsked:
+    """Send me your records of these leaves, all of one partition, of which I have none: a page of
+    them, from the first row whose key is greater than ``after``.
+    """
+
+    request: int
+    partition: int
+    epoch: int
+    first_leaf: int
+    stop_leaf: int
+    after: bytes
+
+
+@MESSAGES.message(141)
+@define(slots=True)
+class RecordsTold:
+    """A page of rows of records as they lie on disk, in order; ``upto`` is where the next page goes
+    on after, or None where there are no more.
+
+    A row of a format that the receiver does not know is no loss: a comparison brings the record.
+    """
+
+    request: int
+    status: int
+    rows: tuple[tuple[bytes, bytes], ...]
+    upto: bytes | None
+    timestamp: int
+    generation: int

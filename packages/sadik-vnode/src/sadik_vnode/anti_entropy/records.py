@@ -53,9 +53,7 @@ def scan_hashes(
     start, stop = records_range(leaf, leaf + 1)
 
     def loaded(rows: list[tuple[bytes, bytes]]) -> None:
-        size = 0
         for row, value in rows:
-            size += len(row) + len(value)
             if lost_leaves(row):
                 continue  # its key is damaged: scrubbing removes it
             key = record_key(row)
@@ -66,7 +64,8 @@ def scan_hashes(
                 continue
             if record.container.versions:
                 found[short_hash(key, record)] = key
-        if len(rows) == _SCAN_ROWS or size > _SCAN_BYTES // 2:
+        if rows:
+            # A page may be cut short by its bytes: only an empty one says that there is no more.
             scan(rows[-1][0] + b"\0")
         elif desk.outbox.stores_pending:
             # A scan sees stores that are under way: show it once those are on disk.

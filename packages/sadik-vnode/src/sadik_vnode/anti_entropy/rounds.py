@@ -22,6 +22,7 @@ from sadik_vnode.anti_entropy.messages import (
     HashesAsked,
     LeavesAsked,
     Reconcile,
+    RecordsAsked,
     RepairAsked,
     RootsTold,
 )
@@ -63,6 +64,7 @@ class AntiEntropy(Conversation):
             LeavesAsked: answering.leaves,  # type: ignore[dict-item]
             HashesAsked: answering.hashes,  # type: ignore[dict-item]
             Reconcile: answering.reconcile,  # type: ignore[dict-item]
+            RecordsAsked: answering.records,  # type: ignore[dict-item]
             RepairAsked: self._repair_asked,  # type: ignore[dict-item]
         }
 

@@ -19,6 +19,7 @@ from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.parts import parts_of, replica_write
 from sadik_vnode.record import Record
+from sadik_vnode.spread import newest
 from sadik_vnode.version import Version
 
 __all__ = ["Lack", "Sending"]
@@ -33,6 +34,8 @@ Lack = tuple[Key, Container[None]]
 class _Travelling:
     parts: int
     size: int
+    written_ns: int
+    """The wall time of its newest version."""
 
 
 class Sending(Conversation):
@@ -88,6 +91,9 @@ class Sending(Conversation):
             self._size -= travelling.size
             self._sent += 1
             self.desk.counters.anti_entropy_repaired += self._is_repair
+            if self._is_repair and travelling.written_ns:
+                age_ns = self.desk.wall_ns - travelling.written_ns
+                self.desk.spread.anti_entropy.add(age_ns)
             self._arrived(request)
         self._next()
 
@@ -145,7 +151,7 @@ class Sending(Conversation):
         size = sum(len(v.head) + v.size for v in missing.versions.values())
         size += len(key.name) + missing.context.encoded_size()
         request = desk.open(self)
-        self._travelling[request] = _Travelling(len(parts), size)
+        self._travelling[request] = _Travelling(len(parts), size, newest(missing.versions.values()))
         self._size += size
         if self._is_repair:
             desk.counters.anti_entropy_bytes += size

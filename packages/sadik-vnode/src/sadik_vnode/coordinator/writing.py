@@ -69,9 +69,9 @@ class Writing(Conversation):
     """One write at its coordinator; calls ``done`` once."""
 
     __slots__ = (
-        "_answered", "_check", "_deadline", "_delta", "_done", "_dot", "_etag", "_expires_ms",
-        "_generation", "_intent", "_is_stored", "_issued", "_lists", "_noted", "_pending",
-        "_retries", "_sloppy", "_tally", "_timestamp", "_trace", "_tried", "_want",
+        "_answered", "_began", "_check", "_copies", "_deadline", "_delta", "_done", "_dot", "_etag",
+        "_expires_ms", "_generation", "_intent", "_is_stored", "_issued", "_lists", "_noted",
+        "_pending", "_retries", "_sloppy", "_tally", "_timestamp", "_trace", "_tried", "_want",
         "epoch", "key", "partition", "slots", "token",
     )  # fmt: skip
 
@@ -97,6 +97,8 @@ class Writing(Conversation):
         self._done = done
         self._trace = trace
         self._timestamp = 0
+        self._began = 0
+        self._copies: dict[NodeId, None] = {}
         self._expires_ms: int | None = None
         self._generation = 0
         self._tally = JointTally((), want)
@@ -140,6 +142,7 @@ class Writing(Conversation):
         if message.status == Status.OK:
             del self._pending[slot]
             self._tally.add(slot, sender, durable=message.durable)
+            self._copied(slot, sender)
             self._check_tally()
         elif message.status == Status.NEWER_EPOCH:
             self._newer(slot, message.newer)
@@ -172,6 +175,7 @@ class Writing(Conversation):
         slots = placement.stand_ins(self.partition, sloppy=self._sloppy)
         if all(node != me for _, node in slots) and self._sloppy and not self._is_stored:
             # A fallback that coordinates stands in for the first owner that is down.
+            slots = list(slots)
             for index, (slot, node) in enumerate(slots):
                 if node != slot:
                     slots[index] = (slot, me)
@@ -215,6 +219,7 @@ class Writing(Conversation):
             return None
         after = Record(held.write(seen, dot, version), dot[0])
         self._generation = desk.generations.generation
+        self._began = desk.now
         self._delta = Container({dot: version}, seen.with_dot(dot))
         self._dot = dot
         conflict = LWW if intent.last_wins else ""
@@ -323,6 +328,7 @@ class Writing(Conversation):
         for slot, node in self.slots:
             if node == me:
                 self._tally.add(slot, me, durable=self.desk.config.durable)
+                self._copied(slot, me)
         for node in dict.fromkeys(self._pending.values()):
             # The messages left just now; a peer lost while the store was under way is not waited
             # for, whether or not they reached it.
@@ -344,6 +350,14 @@ class Writing(Conversation):
                 Outcome.NOT_APPLIED, f"the coordinator could not store: {reason.value}"
             )
         self._finish()
+
+    def _copied(self, slot: NodeId, node: NodeId) -> None:
+        """An owner has the new version; what a fallback keeps for one is no copy yet."""
+        owners = self._lists[-1]
+        if self._began and slot == node and slot in owners and slot not in self._copies:
+            self._copies[slot] = None
+            took = self.desk.now - self._began
+            self.desk.spread.copied(len(self._copies), len(owners), took)
 
     # Slots
 
@@ -384,6 +398,7 @@ class Writing(Conversation):
         """Count afresh under the newest register, whose owners are all sent the same dot."""
         self._pending.clear()
         self._tried.clear()
+        self._began = 0  # copies under two registers would be counted together
         self._place()
         for slot, node in self.slots:
             if node is None:

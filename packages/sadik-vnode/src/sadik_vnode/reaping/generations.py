@@ -71,9 +71,9 @@ class Generations(Conversation):
     """
 
     __slots__ = (
-        "_clearing", "_entered_at", "_is_empty", "_is_storing", "_most_heard", "_own_stamp",
-        "_own_wanted", "_published", "_reports", "_view", "_view_of", "_views_cleared", "cleared",
-        "generation", "is_behind", "life", "on_behind", "on_entered",
+        "_clearing", "_entered_at", "_is_empty", "_is_storing", "_known_others", "_most_heard",
+        "_others_of", "_own_stamp", "_own_wanted", "_published", "_reports", "_view", "_view_of",
+        "_views_cleared", "cleared", "generation", "is_behind", "life", "on_behind", "on_entered",
     )  # fmt: skip
 
     is_background = True
@@ -94,10 +94,12 @@ class Generations(Conversation):
         self._reports: dict[NodeId, _Report] = {}
         self._own_stamp = 0
         self._own_wanted = 0
-        self._published = b""
+        self._published: tuple[object, ...] = ()
         self._entered_at = 0
         self._view = b""
         self._view_of: tuple[object, object] = (None, None)
+        self._known_others: list[NodeId] = []
+        self._others_of: object = None
         self._views_cleared = b""
 
     # What the rest of the engine asks and tells
@@ -144,7 +146,7 @@ class Generations(Conversation):
             if document.stamp > self._own_stamp:
                 # Of a life before this one: what is told next has to come after it.
                 self._own_stamp = document.stamp
-                self._published = b""
+                self._published = ()
         elif node not in self._reports or self._reports[node].stamp < document.stamp:
             self._reports[node] = report
         self._most_heard = max(self._most_heard, report.generation)
@@ -189,7 +191,8 @@ class Generations(Conversation):
                 self._clear(view)
             elif not self.blockers():
                 self._enter_next()
-        self._publish(wanted)
+        if not self._is_storing:  # else there will be more to tell in a moment
+            self._publish(wanted)
 
     def _follow(self, is_empty: bool) -> None:
         """Others are in a later generation."""
@@ -259,10 +262,15 @@ class Generations(Conversation):
 
     def _others(self) -> list[NodeId]:
         placement = self.desk.placement
-        own = placement.self_id
-        return [
-            node for node in sorted(placement.members) if node != own and placement.is_member(node)
-        ]
+        if self._others_of is not placement.members:
+            own = placement.self_id
+            self._known_others = [
+                node
+                for node in sorted(placement.members)
+                if node != own and placement.is_member(node)
+            ]
+            self._others_of = placement.members
+        return self._known_others
 
     def _has_cleared(self, node: NodeId, view: bytes) -> bool:
         report = self._reports.get(node)
@@ -289,11 +297,11 @@ class Generations(Conversation):
             return
         own = self.desk.self_id
         plain = (self.generation, self.cleared, self._own_wanted, self._views_cleared)
-        body = encode_plain(plain)
-        if body == self._published or not self.desk.placement.is_member(own):
+        if plain == self._published or not self.desk.placement.is_member(own):
             return
-        self._published = body
+        self._published = plain
         self._own_stamp += 1
+        body = encode_plain(plain)
         self.desk.outbox.announce(Publish(Document(_PREFIX + own.hex(), self._own_stamp, body)))
 
 

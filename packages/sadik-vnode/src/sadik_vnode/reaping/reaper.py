@@ -17,6 +17,10 @@ expired goes through four stages.
    come back with an older store: then it begins with stage 1.
 
 What is in hand is kept in memory, as a hash a record; after a restart all begins anew.
+
+A pass over the rows of what is due looks for more. There is one only when it may find something: a
+record has become due, is due now by the clock, or was not alike the last time; somebody comes or
+goes who has to be asked; a batch is done with. A node where nothing is deleted does nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from sadik_hashing import BLAKE3
 from sadik_machine import MILLISECOND, SECOND, FailureReason, NodeId, ScanRows, encode_plain
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.due import due_ms, is_gone
-from sadik_vnode.keyspace import DUE_RANGE, Key, due_row, due_until, parse_due_row
+from sadik_vnode.keyspace import DUE_RANGE, Key, due_row, parse_due_row
 from sadik_vnode.messages import Status
 from sadik_vnode.reaping.answering import ITEMS_MAX, item_of, take_away_all
 from sadik_vnode.reaping.asking import Asking, Proof
@@ -47,6 +51,8 @@ _SCAN_BYTES: Final = 64 * 1024
 _IN_HAND_MAX: Final = 32_768
 _PASS_MIN_NS: Final = 200 * MILLISECOND
 _PASS_MAX_NS: Final = 5 * SECOND
+_PASS_IDLE_NS: Final = 60 * SECOND
+"""The longest wait for a record that is due at some time, whatever the wall clock does."""
 _PASS_SHARE: Final = 10
 """A pass takes at most one part in so many of the time, whatever waits."""
 _TRIES_MAX: Final = 5
@@ -70,8 +76,9 @@ class Reaper(Conversation):
     """Looks for what is gone, every now and then, and carries batches through their stages."""
 
     __slots__ = (
-        "_batches", "_began", "_counted", "_cursor", "_in_hand", "_is_passing", "_is_started",
-        "_reaping", "_unreachable", "_unreachable_now", "is_counted",
+        "_batches", "_began", "_counted", "_cursor", "_in_hand", "_is_left", "_is_passing",
+        "_is_started", "_pass_at", "_reaping", "_rests_until", "_unreachable", "_unreachable_now",
+        "is_counted",
     )  # fmt: skip
 
     is_background = True
@@ -84,6 +91,9 @@ class Reaper(Conversation):
         self._reaping: dict[Key, None] = {}
         self._is_started = False
         self._is_passing = False
+        self._is_left = False
+        self._pass_at: int | None = None
+        self._rests_until = 0
         self._cursor = DUE_RANGE[0]
         self._counted = 0
         self._began = 0
@@ -91,6 +101,7 @@ class Reaper(Conversation):
         self._unreachable_now: dict[NodeId, None] = {}
         self.is_counted = False
         """Whether all that is gone here has been counted once."""
+        desk.replica.on_due = self._became_due
 
     # What others ask
 
@@ -119,11 +130,12 @@ class Reaper(Conversation):
     def start(self) -> None:
         """Begin to look."""
         self._is_started = True
-        self.wake("pass", self.desk.now + self._interval_ns)
+        self.look_again()
 
     def stop(self) -> None:
         """Look no more: this node is about to stop."""
         self._is_started = False
+        self._pass_at = None
         for what in ("pass", "look"):
             self.desk.deadlines.drop((self, what))
 
@@ -155,6 +167,40 @@ class Reaper(Conversation):
         if earliest is not None:
             self.wake("look", earliest)
 
+    # When to look for what is gone
+
+    def look_again(self) -> None:
+        """Something has changed that may let this node reap what it could not."""
+        self._pass_within(self._interval_ns)
+
+    def _became_due(self, key: Key, due: int | None) -> None:
+        """A record is due at another time now, or no more."""
+        if due is not None and self._is_first_owner(key):
+            in_ns = due * MILLISECOND - self.desk.wall_ns
+            self._pass_within(min(max(in_ns, self._interval_ns), _PASS_IDLE_NS))
+        else:
+            self._pass_within(_PASS_MAX_NS)  # only to count
+
+    def _is_first_owner(self, key: Key) -> bool:
+        placement = self.desk.placement
+        if placement.ring is None:
+            return False
+        owners = placement.register(placement.partition(key)).owners
+        return bool(owners) and owners[0] == placement.self_id
+
+    def _pass_within(self, within_ns: int) -> None:
+        if not self._is_started:
+            return
+        at = self.desk.now + within_ns
+        if self._pass_at is None or at < self._pass_at:
+            self._pass_at = at
+            if not self._is_passing:
+                self._set_pass()
+
+    def _set_pass(self) -> None:
+        if self._pass_at is not None:
+            self.wake("pass", max(self._pass_at, self._rests_until))
+
     @property
     def _interval_ns(self) -> int:
         tenth = self.desk.config.tombstone_ns // 10
@@ -164,9 +210,12 @@ class Reaper(Conversation):
 
     def _begin_pass(self) -> None:
         desk = self.desk
+        self._pass_at = None
         if desk.placement.ring is None or desk.generations.is_behind:
-            self.wake("pass", desk.now + self._interval_ns)
+            self.look_again()
             return
+        self._is_passing = True
+        self._is_left = False
         self._cursor = DUE_RANGE[0]
         self._counted = 0
         self._began = desk.now
@@ -174,9 +223,8 @@ class Reaper(Conversation):
         self._scan()
 
     def _scan(self) -> None:
-        stop = due_until(self.desk.wall_ns // MILLISECOND)
         self.desk.outbox.load(
-            ScanRows(self._cursor, stop, ITEMS_MAX, _SCAN_BYTES, keys_only=True),
+            ScanRows(self._cursor, DUE_RANGE[1], ITEMS_MAX, _SCAN_BYTES, keys_only=True),
             self._scanned,
             lambda _: self._end_pass(is_whole=False),
         )
@@ -186,16 +234,22 @@ class Reaper(Conversation):
             self._end_pass(is_whole=True)
             return
         self._cursor = rows[-1][0] + b"\0"
+        wall_ms = self.desk.wall_ns // MILLISECOND
         due_by_key: dict[Key, int] = {}
         for row, _ in rows:
             try:
                 due, key = parse_due_row(row)
             except ValueError:
                 continue  # a damaged key: the record that it told of is found when it is read
+            if due > wall_ms:
+                self._cursor = DUE_RANGE[1]
+                self._pass_within(min((due - wall_ms) * MILLISECOND, _PASS_IDLE_NS))
+                break
             self._counted += due == 0
             if key not in self._in_hand and self._is_mine(key):
                 due_by_key[key] = due
         if not due_by_key or len(self._in_hand) >= _IN_HAND_MAX:
+            self._is_left = self._is_left or bool(due_by_key)
             self._next_chunk()
             return
         # The generation at which the load is asked for: what it finds was here by then.
@@ -203,7 +257,7 @@ class Reaper(Conversation):
         self.desk.replica.read_many(
             list(due_by_key),
             lambda records: self._read(due_by_key, records, generation),
-            lambda _: self._next_chunk(),
+            lambda _: self._leave(),
         )
 
     def _is_mine(self, key: Key) -> bool:
@@ -240,7 +294,13 @@ class Reaper(Conversation):
 
         self.desk.replica.update(key, make, None, _ignore)
 
+    def _leave(self) -> None:
+        """These records could not be read: they are looked at again."""
+        self._is_left = True
+        self._next_chunk()
+
     def _alike(self, hashes: dict[Key, bytes], proof: Proof) -> None:
+        self._is_left = self._is_left or len(proof.alike) < len(hashes)
         if proof.alike:
             hashes = {key: hashes[key] for key in proof.alike}
             proven_in = proof.generation + _PROVEN_AFTER
@@ -251,6 +311,9 @@ class Reaper(Conversation):
         self._next_chunk()
 
     def _next_chunk(self) -> None:
+        if self._cursor == DUE_RANGE[1]:
+            self._end_pass(is_whole=True)
+            return
         now = self.desk.now
         self.wake("chunk", now + self.desk.admission.pause_ns(now, 0))
 
@@ -260,9 +323,11 @@ class Reaper(Conversation):
             self.desk.replica.tombstones = self._counted
             self._unreachable = self._unreachable_now
             self.is_counted = True
-        took_ns = now - self._began
-        if self._is_started:
-            self.wake("pass", now + max(self._interval_ns, took_ns * _PASS_SHARE))
+        self._is_passing = False
+        self._rests_until = now + (now - self._began) * _PASS_SHARE
+        if self._is_left or not is_whole:
+            self.look_again()
+        self._set_pass()
 
     def _taken(self, batch: _Batch, *, again: bool) -> None:
         """A batch is done with; or it is to be tried again."""
@@ -274,6 +339,7 @@ class Reaper(Conversation):
         self._batches.remove(batch)
         for key in batch.hashes:
             del self._in_hand[key]
+        self.look_again()  # some of it may have changed, and be gone as it is now
 
 
 class _Taking(Conversation):

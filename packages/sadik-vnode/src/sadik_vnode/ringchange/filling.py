@@ -77,7 +77,10 @@ class Filling(Conversation):
         job = self._jobs.get(partition)
         if job is None or job.epoch != epoch:
             found = sources(register, desk.self_id, self._has_left)
-            job = _Job(epoch, sender, message.request, dict.fromkeys(found))
+            # Those that are filled from the same givers begin with different ones.
+            turn = partition % max(len(found), 1)
+            givers = dict.fromkeys((*found[turn:], *found[:turn]))
+            job = _Job(epoch, sender, message.request, givers)
             self._jobs[partition] = job
         job.asker, job.request = sender, message.request
         self._report(partition, job)
@@ -112,21 +115,24 @@ class Filling(Conversation):
         """Compare with every giver that may be reached and is not being compared with."""
         desk = self.desk
         is_waiting = False
-        for giver in list(dict.fromkeys(g for job in self._jobs.values() for g in job.givers)):
-            if giver in self._running:
-                continue
-            if not desk.replica.tree.is_known or not desk.placement.is_routable(giver):
+        for job in list(self._jobs.values()):
+            giver = self._next_of(job)
+            if not desk.replica.tree.is_known or (job.givers and giver is None):
                 is_waiting = True
-                continue
-            self._run(giver)
+            elif giver is not None and giver not in self._running:
+                self._run(giver)
         if is_waiting:
             self.wake("retry", desk.now + _RETRY_NS)
+
+    def _next_of(self, job: _Job) -> NodeId | None:
+        """The giver whose turn it is: one after another, so that nothing comes twice."""
+        return next(filter(self.desk.placement.is_routable, job.givers), None)
 
     def _run(self, giver: NodeId) -> None:
         chosen = {
             partition: job.epoch
             for partition, job in sorted(self._jobs.items(), key=lambda item: item[1].failures)
-            if giver in job.givers
+            if giver == self._next_of(job)
         }
         epochs = dict(list(chosen.items())[:_TOGETHER])
         self._running[giver] = _Run(epochs)

@@ -1,0 +1,32 @@
+"""What to do about an answer that is no success: the next command to type, by its status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["next_step"]
+
+_BY_STATUS: Mapping[int, str] = {
+    400: "see `sadik-node VERB --help`",
+    401: "give a token: --token-file FILE, or the variable SADIK_TOKEN_FILE",
+    403: "this token may not do that: use another with --token-file",
+    404: "this node does not know that page: compare `sadik-node version` with its `status`",
+    409: "see all with `sadik-node get BUCKET KEY --json`, and put one value with its --context",
+    412: "it has changed: get it again, and decide anew",
+    413: "see limits.value_bytes, and `sadik-node bucket show BUCKET`",
+    428: "get the key first, and put with the --context that it prints",
+    429: "there is too much to do: try again in a moment; `sadik-node top` shows where",
+    431: "send less metadata; see limits.meta_bytes",
+    507: "a disk is full: `sadik-node doctor` there, or add a node",
+}
+_NOT_ENOUGH = "see who is away with `sadik-node members`; `sadik-node doctor` looks for the reason"
+_NOBODY_KNOWS = "read it back before writing again: `sadik-node explain BUCKET KEY`"
+
+
+def next_step(status: int, *, is_write: bool = False) -> str:
+    """One sentence, or nothing where the answer says it all."""
+    if status == 503:
+        return _NOT_ENOUGH
+    if status in (500, 502, 504):
+        return _NOBODY_KNOWS if is_write else _NOT_ENOUGH
+    return _BY_STATUS.get(status, "")
