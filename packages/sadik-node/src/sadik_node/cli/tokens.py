@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
 
 import click
 
-from sadik_node.cli.common import EXIT_NOT_FOUND, fail, print_table
+from sadik_node.cli.common import EXIT_NOT_FOUND, fail, print_json, print_table
 from sadik_node.cli.secrets import write_private
 from sadik_node.tokens import Scope, Token, TokenFile, draw
 
 __all__ = ["token"]
 
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
@@ -38,7 +38,8 @@ def token() -> None:
     help="read, write or admin; read:PREFIX for buckets whose names begin so. Repeatable.",
 )  # fmt: skip
 @click.option("--days", type=click.IntRange(1, 36_500), help="Until when; default: for ever.")
-def add(*, file: Path, name: str, scopes: tuple[str, ...], days: int | None) -> None:
+@_JSON
+def add(*, file: Path, name: str, scopes: tuple[str, ...], days: int | None, as_json: bool) -> None:
     """Draw a token called NAME, enter its hash into FILE, and print it: this once.
 
     \b
@@ -56,12 +57,15 @@ def add(*, file: Path, name: str, scopes: tuple[str, ...], days: int | None) -> 
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     write_private(file, TokenFile([*tokens, entry]).text())
-    click.echo(text)
+    if as_json:
+        print_json({"token": text, **_document(entry, dt.datetime.now(dt.UTC).timestamp())})
+    else:
+        click.echo(text)
 
 
 @token.command("list")
 @_FILE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_JSON
 def list_tokens(*, file: Path, as_json: bool) -> None:
     """Show whose tokens are in FILE, and what each may do.
 
@@ -72,7 +76,7 @@ def list_tokens(*, file: Path, as_json: bool) -> None:
     now_s = dt.datetime.now(dt.UTC).timestamp()
     tokens = list(_read(file))
     if as_json:
-        click.echo(json.dumps({"tokens": [_document(each, now_s) for each in tokens]}, indent=2))
+        print_json({"tokens": [_document(each, now_s) for each in tokens]})
         return
     rows = [(each.name, " ".join(map(str, each.scopes)), _until(each, now_s)) for each in tokens]
     print_table(("name", "scopes", "until"), rows)
@@ -81,7 +85,8 @@ def list_tokens(*, file: Path, as_json: bool) -> None:
 @token.command()
 @_FILE
 @click.argument("name")
-def revoke(*, file: Path, name: str) -> None:
+@_JSON
+def revoke(*, file: Path, name: str, as_json: bool) -> None:
     """Take the token called NAME out of FILE; copy FILE to every node.
 
     \b
@@ -93,7 +98,10 @@ def revoke(*, file: Path, name: str) -> None:
     if len(left) == len(tokens):
         fail(f"{file} has no token {name}", EXIT_NOT_FOUND)
     write_private(file, TokenFile(left).text())
-    click.echo(f"{file}: copy it to every node; the token {name} opens nothing any more")
+    if as_json:
+        print_json({"revoked": name})
+    else:
+        click.echo(f"{file}: copy it to every node; the token {name} opens nothing any more")
 
 
 def _document(entry: Token, now_s: float) -> dict[str, object]:
