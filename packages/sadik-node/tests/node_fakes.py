@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -285,6 +286,7 @@ async def site(
     *,
     names: tuple[str, ...] | None = LOOPBACK_NAMES,
     tokens: TokenFile | None = None,
+    tls: ssl.SSLContext | None = None,
     is_broken_on_purpose: bool = False,
 ) -> AsyncIterator[Site]:
     """A server on a free port of loopback, until the block ends."""
@@ -307,7 +309,7 @@ async def site(
         clock_ns=clock.now,
     )  # fmt: skip
     server = HttpServer(
-        application, listen_at("127.0.0.1", 0), limits, clock.now, lambda: clock.wall() / 1e9
+        application, listen_at("127.0.0.1", 0), limits, clock.now, lambda: clock.wall() / 1e9, tls
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run)

@@ -177,7 +177,7 @@ BAD = [
     ("[limits]\nconnections = '9'", "limits.connections", "an integer from 1"),
     ("[limits]\nhint_bytes = -1", "limits.hint_bytes", "an integer from 0"),
     ("[repair]\ntombstone_seconds = -1", "repair.tombstone_seconds", "seconds"),
-    ("[tls.http]\ncert = 'x'", "tls.http.cert", "not in this version"),
+    ("[tls.http]\ncert = 'x'", "tls.http.key", "private to this node"),
     ("[tls.peer]\nca = 'x'\ncert = 'y'", "tls.peer.key", "a file with its key"),
     ("[tls.peer]\ncert = 3\n", "tls.peer.cert", "names node.name"),
     ("[tls.peer]\npin = 'x'", "tls.peer.pin", "cert, key, ca"),

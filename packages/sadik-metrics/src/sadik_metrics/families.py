@@ -92,6 +92,7 @@ REJECTIONS = (
     "unauthorized",
     "forbidden",
     "guessing",
+    "tls",
     "unknown_parameter",
     "bad_context",
     "context_required",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -333,8 +334,8 @@ class _Life:
         self.started_ns = clock.now()
         self.host = self._make_host(source)
         self.access = Access(node.client_security.tokens, clock.now, lambda: clock.wall() / SECOND)
-        node.client_security.watch(self.files, self.access)
-        self.service, self.server = self._make_server(sockets)
+        self.service, self.server = self._make_server(sockets, node.client_security.tls)
+        node.client_security.watch(self.files, self.access, self.server.use_tls)
         self.space = SpaceWatch(
             store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
         )
@@ -365,7 +366,9 @@ class _Life:
             host.observe(observer)
         return host
 
-    def _make_server(self, sockets: list[socket.socket]) -> tuple[Service, HttpServer]:
+    def _make_server(
+        self, sockets: list[socket.socket], tls: ssl.SSLContext | None
+    ) -> tuple[Service, HttpServer]:
         """What answers clients, and the server in front of it."""
         settings, clock = self.settings, self.clock
         limits = HttpLimits.of(settings.limits)
@@ -389,7 +392,9 @@ class _Life:
             id_prefix=f"{self.life.boot_nonce & 0xFFFFFFFF:08x}",
             clock_ns=clock.now,
         )
-        server = HttpServer(application, sockets, limits, clock.now, lambda: clock.wall() / SECOND)
+        server = HttpServer(
+            application, sockets, limits, clock.now, lambda: clock.wall() / SECOND, tls
+        )
         return service, server
 
     def _make_membership(self, source: random.Random) -> Membership:
