@@ -45,7 +45,7 @@ lint: setup
 
 .PHONY: types $(TYPED)
 types: $(TYPED)
-	$(BIN)/mypy --exclude ^tests/chaos/ scripts/purity.py scripts/dashboard.py conftest.py tests benchmarks fuzz
+	$(BIN)/mypy --exclude ^tests/chaos/ scripts/*.py docs/conf.py conftest.py tests benchmarks fuzz
 	$(BIN)/mypy tests/chaos
 	$(BIN)/mypy docs/examples
 
@@ -74,7 +74,7 @@ test-unit: setup ## the packages' own unit and property tests, in under a minute
 # They mostly wait for processes of their own. The tests of a file share clusters.
 .PHONY: test-system
 test-system: setup ## tests of whole programs, studies and clusters, but the slow ones
-	$(call pytest,-m "system and not slow and not chaos" -n $(WORKERS) --dist loadfile)
+	$(call pytest,-m "system and not slow" -n $(WORKERS) --dist loadfile)
 
 .PHONY: test-properties
 test-properties: setup ## every property with 300 examples, where `make test` tries 20
@@ -91,7 +91,7 @@ secured-slice: setup
 
 .PHONY: test-campaigns
 test-campaigns: setup ## tests too long for CI: a day of virtual time, every planted bug of the registers
-	$(BIN)/pytest -m campaign $(ARGS)
+	$(BIN)/pytest -m "campaign and not soak" $(ARGS)
 
 .PHONY: test-all
 test-all: setup ## all tests
@@ -102,6 +102,11 @@ test-all: setup ## all tests
 chaos: setup ## faults on real processes, in network namespaces; needs root (tests/chaos/README.md)
 	$(BIN)/pytest -m chaos --report build/chaos $(ARGS) tests/chaos
 
+# ARGS="--minutes 10" for less than an hour.
+.PHONY: soak
+soak: setup ## an hour of mixed load and random faults on real processes, with a report
+	$(BIN)/pytest -m soak --report build/soak $(ARGS) tests/chaos
+
 .PHONY: chaos-slice
 chaos-slice: setup
 	$(BIN)/pytest -m chaos_slice --report build/chaos tests/chaos
@@ -109,6 +114,16 @@ chaos-slice: setup
 .PHONY: bench
 bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+.PHONY: docs
+docs: setup pictures ## build the manual into build/manual; warnings are errors
+	$(BIN)/python scripts/manual.py build/manual
+	@echo "build/manual/docs/index.html"
+
+.PHONY: pictures
+pictures: setup ## draw the manual's pictures and the dashboard anew
+	$(BIN)/python scripts/pictures.py
+	$(BIN)/python scripts/dashboard.py
 
 .PHONY: screenshots
 screenshots: setup ## take the pictures of the console anew, into docs/images
@@ -118,6 +133,10 @@ screenshots: setup ## take the pictures of the console anew, into docs/images
 bench-storage: setup ## what each storage backend costs, and the host's group commit on the default
 	$(BIN)/python packages/sadik-storage/benchmarks/bench_storage.py $(ARGS)
 	$(BIN)/python packages/sadik-node/benchmarks/group_commit.py
+
+.PHONY: bench-restart
+bench-restart: setup ## how soon a node with a million keys serves after a clean stop, and after kill -9
+	$(BIN)/python benchmarks/restart.py $(ARGS)
 
 .PHONY: sim
 sim: setup ## 20,000 seeds of the simulator, in the background of other work
@@ -152,7 +171,7 @@ ci-slow: slow-tests test-properties secured-slice chaos-slice sim-slice schemath
 
 .PHONY: slow-tests
 slow-tests: setup
-	$(BIN)/pytest -m "slow and not campaign" $(ARGS)
+	$(BIN)/pytest -m "slow and not campaign and not chaos" $(ARGS)
 
 .PHONY: wheels
 wheels: setup ## build the wheel of every package into dist/

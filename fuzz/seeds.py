@@ -18,6 +18,7 @@ from sadik_members import HANDSHAKE_MESSAGES, MAGIC, Handshake, Role
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_members.messages import Delta, Digest, JoinRequest
 from sadik_members.table import member_to_plain
+from sadik_register import MESSAGES as REGISTER_MESSAGES
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode.record import Record
 from sadik_vnode.version import version_of
@@ -53,7 +54,7 @@ def _messages() -> list[object]:
     """One of each class, its fields filled in by their types, then some that mean something."""
     made = [
         cls(**{name: _value(hint) for name, hint in _hints(cls)})
-        for messages in (MEMBERS_MESSAGES, ENGINE_MESSAGES)
+        for messages in (MEMBERS_MESSAGES, ENGINE_MESSAGES, REGISTER_MESSAGES)
         for cls in messages.classes.values()
     ]
     member = machine()

@@ -33,6 +33,7 @@ from sadik_members.documents import document_from_plain
 from sadik_members.messages import Delta, JoinAccepted
 from sadik_members.registers import register_from_plain
 from sadik_members.table import member_from_plain, member_to_plain
+from sadik_register import MESSAGES as REGISTER_MESSAGES
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import DamagedRecord
 from sadik_vnode.record import Record, _sum
@@ -40,7 +41,7 @@ from sadik_vnode.version import MalformedVersion, version_from_plain
 
 __all__ = ["CODEC", "HANDSHAKE_CODEC", "SECRETS", "TARGETS", "hello", "machine"]
 
-CODEC = Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES)
+CODEC = Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES)
 HANDSHAKE_CODEC = Codec(HANDSHAKE_MESSAGES)
 SECRETS = ClusterSecrets((b"the secret of the fuzzed cluster".replace(b" ", b"-"),))
 FRAME_BYTES_MAX = 4096
@@ -169,7 +170,7 @@ class _Engine:
 
 
 _engine = _Engine()
-_OF_THE_ENGINE = frozenset(ENGINE_MESSAGES.classes.values())
+_OF_THE_ENGINE = frozenset((*ENGINE_MESSAGES.classes.values(), *REGISTER_MESSAGES.classes.values()))
 
 
 def engine(data: bytes) -> None:

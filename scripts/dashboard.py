@@ -205,5 +205,7 @@ def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
 if __name__ == "__main__":
     text = json.dumps(dashboard(), indent=2, ensure_ascii=False) + "\n"
     if sys.argv[1:] == ["--check"]:
-        sys.exit(0 if TARGET.read_text("utf-8") == text else f"{TARGET} is out of date: make docs")
+        sys.exit(
+            0 if TARGET.read_text("utf-8") == text else f"{TARGET} is out of date: make pictures"
+        )
     TARGET.write_text(text, "utf-8")

@@ -72,6 +72,10 @@ class Browser:
         path = f"//{tag}[starts-with(normalize-space(), {text!r})]"
         self._wait.until(lambda driver: driver.find_element(By.XPATH, path), f"no {text}").click()
 
+    def click_path(self, path: str) -> None:
+        """Click on the first element that an XPath names."""
+        self._wait.until(lambda driver: driver.find_element(By.XPATH, path), f"no {path}").click()
+
     def fill(self, selector: str, text: str) -> None:
         """Replace what stands in a field."""
         field = self.find(selector)

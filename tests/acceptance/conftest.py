@@ -34,3 +34,16 @@ def cluster(tmp_path: Path) -> Iterator[RealCluster]:
     with cluster_in(tmp_path) as cluster:
         cluster.start()
         yield cluster
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A storage backend for all nodes that the test starts: one line of their configuration.
+
+    Takes its name from `every_backend`, and stands before `cluster` in a test's parameters.
+    """
+    name: str = request.param
+    if name == "rocksdb":
+        pytest.importorskip("rocksdict", reason="needs the extra sadik-storage[rocksdb]")
+    monkeypatch.setenv("SADIK_STORAGE__BACKEND", name)
+    return name

@@ -125,13 +125,23 @@ def test_rates_move_with_what_the_node_does(browser: Browser, shared: RealCluste
         return text.endswith("/s") and float(text.split()[0]) > 0
 
     browser.until(is_moving, "the rate of gets")
-    browser.counts(".chart canvas", 3)
+    browser.counts(".chart canvas", 4)
+
+    def is_measured() -> bool:
+        # The coordinator measures, and of so many keys this node coordinates some.
+        for number in range(12):
+            put(node, f"/v1/kv/console-rates/{number}", b"v")
+        text = browser.find("#stale").text
+        return text.endswith("ms") and float(text.split()[0]) > 0
+
+    browser.until(is_measured, "how long the last replica took")
 
 
 def test_replicas_are_compared_after_a_question(browser: Browser, shared: RealCluster) -> None:
     browser.go(f"{shared.nodes[0].url}#repair")
     browser.click("#repair")
     browser.reads("dialog", "Compare all replicas now?")
+    browser.reads("#plan", "256 partitions, each among 3 of 3 owners.")
     browser.click_text("button", "Cancel")
     browser.counts("dialog", 0)
     browser.click("#repair")
@@ -158,7 +168,26 @@ def test_a_killed_node_is_hatched_and_its_hints_drain(
     browser.click_text("a", "Ring")
     browser.counts(BANDS, bands_of(one))
     browser.counts("svg .not-up", 0)
+    an_operator_lets_a_node_leave(browser, dead)
     assert browser.complaints() == []
+
+
+def an_operator_lets_a_node_leave(browser: Browser, node: RealNode) -> None:
+    """From the page of another: the plan is shown first, and nothing is done if it is declined."""
+    browser.click_text("a", "Members")
+    row = f"//tr[td/b[normalize-space()='{node.name}']]//button[starts-with(., 'Leave')]"
+    browser.click_path(row)
+    browser.reads("dialog", f"Let {node.name} leave?")
+    browser.reads("#plan", "replicas of partitions move")
+    browser.click_text("button", "Cancel")
+    browser.counts("dialog", 0)
+    assert node.is_ready()
+    browser.click_path(row)
+    browser.click("dialog button.danger")
+    browser.reads("main", f"It was asked for: {node.name} leaves.")
+    assert node.process is not None
+    assert node.process.wait(60) == 0
+    browser.reads("#members", "left")
 
 
 @pytest.mark.parametrize("tab", ["ring", "members", "activity", "repair", "keys/console-carts/ada"])

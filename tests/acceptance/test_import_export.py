@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 import pytest
+from every_backend import every_durable_backend
 from http_checks import list_keys
 from real_cluster import RealCluster, RealNode, eventually
 
@@ -183,8 +184,12 @@ def make_tree(root: Path) -> None:
     (deep / "file").write_text("deep")
 
 
+@every_durable_backend
 @pytest.mark.parametrize("killed", [0, 1], ids=["the node asked", "another node"])
-def test_a_small_tree_survives_a_kill(cluster: RealCluster, tmp_path: Path, killed: int) -> None:
+def test_a_small_tree_survives_a_kill(
+    backend: str, cluster: RealCluster, tmp_path: Path, killed: int
+) -> None:
+    assert all(f"store={backend}" in node.log.read_text() for node in cluster.nodes)
     source = tmp_path / "source"
     make_tree(source)
     copy_through_a_kill(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from every_backend import every_durable_backend
 from history_load import HistoryLoad
 from real_cluster import RealCluster
 
@@ -35,7 +36,11 @@ def run_kill_loop(cluster: RealCluster, seconds: float) -> None:
     assert acked > 100
 
 
-def test_nothing_acknowledged_is_lost_when_nodes_are_killed(cluster: RealCluster) -> None:
+@every_durable_backend
+def test_nothing_acknowledged_is_lost_when_nodes_are_killed(
+    backend: str, cluster: RealCluster
+) -> None:
+    assert all(f"store={backend}" in node.log.read_text() for node in cluster.nodes)
     run_kill_loop(cluster, seconds=8)
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from real_cluster import RealCluster, eventually, free_ports
 
@@ -58,6 +59,7 @@ def ask(url: str, path: str, **parameters: str) -> Any:
         return {"status": "away", "data": {}}
 
 
+@pytest.mark.slow
 def test_every_query_is_answered_by_a_prometheus_that_scrapes_a_cluster(
     shared: RealCluster, require_program: Callable[..., str], tmp_path: Path
 ) -> None:

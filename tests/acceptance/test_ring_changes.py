@@ -176,4 +176,11 @@ def test_a_dead_node_is_removed_and_the_survivors_data_come_to_another(tmp_path:
             assert (read.status, read.body) == (200, b"v%d" % number)
         dead.start()
         eventually(_PATIENCE_S, lambda: is_told(dead), "it is told that it was removed")
-        dead.kill()
+        assert dead.stop() == 0
+        data = dead.directory
+        assert list((data / "removed-store").iterdir())
+        assert not (data / "store").exists()
+        dead.start()
+        assert dead.process is not None
+        assert dead.process.wait(_PATIENCE_S) == 2
+        assert "was removed from the cluster" in dead.log.read_text("utf-8")

@@ -63,9 +63,9 @@ class ChaosCluster(RealCluster):
 
 
 class Rig(Protocol):
-    """Makes a started cluster on a network of its own."""
+    """Makes a cluster on a network of its own, and starts it unless told not to."""
 
-    def __call__(self, nodes: int = 3, **options: Any) -> ChaosCluster: ...
+    def __call__(self, nodes: int = 3, *, start: bool = True, **options: Any) -> ChaosCluster: ...
 
 
 def resident_mib(node: RealNode) -> float:

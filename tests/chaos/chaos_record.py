@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterable
 from itertools import pairwise
@@ -9,7 +10,7 @@ from itertools import pairwise
 from attrs import Factory, define
 from history_load import Operation
 
-__all__ = ["Check", "Event", "Record", "longest_gap_s", "percentile_ms"]
+__all__ = ["Check", "Event", "Record", "Series", "longest_gap_s", "percentile_ms"]
 
 
 @define
@@ -42,6 +43,27 @@ class Check:
 
 
 @define
+class Series:
+    """A quantity over time."""
+
+    what: str
+    unit: str
+    points: list[tuple[float, float]] = Factory(list)
+    """Seconds after the scenario began, and the value then."""
+
+    def add(self, at: float, value: float) -> None:
+        """Take a sample."""
+        self.points.append((at, value))
+
+    def slope_per_s(self, since_s: float) -> float:
+        """How fast it grows from ``since_s`` on, by least squares; 0 where that is too short."""
+        points = [point for point in self.points if point[0] >= since_s]
+        if len(points) < 10:
+            return 0.0
+        return statistics.linear_regression(*zip(*points, strict=True)).slope
+
+
+@define
 class Record:
     """One scenario."""
 
@@ -52,6 +74,7 @@ class Record:
     checks: list[Check] = Factory(list)
     operations: list[Operation] = Factory(list)
     """What clients were answered; instants are of the monotonic clock, as ``began`` is."""
+    series: list[Series] = Factory(list)
     outcome: str = "unfinished"
 
     def event(self, what: str) -> None:

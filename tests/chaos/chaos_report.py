@@ -11,10 +11,13 @@ from typing import Final
 
 import attrs
 from chaos_record import Record, percentile_ms
+from history_load import Operation
 
 __all__ = ["write_report"]
 
 _SLICE_S: Final = 0.25
+_SLICES: Final = 100
+_BARS_MAX: Final = 300
 _WIDTH, _HEIGHT, _LEFT = 900, 120, 50
 _COLOURS: Final = {
     "answered": "#2a78d6",
@@ -79,6 +82,7 @@ def _plain(record: Record) -> dict[str, object]:
         "requests": _counts(record),
         "p50_ms": percentile_ms(record.operations, 0.5),
         "p99_ms": percentile_ms(record.operations, 0.99),
+        "series": [attrs.asdict(series) for series in record.series],
     }
 
 
@@ -105,24 +109,27 @@ def _section(record: Record) -> str:
     )
     return (
         f"<h2>{html.escape(record.name)} <small{mark}>{record.outcome}</small></h2>"
-        f"<p>{html.escape(record.title)}</p>{_timeline(record)}"
+        f"<p>{html.escape(record.title)}</p>{_timeline(record)}{_latencies(record)}"
+        f"{''.join(_line(series.what, series.unit, [series.points]) for series in record.series)}"
         f"<table><tr><th>checked<th>figure<th>bound{rows}</table>"
         f"<table><tr><th>at<th>what was done{events}</table>"
     )
 
 
 def _timeline(record: Record) -> str:
-    """Requests answered in each quarter of a second, by how they ended, and the events."""
+    """Requests answered in each slice of time, by how they ended, and the events."""
     if not record.operations:
         return ""
     slices: dict[int, Counter[str]] = {}
+    lasted = max(each.began + each.seconds for each in record.operations) - record.began
+    slice_s = max(_SLICE_S, lasted / _BARS_MAX)
     for each in record.operations:
-        at = int((each.began + each.seconds - record.began) / _SLICE_S)
+        at = int((each.began + each.seconds - record.began) / slice_s)
         slices.setdefault(at, Counter())[_kind(each.status)] += 1
     last = max(slices) + 1
     top = max(counts.total() for counts in slices.values())
     scale = (_WIDTH - _LEFT) / last
-    parts = [f"<text x=0 y=12>{top / _SLICE_S:.0f}/s</text><text x=0 y={_HEIGHT}>0</text>"]
+    parts = [f"<text x=0 y=12>{top / slice_s:.0f}/s</text><text x=0 y={_HEIGHT}>0</text>"]
     for at, counts in sorted(slices.items()):
         bottom = float(_HEIGHT)
         for kind, colour in _COLOURS.items():
@@ -132,10 +139,10 @@ def _timeline(record: Record) -> str:
                 parts.append(
                     f"<rect x={_LEFT + at * scale:.1f} y={bottom:.1f} width={scale * 0.8:.2f} "
                     f"height={height:.1f} fill='{colour}'><title>{counts[kind]} {kind} at "
-                    f"{at * _SLICE_S:.2f} s</title></rect>"
+                    f"{at * slice_s:.2f} s</title></rect>"
                 )
     for event in record.events:
-        x = _LEFT + event.at / _SLICE_S * scale
+        x = _LEFT + event.at / slice_s * scale
         parts.append(
             f"<line x1={x:.1f} x2={x:.1f} y1=0 y2={_HEIGHT} stroke=currentColor "
             f"stroke-dasharray=3><title>{html.escape(event.what)}</title></line>"
@@ -148,4 +155,45 @@ def _timeline(record: Record) -> str:
     return (
         f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT + 24}' role=img "
         f"aria-label='requests over time'>{''.join(parts)}{key}</svg>"
+    )
+
+
+def _latencies(record: Record) -> str:
+    """The median and the 99th percentile of what was answered in each of a hundred slices."""
+    answered = [each for each in record.operations if each.status]
+    if not answered:
+        return ""
+    lasted = max(each.began + each.seconds for each in answered) - record.began
+    slices: dict[int, list[Operation]] = {}
+    for each in answered:
+        at = int((each.began + each.seconds - record.began) / lasted * _SLICES)
+        slices.setdefault(at, []).append(each)
+    lines = [
+        [(at * lasted / _SLICES, percentile_ms(some, part)) for at, some in sorted(slices.items())]
+        for part in (0.5, 0.99)
+    ]
+    return _line("latency, in the middle and at the 99th percentile", "ms", lines)
+
+
+def _line(what: str, unit: str, lines: Sequence[Sequence[tuple[float, float]]]) -> str:
+    """Lines over time, on one scale that begins at 0."""
+    points = [point for line in lines for point in line]
+    if not points:
+        return ""
+    right = max(at for at, _ in points) or 1.0
+    top = max(value for _, value in points) or 1.0
+
+    def place(at: float, value: float) -> str:
+        x = _LEFT + at / right * (_WIDTH - _LEFT)
+        return f"{x:.1f},{_HEIGHT - value / top * (_HEIGHT - 10):.1f}"
+
+    drawn = "".join(
+        f"<polyline fill=none stroke='{colour}' stroke-width=1.5 "
+        f"points='{' '.join(place(*point) for point in line)}'></polyline>"
+        for line, colour in zip(lines, _COLOURS.values(), strict=False)
+    )
+    label = html.escape(f"{what}, {unit}")
+    return (
+        f"<p>{label}</p><svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role=img aria-label='{label}'>"
+        f"<text x=0 y=12>{top:.4g}</text><text x=0 y={_HEIGHT}>0</text>{drawn}</svg>"
     )

@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The length of the pass, and where its report goes."""
     group = parser.getgroup("chaos")
     group.addoption("--long", action="store_true", help="the long pass of the chaos scenarios")
+    group.addoption("--minutes", type=float, default=60, help="how long a soak lasts (60)")
     group.addoption("--report", type=Path, help="a directory for the report on chaos scenarios")
 
 
@@ -33,7 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here is a scenario."""
     for item in items:
         if item.path.is_relative_to(_HERE):
-            item.add_marker(pytest.mark.chaos)
+            is_soak = item.get_closest_marker("soak") is not None
+            item.add_marker(pytest.mark.campaign if is_soak else pytest.mark.chaos)
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -64,10 +67,11 @@ def rig(has_network: None, tmp_path: Path) -> Iterator[Rig]:
     """Makes clusters; they and their networks end with the test."""
     with ExitStack() as stack:
 
-        def make(nodes: int = 3, **options: Any) -> ChaosCluster:
+        def make(nodes: int = 3, *, start: bool = True, **options: Any) -> ChaosCluster:
             network = stack.enter_context(Network(nodes + options.get("spare", 0)))
             cluster = stack.enter_context(ChaosCluster(network, tmp_path, **options))
-            cluster.start()
+            if start:
+                cluster.start()
             return cluster
 
         yield make

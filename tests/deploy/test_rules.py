@@ -33,10 +33,11 @@ def expressions() -> Iterator[tuple[str, str]]:
     "arguments",
     [
         ("check", "config", "prometheus.yml"),
+        ("check", "config", "local.yml"),
         ("check", "rules", "recording.rules.yml", "alerts.rules.yml"),
         ("test", "rules", "rules_test.yml"),
     ],
-    ids=lambda arguments: " ".join(arguments[:2]),
+    ids=" ".join,
 )
 def test_promtool_is_content(
     arguments: tuple[str, ...], require_program: Callable[..., str]
@@ -74,4 +75,4 @@ def test_only_metrics_that_nodes_have_are_asked_for() -> None:
 
 
 def test_the_dashboard_is_what_its_script_makes() -> None:
-    assert dashboard.dashboard() == DASHBOARD, "run `make docs`"
+    assert dashboard.dashboard() == DASHBOARD, "run `make pictures`"

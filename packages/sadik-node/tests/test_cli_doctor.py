@@ -1,5 +1,6 @@
 """``doctor``: each thing that can be wrong with a machine is found, with what to do about it."""
 
+import datetime as dt
 import json
 import socket
 import time
@@ -24,11 +25,12 @@ from sadik_node.doctor import (
     examine_limits,
     examine_members,
     examine_ports,
+    examine_secrets,
     examine_seeds,
     examine_versions,
     machine,
 )
-from sadik_node.settings import Cluster, Limits, Listen, Node, Settings
+from sadik_node.settings import Auth, Cluster, Limits, Listen, Node, PeerTls, Settings, Tls
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +152,34 @@ def test_seeds_are_dialled(listener: socket.socket) -> None:
     assert "connection refused" in found[1].found.lower()
 
 
+def test_secrets_are_loaded_as_a_node_would(tmp_path: Path) -> None:
+    nothing = verdicts(examine_secrets(Settings()))
+    assert nothing == {"secrets": Verdict.SKIP, "exposure": Verdict.OK}
+    runner = CliRunner()
+    secret, pki = tmp_path / "cluster.secret", tmp_path / "pki"
+    assert runner.invoke(cli, ["secret", "new", str(secret)]).exit_code == 0
+    assert runner.invoke(cli, ["certs", "init", str(pki)]).exit_code == 0
+    issued = ["certs", "issue", str(pki), "n1", "--days", "90"]
+    assert runner.invoke(cli, issued).exit_code == 0
+    files = PeerTls(cert=pki / "n1.crt", key=pki / "n1.key", ca=pki / "ca.crt")
+    secured = Settings(
+        node=Node(name="n1"), tls=Tls(peer=files), auth=Auth(cluster_secret_file=secret)
+    )
+    now = dt.datetime.now(dt.UTC)
+
+    def found(after_days: int) -> dict[str, Verdict]:
+        return verdicts(examine_secrets(secured, now + dt.timedelta(days=after_days)))
+
+    assert set(found(1).values()) == {Verdict.OK}
+    assert found(70)["certificate"] is Verdict.WARN
+    assert found(100)["certificate"] is Verdict.FAIL
+    secret.chmod(0o644)
+    assert found(1)["secrets"] is Verdict.FAIL
+    secret.chmod(0o600)
+    (pki / "n1.key").unlink()
+    assert found(1)["secrets"] is Verdict.FAIL
+
+
 def told(who: str, date_s: float, **status: object) -> Told:
     whole = {"version": "1", "store": {"durable": True, "short_of_space": False},
              "hints": {"pending": 0}, "tombstones": {"waits_for": []}, **status}  # fmt: skip
@@ -213,6 +243,16 @@ def test_the_verb_looks_at_configuration_and_node(tmp_path: Path) -> None:
     # Nothing listens where the stand-in says that its peers are.
     assert found["reachability"]["verdict"] == "fail"
     assert (code, is_ok) == (1, False)
+
+
+def test_the_ports_of_one_node_are_not_judged_by_another(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with serving() as home, serving() as other:
+        home.views["/v1/status"] = told("n1", time.time(), name="n1", ready=True).status
+        other.views["/v1/status"] = told("n2", time.time(), name="n2", ready=True).status
+        _, found, _ = run("--config", str(config(tmp_path, home)), "--node", other.url)
+    assert found["listen.http"]["found"].endswith("n1 runs there")
+    assert found["node"]["found"] == "n2 is ready"
 
 
 def test_a_wrong_configuration_is_exit_code_2_and_the_rest_is_still_looked_at(

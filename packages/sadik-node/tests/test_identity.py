@@ -188,3 +188,28 @@ def test_a_renewed_instance_lives_above_what_peers_remember(remembered: int) -> 
     assert life.instance != old.instance
     assert life.boot_nonce != old.boot_nonce
     store.close()
+
+
+def test_the_data_of_a_removed_node_are_moved_aside_and_no_node_starts_there(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "d"
+    held = take(path)
+    held.store_path.mkdir()
+    (held.store_path / "rows").write_text("data")
+    assert held.retire("a member says so") == path / "removed-store"
+    held.close()
+    refused(path, 2, "was removed from the cluster (a member says so)", "removed-store")
+    assert (path / "removed-store" / "rows").read_text() == "data"
+    assert not (path / "store").exists()
+
+
+def test_a_move_that_a_crash_prevented_is_made_up_for(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    held = take(path)
+    held.store_path.mkdir()
+    held.retire("a member says so")
+    held.close()
+    (path / "removed-store").rename(path / "store")
+    refused(path, 2, "was removed")
+    assert (path / "removed-store").is_dir()

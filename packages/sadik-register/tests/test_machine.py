@@ -12,6 +12,7 @@ from sadik_register import (
     RegisterKey,
     Undecided,
     Vacant,
+    row_key,
 )
 from sadik_register.requests import RefusalReason
 
@@ -152,3 +153,22 @@ def test_what_is_out_of_bounds_is_refused() -> None:
     assert world.answers[long] == Refused(KEY, RefusalReason.INVALID)
     assert isinstance(world.answers[unnamed], Refused)
     assert world.answers[beyond] == Refused(KEY, RefusalReason.OVERLOADED)
+
+
+def test_what_is_forgotten_is_gone_from_memory_and_disk_and_its_answers_are_dropped() -> None:
+    world = World(9, nodes=3)
+    proposed(world, 1, b"one")
+    world.run(SECOND)
+    other = RegisterKey(b"register", 2)
+    world.request(node_id(1), Propose(other, b"two", Quorums.majority(world.nodes)))
+    host = world.hosts[node_id(1)]
+    assert host.machine is not None
+    assert len(host.rows) == 1
+    world._perform(node_id(1), host.machine.forget(world.now, [KEY, other]))
+    world.run(0)
+    assert host.machine.records_in_memory == 0
+    world.run(SECOND)
+    assert row_key(b"P", KEY) not in host.rows
+    learning = world.request(node_id(2), Learn(KEY, Quorums.majority(world.nodes)))
+    world.run(SECOND)
+    assert world.answers[learning] == Decided(KEY, b"one")

@@ -40,3 +40,25 @@ def test_an_owner_that_is_short_is_stood_in_for_and_repaired_later() -> None:
     # A hint is no client's write: it is delivered though the owner is short of room.
     world.run(30 * SECOND)
     assert KEY.record_row in world.nodes[owners[2]].disk
+
+
+def test_another_owner_coordinates_for_one_that_is_short() -> None:
+    world = World(1, nodes=4)
+    owners = world.ring.registers[KEY.token * 8 >> 64].owners
+    outsider = next(node for node in world.nodes if node not in owners)
+    short(world, owners[0])
+    for number, asked in enumerate((outsider, owners[0], owners[1])):
+        written = world.answer(asked, Put("b", b"k", b"v%d" % number, TIMEOUT))
+        assert isinstance(written, Written)
+        assert written.coordinator == owners[1]
+        context = written.context
+        again = world.answer(asked, Put("b", b"k", b"w%d" % number, TIMEOUT, context=context))
+        assert isinstance(again, Written)
+        assert again.coordinator != owners[0]
+    for owner in owners[1:]:
+        short(world, owner)
+    refused = world.answer(outsider, Put("b", b"k", b"x", TIMEOUT))
+    assert isinstance(refused, Refused)
+    assert refused.refusal is Refusal.DISK_FULL
+    found = world.answer(outsider, Get("b", b"k", TIMEOUT))
+    assert isinstance(found, Found)

@@ -330,3 +330,17 @@ def test_a_read_does_not_plant_a_tombstone_where_nothing_is() -> None:
     world.run(100 * MILLISECOND)
     assert KEY.record_row not in world.nodes[second].disk
     assert KEY.record_row in world.nodes[third].disk
+
+
+def test_an_owner_that_did_not_answer_for_long_does_not_put_off_the_next_pass() -> None:
+    """Some ten seconds of silence once held a node's reaping up for ten times as long."""
+    world = a_world()
+    first, silent, _ = owners_of(world)
+    put(world, first)
+    delete(world, first)
+    world.run(100 * MILLISECOND)
+    world.cut[first, silent] = None  # nobody has noticed
+    world.run(12 * SECOND)
+    world.cut.clear()
+    world.run(ENOUGH)
+    assert engine_of(world, first).counters.reaped == 1

@@ -39,6 +39,8 @@ STORE_DIRECTORY = "store"
 META_RANGE = (b"N", b"O")
 """The rows of this module."""
 
+_ASIDE_DIRECTORY = "removed-store"
+
 _GROUP, _OTHERS = 0o070, 0o007
 _INSTANCE_ROW = b"Ninstance"
 _BOOT_ROW = b"Nboot"
@@ -128,6 +130,15 @@ class DataDirectory:
         """Whether everybody on this machine may look into it."""
         return bool(self.path.stat().st_mode & _OTHERS)
 
+    def retire(self, detail: str) -> Path:
+        """This node was removed from its cluster, as ``detail`` says: move the store aside, and let
+        no node start here any more. Where the data are kept from now on.
+        """
+        file = self.path / _IDENTITY_FILE
+        document, _ = _parse(file, file.read_bytes())
+        write_document(file, {**document, "removed": detail})
+        return _move_aside(self.path)
+
     def close(self) -> None:
         """Let others have it."""
         os.close(self._lock_fd)
@@ -198,6 +209,14 @@ def _identify(path: Path, *, name: str, cluster: str, source: random.Random) -> 
         write_document(file, document)
         return node_id
     document, node_id = _parse(file, text)
+    if "removed" in document:
+        aside = _move_aside(path)  # the last life may have ended just before it
+        raise NodeError(
+            EXIT_REFUSED,
+            f"the node of {path} was removed from the cluster ({document['removed']}), and cannot "
+            f"come back; its data are kept in {aside}. To let this machine join as a new node, "
+            "give an empty directory",
+        )
     if document["cluster"] != cluster:
         raise NodeError(
             EXIT_REFUSED,
@@ -207,6 +226,15 @@ def _identify(path: Path, *, name: str, cluster: str, source: random.Random) -> 
     if document.get("name") != name:
         write_document(file, {**document, "name": name})
     return node_id
+
+
+def _move_aside(path: Path) -> Path:
+    """Move the store where no node looks for it, if that has not been done."""
+    store, aside = path / STORE_DIRECTORY, path / _ASIDE_DIRECTORY
+    if store.exists():
+        store.rename(aside)
+        _sync_directory(path)
+    return aside
 
 
 def _parse(file: Path, text: bytes) -> tuple[dict[str, Any], NodeId]:
@@ -245,7 +273,11 @@ def write_document(file: Path, document: dict[str, Any]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     new.replace(file)
-    directory_fd = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync_directory(file.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    directory_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory_fd)
     finally:

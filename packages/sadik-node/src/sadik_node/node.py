@@ -70,9 +70,12 @@ from sadik_node.identity import (
 from sadik_node.log import Log
 from sadik_node.peer_security import PeerSecurity
 from sadik_node.private_files import FileWatch
+from sadik_node.removal import Removal
 from sadik_node.settings import Settings
 from sadik_node.space import SpaceWatch
-from sadik_storage import Store, registry
+from sadik_node.stores import close_quietly, open_store, scan_all
+from sadik_register import MESSAGES as REGISTER_MESSAGES
+from sadik_storage import Store
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine, EngineConfig
 from sadik_vnode.news import Damage, Touched
@@ -84,8 +87,6 @@ _GOODBYE_NS = SECOND // 10
 _SETTLE_NS = SECOND
 _PLACE_NS = 5 * SECOND
 _FLUSH_NS = SECOND // 2
-_SCAN_ROWS = 1000
-_SCAN_BYTES = 1 << 20
 
 
 @define
@@ -127,7 +128,8 @@ class Node:
         """What runs now; for tests and figures."""
         self.security: PeerSecurity
         self.client_security: ClientSecurity
-        """Both from `run` on."""
+        self.removal: Removal
+        """These three from `run` on."""
 
     @property
     def http_port(self) -> int:
@@ -179,6 +181,7 @@ class Node:
         if directory.is_open_to_others:
             why = f"{directory.path} is not this user's own, and others may look into it"
             self.log.event("directory_open", why)
+        self.removal = Removal(directory.node_id, self.log)
         try:
             store = self._open_store(settings, directory.store_path)
             try:
@@ -201,7 +204,8 @@ class Node:
             except sadik_storage.StoreError as error:
                 raise NodeError(EXIT_FAILED, f"the store failed: {error}") from error
             finally:
-                _close_quietly(store, self.log)
+                close_quietly(store, self.log)
+            self.removal.end(directory)
         finally:
             directory.close()
         self.log.event("stopped")
@@ -284,6 +288,7 @@ class _Life:
         sockets: list[socket.socket],
     ) -> None:
         settings, clock, source = node.settings, node._clock, node._source
+        self._node = node
         self.settings, self.log, self.store, self.life = settings, node.log, store, life
         self.identity = Identity(
             directory.node_id,
@@ -315,11 +320,11 @@ class _Life:
                 tombstone_ns=settings.repair.tombstone_seconds * SECOND,
             ),
             random.Random(source.getrandbits(128)),
-            _scan(store, *SAVED_RANGE),
+            scan_all(store, *SAVED_RANGE),
         )
         self.messenger = Messenger(
             transport=node.security.transport,
-            codec=Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES),
+            codec=Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES),
             identity=self.identity,
             cluster_name=settings.cluster.name,
             events=self,
@@ -341,7 +346,6 @@ class _Life:
         )
         self.host.committer.grown = self.space.grown
         bind_figures(self)
-        self._node = node
         self.is_leaving = False
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()
@@ -360,9 +364,15 @@ class _Life:
             sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
         )
         host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
-        engine_number = host.add(self.engine, list(ENGINE_MESSAGES.classes.values()))
+        engine_number = host.add(
+            self.engine,
+            [*ENGINE_MESSAGES.classes.values(), *REGISTER_MESSAGES.classes.values()],
+        )
         host.take_requests(engine_number)
-        for observer in (self.view.observe, self.messenger.observe, self._observe):
+        removal = self._node.removal
+        for observer in (
+            self.view.observe, self.messenger.observe, removal.observe, self._observe
+        ):  # fmt: skip
             host.observe(observer)
         return host
 
@@ -408,7 +418,7 @@ class _Life:
                     cluster.replicas,
                     tuple(map(str, cluster.join)),
                 ),
-                _scan(self.store, *MEMBERSHIP_ROWS),
+                scan_all(self.store, *MEMBERSHIP_ROWS),
                 source,
             )
         except SettingsError as error:
@@ -544,6 +554,7 @@ class _Life:
         self.log.event(
             "handshake_refused", refused.detail, reason=refused.reason, address=refused.address
         )
+        self._node.removal.refused(refused)
         self.host.tell(refused)
 
     def on_heard(self, peers: tuple[NodeId, ...]) -> None:
@@ -559,27 +570,6 @@ class _Life:
             self.messenger.hold()
         else:
             self.messenger.release()
-
-
-def open_store(settings: Settings, path: Path) -> Store:
-    """Open the configured backend.
-
-    Raises:
-        NodeError: it is not installed, refuses its options or its files, or the disk failed.
-    """
-    storage = settings.storage
-    try:
-        backend = registry.load(storage.backend)
-        return backend.open(path, storage.options, durable=storage.sync == "commit")
-    except (
-        registry.StoreBackendError,
-        sadik_storage.StoreOptionsError,
-        sadik_storage.StoreFormatError,
-        sadik_storage.StoreReadOnly,
-    ) as error:
-        raise NodeError(EXIT_REFUSED, str(error)) from error
-    except sadik_storage.StoreError as error:
-        raise NodeError(EXIT_FAILED, str(error)) from error
 
 
 def _why_not(error: OSError) -> str:
@@ -610,19 +600,3 @@ def _allowed_names(settings: Settings) -> set[str] | None:
     if listen.advertise_http is not None:
         names.add(listen.advertise_http.host)
     return names
-
-
-def _scan(store: Store, start: bytes, stop: bytes) -> dict[bytes, bytes]:
-    rows: dict[bytes, bytes] = {}
-    while chunk := store.scan(start, stop, limit=_SCAN_ROWS, limit_bytes=_SCAN_BYTES):
-        rows.update(chunk)
-        start = chunk[-1][0] + b"\0"
-    return rows
-
-
-def _close_quietly(store: Store, log: Log) -> None:
-    """After a failure closing may fail too; the first failure is the one to tell."""
-    try:
-        store.close()
-    except sadik_storage.StoreError as error:
-        log.event("store_close_failed", str(error))

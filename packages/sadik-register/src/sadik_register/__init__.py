@@ -4,7 +4,14 @@ from sadik_register.keys import EPOCH_MAX, NAME_BYTES_MAX, Ballot, RegisterKey
 from sadik_register.machine import Registers
 from sadik_register.messages import MESSAGES
 from sadik_register.quorums import Quorums
-from sadik_register.records import AcceptorRecord, DamagedRecordError, read_record, record_row
+from sadik_register.records import (
+    AcceptorRecord,
+    DamagedRecordError,
+    read_key,
+    read_record,
+    record_row,
+    row_key,
+)
 from sadik_register.requests import (
     Conflict,
     Damaged,
@@ -37,6 +44,8 @@ __all__ = [
     "Registers",
     "Undecided",
     "Vacant",
+    "read_key",
     "read_record",
     "record_row",
+    "row_key",
 ]

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 from attrs import Factory, define
@@ -212,6 +212,19 @@ class Registers:
             inbox, self._inbox = self._inbox, []
             for sender, message in inbox:
                 self._received(sender, message)
+
+    def forget(self, now: int, keys: Sequence[RegisterKey]) -> list[Effect]:
+        """Forget what this node's acceptor has on disk of some registers.
+
+        Only for a host that answers by itself whoever asks about them from now on, in all lives to
+        come: one that has the decision on its disk, or a later one that takes its place. An
+        acceptor that forgot and still answered would break its promises.
+        """
+        self._now = now
+        self._shelf.forget(keys)
+        self._settle()
+        out, self._out = self._out, []
+        return out
 
     # Messages
 

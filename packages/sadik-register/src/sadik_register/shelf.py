@@ -7,7 +7,7 @@ pending do; every record that was ahead is dropped then, and loaded again when s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import Factory, define
@@ -113,7 +113,9 @@ class Shelf:
     def stored(self, ticket: Ticket) -> None:
         """A record is on disk, and what showed it to others is on its way."""
         key, own = self._stores.pop(ticket)
-        self._slots[key].stores -= 1
+        slot = self._slots.get(key)
+        if slot is not None:
+            slot.stores -= 1
         if own is not None:
             self.to_self.append(own)
 
@@ -128,6 +130,19 @@ class Shelf:
         for key, _ in self._stores.values():
             self._slots.pop(key, None)
         self._stores.clear()
+
+    def forget(self, keys: Sequence[RegisterKey]) -> None:
+        """Remove records, from memory and disk; what is under way about them is dropped."""
+        gone = dict.fromkeys(keys)
+        for key in gone:
+            self._slots.pop(key, None)
+        self._loads = {t: key for t, key in self._loads.items() if key not in gone}
+        self._stores = {t: each for t, each in self._stores.items() if each[0] not in gone}
+        if gone:
+            ticket = self._next_ticket()
+            self._stores[ticket] = (keys[0], None)
+            rows = [(row_key(self._prefix, key), None) for key in gone]
+            self.effects.append(Store(ticket, rows, []))
 
     def _serve(self, key: RegisterKey, slot: _Slot, sender: NodeId, question: Question) -> None:
         if slot.record is None:

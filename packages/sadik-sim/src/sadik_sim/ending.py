@@ -19,9 +19,9 @@ __all__ = ["calm_down", "compare_nodes", "compare_replicas", "mend_damage", "wai
 
 _SETTLE_NS = 2 * SECOND
 _CALM_NS = 120 * SECOND
-_REAP_NS = 300 * SECOND
+_REAP_NS = 120 * SECOND
 """A proof takes several generations, each as long as the slowest member, and is begun anew when a
-member, a life or a register changes. Of 300 seeds the slowest, 170, needed 140 to 180 s."""
+member, a life or a register changes."""
 _LOOK_NS = 50 * MILLISECOND
 _MENDING_TRIES = 5
 _NAME_AT = 5

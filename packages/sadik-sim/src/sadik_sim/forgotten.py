@@ -2,7 +2,9 @@
 
 A record goes from a disk for one of two reasons. An owner takes it away when it is proven that all
 that is live in it is gone; what it covers beyond that must not be stored anywhere again. Who does
-not own it hands it off; then every owner covers it, unless it was reaped meanwhile.
+not own it hands it off; then every owner covers it, unless it was reaped meanwhile. One that is to
+be an owner, and is not read yet, may not have heard of it, and hands off what it kept before: it is
+brought the partition when it has.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class Forgotten:
         key, container = record_key(row), record.container
         if not container or node.id in self._is_excused:
             return
-        if node.id in self._world.owners(key):
+        if node.id in self._world.readers(key):
             self._is_reaped(node, key, record)
             return
         self._world.sometimes("foreign record handed off")

@@ -24,6 +24,7 @@ from sadik_members import (
     Ring,
     is_stale_boot,
 )
+from sadik_register import MESSAGES as REGISTER_MESSAGES
 from sadik_sim.checks import Checks
 from sadik_sim.disk import Disk, DiskFaults
 from sadik_sim.events import Events
@@ -40,7 +41,7 @@ _START_NS = SECOND
 _WALL_START_NS = 1_700_000_000 * SECOND
 _FORMATION_NS = 30 * SECOND
 _LOOK_NS = 10 * MILLISECOND
-_CODEC = Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES)
+_CODEC = Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES)
 
 
 class World:

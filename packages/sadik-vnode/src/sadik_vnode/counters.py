@@ -41,6 +41,9 @@ class Counters:
     """Records that came to this node because it is to own their partition."""
     registers_decided: int = 0
     """Registers of the ring that this node brought to a decision."""
+    registers_refused: int = 0
+    """Registers that peers had decided or proposed, and that nobody can have: a wrong quorum, or a
+    value of another partition."""
     foreign_handed_off: int = 0
     """Records of partitions that are not this node's, taken away when all owners had them."""
     reaped: int = 0

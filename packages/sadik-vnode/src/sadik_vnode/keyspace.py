@@ -5,7 +5,7 @@ The first byte of a row key says what the row is:
 ====  =========================================  =============================================
 byte  rest of the key                            value
 ====  =========================================  =============================================
-A     partition (2)                              promises for the partition's register
+A     name, epoch (`sadik_register`)             promises for the register of a partition's epoch
 B     (nothing)                                  births reserved so far
 B     g, and h the same                          the reap generation that this node has entered
 B     t                                          how far the hash tree was built, where it was not
@@ -44,10 +44,11 @@ __all__ = [
     "LEAVES",
     "LEAVES_RANGE",
     "REAP_ROWS",
+    "REGISTERS_PREFIX",
+    "REGISTERS_RANGE",
     "SAVED_RANGE",
     "TREE_ROW",
     "Key",
-    "acceptor_row",
     "due_row",
     "hint_row",
     "hint_slot_range",
@@ -65,7 +66,9 @@ __all__ = [
     "row_leaf",
 ]
 
-_ACCEPTOR = b"A"
+REGISTERS_PREFIX = b"A"
+REGISTERS_RANGE = (b"A", b"B")
+
 BIRTHS_ROW = b"B"
 TREE_ROW = b"Bt"
 REAP_ROWS = (b"Bg", b"Bh")
@@ -104,11 +107,6 @@ _LEAF_SHIFT = 64 - LEAF_BITS
 # A request meets its key several times on a node, and hot keys are met all the time. A key and what
 # is derived from it take about 500 bytes.
 _RECENT_KEYS: Final = 8192
-
-
-def acceptor_row(partition: int) -> bytes:
-    """The row of this node's promises for a partition's register."""
-    return _ACCEPTOR + partition.to_bytes(2, "big")
 
 
 def is_name(bucket: str, key: bytes) -> bool:

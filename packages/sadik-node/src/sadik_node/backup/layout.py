@@ -16,7 +16,7 @@ from blake3 import blake3
 from sadik_causality import Container, Context, Dot
 from sadik_hashing import record_hash, token_of
 from sadik_machine import PlainError, decode_plain, encode_plain
-from sadik_node.backup.vault import DirectoryVault, VaultError
+from sadik_node.backup.vault import Vault, VaultError
 from sadik_vnode.version import Version, version_from_plain
 
 __all__ = [
@@ -114,7 +114,7 @@ class Manifest:
         """The bytes of all values."""
         return sum(each.bytes for each in self.middles.values())
 
-    def write(self, vault: DirectoryVault) -> None:
+    def write(self, vault: Vault) -> None:
         """Make the backup whole."""
         write_document(vault, f"backups/{self.id}.json", {
             "format": FORMAT,
@@ -146,13 +146,13 @@ def value_name(name: str) -> str:
     return f"values/{name[:2]}/{name}"
 
 
-def write_document(vault: DirectoryVault, name: str, document: dict[str, Any]) -> None:
+def write_document(vault: Vault, name: str, document: dict[str, Any]) -> None:
     """Write JSON with its own hash in it."""
     body = json.dumps(document, sort_keys=True)
     vault.write(name, json.dumps({**document, "blake3": digest(body.encode())}, indent=1).encode())
 
 
-def read_document(vault: DirectoryVault, name: str) -> dict[str, Any] | None:
+def read_document(vault: Vault, name: str) -> dict[str, Any] | None:
     """Read such JSON; None where there is none.
 
     Raises:
@@ -177,13 +177,13 @@ def read_document(vault: DirectoryVault, name: str) -> dict[str, Any] | None:
     return dict(document)
 
 
-def manifest_ids(vault: DirectoryVault) -> list[str]:
+def manifest_ids(vault: Vault) -> list[str]:
     """The whole backups in a vault, oldest first."""
     names = (name.rpartition("/")[2] for name in vault.sizes("backups"))
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
-def read_manifest(vault: DirectoryVault, backup_id: str) -> Manifest:
+def read_manifest(vault: Vault, backup_id: str) -> Manifest:
     """One whole backup's manifest."""
     plain = read_document(vault, f"backups/{backup_id}.json")
     if plain is None:
@@ -234,7 +234,7 @@ def _decode_records(data: bytes) -> Iterator[tuple[Name, Saved]]:
         yield (bucket, key), Saved(container, values)
 
 
-def read_middle(vault: DirectoryVault, number: int, middle: Middle) -> dict[Name, Saved]:
+def read_middle(vault: Vault, number: int, middle: Middle) -> dict[Name, Saved]:
     """All records of a middle, checked: each file by its hash, all together by their sum.
 
     Raises:
@@ -253,12 +253,12 @@ def read_middle(vault: DirectoryVault, number: int, middle: Middle) -> dict[Name
     return records
 
 
-def read_value(vault: DirectoryVault, name: str) -> bytes:
+def read_value(vault: Vault, name: str) -> bytes:
     """A value that has a file of its own, checked by its hash."""
     return _read_checked(vault, value_name(name), name)
 
 
-def _read_checked(vault: DirectoryVault, name: str, told: str) -> bytes:
+def _read_checked(vault: Vault, name: str, told: str) -> bytes:
     try:
         data = vault.read(name)
     except VaultError as error:

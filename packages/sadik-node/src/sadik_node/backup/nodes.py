@@ -15,10 +15,13 @@ from sadik_machine import decode_plain, encode_plain
 from sadik_node.backup.layout import BackupError, Name
 from sadik_vnode.version import Version, version_from_plain
 
-__all__ = ["Cluster", "Node", "NodeFailedError"]
+__all__ = ["Cluster", "Node", "NodeFailedError", "Reach"]
 
 _SETTINGS = Settings(ring=False, retries=False, timeout_s=60, connect_timeout_s=3)
 _BETWEEN_TRIES_S = 0.2
+
+Reach = Callable[[str, Settings], Client]
+"""Makes a client of the node at an address, with all that clients of the cluster need."""
 
 
 class NodeFailedError(BackupError):
@@ -28,9 +31,9 @@ class NodeFailedError(BackupError):
 class Node:
     """One node. Each call is one try."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, client: Client) -> None:
         self.name = name
-        self.client = Client(url, settings=_SETTINGS)
+        self.client = client
 
     def sums(self, partition: int | None) -> dict[int, int]:
         """The sums of its hash tree's middles that are not 0."""
@@ -104,14 +107,15 @@ class Cluster:
 
     client: Client
     patience_s: float
+    reach: Reach
     nodes: dict[str, Node]
     ring: _Ring
     about: dict[str, Any]
 
     @classmethod
-    def learn(cls, client: Client, patience_s: float) -> Cluster:
+    def learn(cls, client: Client, patience_s: float, reach: Reach) -> Cluster:
         """Ask the client's node about its cluster."""
-        cluster = cls(client, patience_s, {}, _Ring(0, []), {})
+        cluster = cls(client, patience_s, reach, {}, _Ring(0, []), {})
         cluster.refresh()
         about = client.status()["cluster"]
         cluster.about = {key: about[key] for key in ("name", "id", "partitions", "replicas")}
@@ -121,10 +125,9 @@ class Cluster:
         """Learn members and ring anew."""
         for member in self.client.members()["members"]:
             if member["state"] != "left":
-                name, url = member["name"], f"http://{member['http']}"
-                known = self.nodes.get(name)
-                if known is None:
-                    self.nodes[name] = Node(name, url)
+                name = member["name"]
+                if name not in self.nodes:
+                    self.nodes[name] = Node(name, self.reach(member["http"], _SETTINGS))
         told = self.client.ring()
         self.ring = _Ring(told["partitions"], told["owners"])
 

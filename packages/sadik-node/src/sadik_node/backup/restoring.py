@@ -26,7 +26,7 @@ from sadik_node.backup.layout import (
     read_value,
 )
 from sadik_node.backup.nodes import Cluster, NodeFailedError
-from sadik_node.backup.vault import DirectoryVault
+from sadik_node.backup.vault import Vault
 from sadik_vnode.version import Version
 
 __all__ = ["Restored", "Restoring"]
@@ -51,7 +51,7 @@ class Restored:
 class Restoring:
     """One restore under way."""
 
-    def __init__(self, cluster: Cluster, vault: DirectoryVault, manifest: Manifest) -> None:
+    def __init__(self, cluster: Cluster, vault: Vault, manifest: Manifest) -> None:
         self._cluster = cluster
         self._vault = vault
         self._manifest = manifest

@@ -32,7 +32,7 @@ from sadik_node.backup.layout import (
     value_name,
 )
 from sadik_node.backup.nodes import Cluster, Node, NodeFailedError
-from sadik_node.backup.vault import DirectoryVault
+from sadik_node.backup.vault import Vault
 from sadik_vnode.version import Version
 
 __all__ = ["Partition", "Taking"]
@@ -62,9 +62,7 @@ class Partition:
 class Taking:
     """One backup under way. ``known`` are the middles that the vault has already."""
 
-    def __init__(
-        self, cluster: Cluster, vault: DirectoryVault, known: Mapping[int, Middle]
-    ) -> None:
+    def __init__(self, cluster: Cluster, vault: Vault, known: Mapping[int, Middle]) -> None:
         self._cluster = cluster
         self._vault = vault
         self._known = known

@@ -1,4 +1,4 @@
-"""Where backups lie: named files that appear whole, in a directory."""
+"""Where backups lie: named files that appear whole, in a directory or in an object store."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import fcntl
 import os
 import secrets
 from pathlib import Path
+from typing import Protocol
 
 from sadik_storage.directory import sync_directory
 
-__all__ = ["DirectoryVault", "VaultError", "open_vault"]
+__all__ = ["DirectoryVault", "Vault", "VaultError", "open_vault"]
 
 _TEMPORARY = ".new-"
 _LOCK_FILE = ".lock"
@@ -20,15 +21,43 @@ class VaultError(Exception):
     """The place of the backups cannot be used; the message says what was tried and why not."""
 
 
-def open_vault(address: str, *, writing: bool = False) -> DirectoryVault:
-    """The vault at a path. ``writing`` makes it, and keeps other writers out until it is closed."""
-    if "://" in address:
-        raise VaultError(f"{address} is no directory: this version keeps backups in directories")
-    return DirectoryVault(Path(address), writing=writing)
+class Vault(Protocol):
+    """Named files. Methods may be called from several threads, and raise `VaultError`."""
+
+    def close(self) -> None:
+        """Be done with it."""
+
+    def read(self, name: str) -> bytes | None:
+        """What is in a file; None where there is none."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Make or replace a file, durably, and whole or not at all."""
+
+    def sizes(self, directory: str) -> dict[str, int]:
+        """The files below a directory by their names from the vault's root, with their sizes."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file that may be there."""
+
+    def other_writer(self) -> str | None:
+        """Who else seems to be writing to it, where several may."""
+
+
+def open_vault(address: str, *, writing: bool = False) -> Vault:
+    """The vault at a path or an address that fsspec knows. ``writing`` makes it where need be."""
+    scheme, is_address, path = address.partition("://")
+    if is_address and scheme != "file":
+        from sadik_node.backup.objects import ObjectVault  # noqa: PLC0415 - seldom wanted
+
+        return ObjectVault(address, writing=writing)
+    return DirectoryVault(Path(path if is_address else address), writing=writing)
 
 
 class DirectoryVault:
-    """Files below one directory. Methods may be called from several threads."""
+    """Files below one directory. Methods may be called from several threads.
+
+    Whoever writes keeps other writers out until it is closed.
+    """
 
     def __init__(self, path: Path, *, writing: bool) -> None:
         self.path = path
@@ -52,6 +81,10 @@ class DirectoryVault:
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
+
+    def other_writer(self) -> str | None:
+        """Nobody, by the lock."""
+        return None
 
     def read(self, name: str) -> bytes | None:
         """What is in a file; None where there is none."""

@@ -27,7 +27,7 @@ from sadik_node.backup.layout import (
 )
 from sadik_node.backup.nodes import Cluster
 from sadik_node.backup.taking import Taking
-from sadik_node.backup.vault import DirectoryVault, VaultError, open_vault
+from sadik_node.backup.vault import Vault, VaultError, open_vault
 from sadik_node.cli.common import (
     EXIT_NOT_FOUND,
     Session,
@@ -50,8 +50,8 @@ _Result = TypeVar("_Result")
 
 
 @click.command()
-@click.argument("address", metavar="DIR")
-@click.option("--list", "only_list", is_flag=True, help="Only list the whole backups in DIR.")
+@click.argument("address", metavar="DIR|URL")
+@click.option("--list", "only_list", is_flag=True, help="Only list the whole backups there.")
 @click.option(
     "--verify", "only_verify", is_flag=True, help="Only read a backup and check all of it."
 )
@@ -74,9 +74,9 @@ def backup(
     jobs: int,
     patience: int,
 ) -> None:
-    """Back the whole cluster up into DIR, while it serves.
+    """Back the whole cluster up into a directory or an object store, while it serves.
 
-    Run again on the same DIR it reads only what has changed, and every backup stays whole by
+    Run again on the same address it reads only what has changed, and every backup stays whole by
     itself. Each partition is of one instant. Interrupted, it is run again to go on; until then it
     counts for nothing. --verify checks a backup without a cluster.
 
@@ -85,6 +85,7 @@ def backup(
       sadik-node backup /mnt/backups/sadik --keep 7
       sadik-node backup /mnt/backups/sadik --list
       sadik-node backup /mnt/backups/sadik --verify
+      sadik-node backup s3://backups/sadik
     """
     with reporting("the backup"):
         vault = open_vault(address, writing=not (only_list or only_verify))
@@ -129,7 +130,7 @@ def work_on(
             yield result
 
 
-def chosen_manifest(vault: DirectoryVault, address: str, backup_id: str | None) -> Manifest:
+def chosen_manifest(vault: Vault, address: str, backup_id: str | None) -> Manifest:
     """The backup that was named, or the latest; the verb ends where there is none."""
     ids = manifest_ids(vault)
     if not ids or (backup_id is not None and backup_id not in ids):
@@ -141,7 +142,7 @@ def chosen_manifest(vault: DirectoryVault, address: str, backup_id: str | None) 
     return read_manifest(vault, backup_id or ids[-1])
 
 
-def latest_manifest(vault: DirectoryVault) -> Manifest | None:
+def latest_manifest(vault: Vault) -> Manifest | None:
     """The latest backup that can be read: a damaged one is of no use to the next."""
     for backup_id in reversed(manifest_ids(vault)):
         try:
@@ -157,14 +158,14 @@ def _now() -> str:
 
 def _make(
     session: Session,
-    vault: DirectoryVault,
+    vault: Vault,
     address: str,
     keep: int | None,
     jobs: int,
     patience: int,
 ) -> None:
     with open_cluster(session, patience, jobs) as client:
-        cluster = Cluster.learn(client, patience)
+        cluster = Cluster.learn(client, patience, session.reach)
         try:
             manifest, read, new_bytes = _take(cluster, vault, address, jobs)
         finally:
@@ -191,9 +192,7 @@ def _make(
             say(f"{removed} older backups removed")
 
 
-def _take(
-    cluster: Cluster, vault: DirectoryVault, address: str, jobs: int
-) -> tuple[Manifest, int, int]:
+def _take(cluster: Cluster, vault: Vault, address: str, jobs: int) -> tuple[Manifest, int, int]:
     _check_cluster(cluster, vault, address)
     began = _now()
     known = _known(vault)
@@ -222,13 +221,15 @@ def _take(
         _new_id(vault), cluster.about, began, _now(), version("sadik-node"), buckets,
         sorted(moving), middles,
     )  # fmt: skip
+    if len(_there(vault, middles)) < len(middles):
+        raise BackupError("files went while the backup was made: run it again")
     manifest.write(vault)
     for name in vault.sizes("unfinished"):
         vault.remove(name)
     return manifest, read, new_bytes
 
 
-def _check_cluster(cluster: Cluster, vault: DirectoryVault, address: str) -> None:
+def _check_cluster(cluster: Cluster, vault: Vault, address: str) -> None:
     """One vault is of one cluster: mark it, or see that it is this one's."""
     about = read_document(vault, _ABOUT)
     if about is None:
@@ -242,13 +243,13 @@ def _check_cluster(cluster: Cluster, vault: DirectoryVault, address: str) -> Non
         )
 
 
-def _new_id(vault: DirectoryVault) -> str:
+def _new_id(vault: Vault) -> str:
     stem = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     assert stem not in manifest_ids(vault), "one backup at a time is made in a vault"
     return stem
 
 
-def _known(vault: DirectoryVault) -> dict[int, Middle]:
+def _known(vault: Vault) -> dict[int, Middle]:
     """What need not be read again: of the latest backup, and of one that was interrupted since."""
     latest = latest_manifest(vault)
     known = {} if latest is None else dict(latest.middles)
@@ -259,8 +260,13 @@ def _known(vault: DirectoryVault) -> dict[int, Middle]:
             continue
         for number, plain in document["middles"].items():
             known[int(number)] = Middle.from_json(plain)
+    return _there(vault, known)
+
+
+def _there(vault: Vault, middles: Mapping[int, Middle]) -> dict[int, Middle]:
+    """Those of which all files are there."""
     sizes = vault.sizes("records") | vault.sizes("values")
-    return {n: middle for n, middle in known.items() if _is_there(middle, sizes)}
+    return {n: middle for n, middle in middles.items() if _is_there(middle, sizes)}
 
 
 def _is_there(middle: Middle, sizes: Mapping[str, int]) -> bool:
@@ -269,8 +275,12 @@ def _is_there(middle: Middle, sizes: Mapping[str, int]) -> bool:
     ) and all(sizes.get(value_name(name)) == size for name, size in middle.values.items())
 
 
-def _prune(vault: DirectoryVault, keep: int) -> int:
+def _prune(vault: Vault, keep: int) -> int:
     """Remove all but the latest backups, and every file that none of those names."""
+    other = vault.other_writer()
+    if other is not None:
+        say(f"another backup seems to be under way ({other}): older ones are left for now")
+        return 0
     ids = manifest_ids(vault)
     kept = [read_manifest(vault, each) for each in ids[-keep:]]
     needed = {
@@ -287,7 +297,7 @@ def _prune(vault: DirectoryVault, keep: int) -> int:
     return len(ids) - len(kept)
 
 
-def _list(session: Session, vault: DirectoryVault) -> None:
+def _list(session: Session, vault: Vault) -> None:
     manifests = [read_manifest(vault, each) for each in manifest_ids(vault)]
     shown: list[dict[str, Any]] = [
         {"backup": each.id, "began": each.began, "ended": each.ended, "records": each.records,
@@ -301,7 +311,7 @@ def _list(session: Session, vault: DirectoryVault) -> None:
         print_table(["BACKUP", "ENDED", "RECORDS", "BYTES"], rows)
 
 
-def _verify(session: Session, vault: DirectoryVault, address: str, backup_id: str | None) -> None:
+def _verify(session: Session, vault: Vault, address: str, backup_id: str | None) -> None:
     manifest = chosen_manifest(vault, address, backup_id)
     problems: list[str] = []
     with Progress("verify: shares", len(manifest.middles)) as progress:
@@ -324,7 +334,7 @@ def _verify(session: Session, vault: DirectoryVault, address: str, backup_id: st
         fail(f"backup {manifest.id} is not whole: {len(problems)} problems")
 
 
-def _problems_of(vault: DirectoryVault, number: int, middle: Middle) -> list[str]:
+def _problems_of(vault: Vault, number: int, middle: Middle) -> list[str]:
     problems: list[str] = []
     try:
         read_middle(vault, number, middle)

@@ -92,6 +92,10 @@ class Session:
         """A client of the session's node, with its token and trusting its authority."""
         return self.connect_to(self.url, settings)
 
+    def reach(self, authority: str, settings: Settings) -> Client:
+        """A client of another node of the same cluster, by the host and port that members show."""
+        return self.connect_to(f"{self.url.partition('://')[0]}://{authority}", settings)
+
     def connect_to(self, url: str, settings: Settings) -> Client:
         """A client of another node of the same cluster."""
         try:

@@ -55,8 +55,9 @@ def doctor(
     """Check what a node needs on this machine, and the cluster if a node runs; say what to do.
 
     Looks at versions, the configuration, the data directory and the speed of its disk, the clock,
-    ports, limits, and the seeds to join. If a node answers at the configured address (or --node),
-    also at each member: reachable, alike, at the same time, with room. Changes nothing.
+    ports, limits, the seeds to join, certificates and secrets. If a node answers at the configured
+    address (or --node), also at each member: reachable, alike, at the same time, with room.
+    Changes nothing.
 
     Exit codes: 0 nothing fails; 1 something does; 2 the configuration is wrong.
 
@@ -106,11 +107,16 @@ def _examine(
     if settings is not None:
         yield from doctor.examine_limits(settings)
         yield from doctor.examine_disk(settings)
-        name = None
-        if own.status is not None and url == _own_url(settings):
-            name = str(own.status.get("name"))
+        # Another node may have been named: who has this configuration's ports is asked there.
+        home = (
+            own
+            if url == _own_url(settings)
+            else _ask(session, "", _own_url(settings), "/v1/status")
+        )
+        name = None if home.status is None else str(home.status.get("name"))
         yield from doctor.examine_ports(settings, name)
         yield from doctor.examine_seeds(settings)
+        yield from doctor.examine_secrets(settings)
     if own.status is not None:
         yield from _cluster(session, own, url)
     elif is_said:

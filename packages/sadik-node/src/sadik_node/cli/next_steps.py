@@ -10,7 +10,7 @@ _BY_STATUS: Mapping[int, str] = {
     400: "see `sadik-node VERB --help`",
     401: "give a token: --token-file FILE, or the variable SADIK_TOKEN_FILE",
     403: "this token may not do that: use another with --token-file",
-    404: "this node does not know that page: compare `sadik-node version` with its `status`",
+    404: "see what there is with `sadik-node list BUCKET`, or `sadik-node members`",
     409: "see all with `sadik-node get BUCKET KEY --json`, and put one value with its --context",
     412: "it has changed: get it again, and decide anew",
     413: "see limits.value_bytes, and `sadik-node bucket show BUCKET`",

@@ -6,20 +6,27 @@ import { ask, bytes } from "/console/api.js";
 import { parse, quantile, total } from "/console/metrics.js";
 
 const KEPT = 300;
-const EMPTY = { times: [], gets: [], puts: [], get99: [], put99: [], repairs: [], hints: [] };
+const EMPTY = {
+  times: [], gets: [], puts: [], get99: [], put99: [], first: [], majority: [], last: [], repairs: [], hints: [],
+};
 
 /** One point of every line from two scrapes that are `seconds` apart. */
 function point(before, now, seconds) {
   const rate = (name, labels) => Math.max(0, total(now, name, labels) - total(before, name, labels)) / seconds;
-  const p99 = (op) => {
-    const value = quantile(before, now, "sadik_request_duration_seconds", { op }, 0.99);
+  const milliseconds = (name, labels) => {
+    const value = quantile(before, now, name, labels, 0.99);
     return value === null ? null : value * 1000;
   };
+  const p99 = (op) => milliseconds("sadik_request_duration_seconds", { op });
+  const copied = (copy) => milliseconds("sadik_write_copy_seconds", { copy });
   return {
     gets: rate("sadik_requests_total", { op: "get" }),
     puts: rate("sadik_requests_total", { op: "put" }),
     get99: p99("get"),
     put99: p99("put"),
+    first: copied("first"),
+    majority: copied("majority"),
+    last: copied("last"),
     repairs: rate("sadik_read_repairs_total") + rate("sadik_anti_entropy_repaired_total"),
     hints: total(now, "sadik_hints_pending"),
   };
@@ -109,6 +116,7 @@ export function Activity({ status }) {
       <div class="tile"><b id="puts">${shown(last("puts"), "/s")}</b>puts</div>
       <div class="tile"><b>${shown(last("get99"), "ms")}</b>p99 of gets</div>
       <div class="tile"><b>${shown(last("put99"), "ms")}</b>p99 of puts</div>
+      <div class="tile"><b id="stale">${shown(last("last"), "ms")}</b>p99 to the last replica</div>
       <div class="tile"><b>${newest ? total(newest, "sadik_hints_pending") : "–"}</b>hints waiting</div>
       <div class="tile"><b>${newest ? bytes(total(newest, "sadik_store_bytes")) : "–"}</b>stored</div>
       <div class="tile"><b>${newest ? total(newest, "sadik_store_keys") : "–"}</b>rows in the store</div>
@@ -125,6 +133,12 @@ export function Activity({ status }) {
       unit="ms"
       series=${[["gets", GREEN], ["puts", BLUE]]}
       data=${[lines.times, lines.get99, lines.put99]}
+    />
+    <${Chart}
+      title="Staleness: from a write to its copies on disk, 99th percentile of each second"
+      unit="ms"
+      series=${[["first owner", GREEN], ["majority", BLUE], ["last owner", ORANGE]]}
+      data=${[lines.times, lines.first, lines.majority, lines.last]}
     />
     <${Chart}
       title="Repair: records brought up to date per second, and hints that wait"

@@ -31,7 +31,7 @@ export function Members({ abilities, question }) {
     });
   }
 
-  const can = (verb) => abilities.has(`POST /v1/members/{name}/${verb}`);
+  const can = abilities.has("POST /v1/members/{name}/{action}");
   const members = answer.json.members;
   return html`
     <h2>Members</h2>
@@ -51,9 +51,9 @@ export function Members({ abilities, question }) {
               <td>${each.peer}</td>
               <td><code>${each.id}</code></td>
               <td>
-                ${can("leave") && ["up", "suspect"].includes(each.state) &&
+                ${can && ["up", "suspect"].includes(each.state) &&
                 html`<button onClick=${() => decide(each, "leave")}>Leave…</button>`}
-                ${can("remove") && each.state === "down" &&
+                ${can && each.state === "down" &&
                 html`<button class="danger" onClick=${() => decide(each, "remove")}>Remove…</button>`}
               </td>
             </tr>`,
@@ -70,6 +70,22 @@ export function Members({ abilities, question }) {
 
 function Plan({ plan }) {
   if (!plan.ok) return html`<p class="notice panel bad">The plan: ${plan.detail}</p>`;
-  return html`<p>What it would move:</p>
-    <pre>${JSON.stringify(plan.json, null, 2)}</pre>`;
+  const { moves, moves_min: least, nodes } = plan.json;
+  return html`<p id="plan">
+      ${moves.length} replicas of partitions move; ${least} is the least that can be.
+    </p>
+    <div class="scroll">
+      <table>
+        <thead><tr><th>Node</th><th class="number">Owns now</th><th class="number">Then</th></tr></thead>
+        <tbody>
+          ${nodes.map(
+            (each) => html`<tr>
+              <td>${each.name}</td>
+              <td class="number">${each.partitions_now}</td>
+              <td class="number">${each.partitions_then}</td>
+            </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>`;
 }

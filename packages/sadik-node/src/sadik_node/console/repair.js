@@ -8,13 +8,15 @@ export function Repair({ abilities, question }) {
   const [notice, setNotice] = useState(null);
   const [isBusy, setBusy] = useState(false);
 
-  function compare() {
+  async function compare() {
+    const [ring, members] = await Promise.all([ask("/v1/ring"), ask("/v1/members")]);
     question({
       title: "Compare all replicas now?",
       body: html`<p>
         Every partition is compared among its owners by hash tree, and what differs is exchanged both
         ways. It yields to requests, deletes nothing, and happens by itself in the background too.
-      </p>`,
+      </p>
+      <${Plan} ring=${ring} members=${members} />`,
       confirm: "Compare",
       act: async () => {
         setBusy(true);
@@ -35,6 +37,17 @@ export function Repair({ abilities, question }) {
       ? html`<button id="repair" disabled=${isBusy} onClick=${compare}>Compare replicas now…</button>`
       : html`<p class="quiet">This node's version compares replicas by itself only.</p>`}
   `;
+}
+
+/** What a comparison would go through, and with whom it could not be made. */
+function Plan({ ring, members }) {
+  if (!ring.ok || !members.ok) return html`<p class="notice panel bad">${ring.detail || members.detail}</p>`;
+  const owners = new Set(ring.json.owners.flat());
+  const away = members.json.members.filter((each) => owners.has(each.name) && each.state !== "up");
+  return html`<p id="plan">
+    ${ring.json.partitions} partitions, each among ${ring.json.replicas} of ${owners.size} owners.
+    ${away.length > 0 && html`<b>Not reached now: ${away.map((each) => each.name).join(", ")}.</b>`}
+  </p>`;
 }
 
 function told(result) {

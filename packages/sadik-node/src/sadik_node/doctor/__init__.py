@@ -9,6 +9,7 @@ from sadik_node.doctor.finding import Finding, Verdict
 from sadik_node.doctor.machine import examine_clock, examine_limits, examine_versions
 from sadik_node.doctor.members import Told, examine_members
 from sadik_node.doctor.network import examine_ports, examine_seeds
+from sadik_node.doctor.secrets import examine_secrets
 
 __all__ = [
     "Finding",
@@ -19,6 +20,7 @@ __all__ = [
     "examine_limits",
     "examine_members",
     "examine_ports",
+    "examine_secrets",
     "examine_seeds",
     "examine_versions",
 ]

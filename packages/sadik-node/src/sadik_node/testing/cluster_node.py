@@ -18,8 +18,9 @@ import trio
 from sadik_comms import MemoryNetwork
 from sadik_node.address import Address
 from sadik_node.log import Log
-from sadik_node.node import Node, open_store
+from sadik_node.node import Node
 from sadik_node.settings import Settings
+from sadik_node.stores import open_store
 from sadik_node.testing.disk import MemoryDisk
 from sadik_node.testing.errors import ClusterError, ClusterTimeoutError
 from sadik_storage import Store

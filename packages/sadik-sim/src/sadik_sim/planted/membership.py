@@ -12,6 +12,7 @@ from sadik_members import membership as membership_module
 from sadik_members import table as table_module
 from sadik_members.detector import Detector
 from sadik_members.registers import Merged, RegisterTable
+from sadik_members.removing import Removing
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.requests import Outcome
@@ -25,6 +26,20 @@ def _last_told_wins() -> list[Patch]:
         return other
 
     return [(table_module, "merge_members", last)]
+
+
+def _removal_refuted() -> list[Patch]:
+    def last_word(one: Any, other: Any) -> Any:
+        return max(one, other, key=lambda member: (member.incarnation, member.state))
+
+    return [(table_module, "merge_members", last_word)]
+
+
+def _minority_removes() -> list[Patch]:
+    def one(self: Removing) -> int:
+        return 1
+
+    return [(Removing, "_needed", one)]
 
 
 def _others_believed() -> list[Patch]:
@@ -151,6 +166,20 @@ BUGS = (
         "A member table takes the entry that it was told last.",
         _last_told_wins,
         found_by="test_planted.py::test_member_entries_merge_alike_in_any_order",
+    ),
+    PlantedBug(
+        "removal-refuted",
+        32,
+        "A removed node takes its removal back by a greater incarnation.",
+        _removal_refuted,
+        found_by="test_planted.py::test_a_removal_beats_every_incarnation",
+    ),
+    PlantedBug(
+        "minority-removes",
+        32,
+        "One member's word is enough to remove another: both halves of a split do.",
+        _minority_removes,
+        found_by="test_planted.py::test_a_split_removes_nobody",
     ),
     PlantedBug(
         "others-believed-of-oneself",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_members import Phase, Register
+from sadik_register.proposer import Proposal
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.ringchange.driver import RingChanges
 
@@ -27,7 +28,52 @@ def _new_read_early() -> list[Patch]:
     return [(Register, "readers", property(readers))]
 
 
+def _old_quorum_only() -> list[Patch]:
+    def lists(self: Register) -> tuple[tuple[Any, ...], ...]:
+        return (self.owners,) if self.phase is Phase.DONE else (self.old,)
+
+    return [(Register, "lists", property(lists))]
+
+
+def _accepted_ignored() -> list[Patch]:
+    def own_value(self: Proposal, accepted: Any, value: bytes) -> None:
+        pass
+
+    return [(Proposal, "_adopt", own_value)]
+
+
+def _adoption_not_awaited() -> list[Patch]:
+    def nobody(self: Any, partition: int, register: Any, asks: Any) -> list[Any]:
+        return []
+
+    return [(RingChanges, "_not_adopted", nobody)]
+
+
 BUGS = (
+    PlantedBug(
+        "old-quorum-only",
+        30,
+        "While owners change, a write needs a quorum of the old ones alone.",
+        _old_quorum_only,
+        {"profile": "membership"},
+        found_by="test_planted.py::test_the_old_owners_are_not_enough_while_owners_change",
+    ),
+    PlantedBug(
+        "accepted-ignored",
+        30,
+        "A proposer of the next register ignores what acceptors have accepted before.",
+        _accepted_ignored,
+        {"profile": "membership"},
+        found_by="test_planted.py::test_a_proposer_takes_up_what_was_accepted",
+    ),
+    PlantedBug(
+        "adoption-not-awaited",
+        30,
+        "A phase of a change is left before its owners have its register on disk.",
+        _adoption_not_awaited,
+        {"profile": "membership"},
+        found_by="test_planted.py::test_a_driver_waits_until_its_owners_have_adopted",
+    ),
     PlantedBug(
         "receiver-not-filled",
         18,

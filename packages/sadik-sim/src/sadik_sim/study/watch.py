@@ -14,6 +14,7 @@ from sadik_causality import ContextSealer, Dot
 from sadik_machine import Codec, NodeId, ScanRows
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_members import ClusterJoined
+from sadik_register import MESSAGES as REGISTER_MESSAGES
 from sadik_sim.checks import Checks
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode.messages import ReplicaWrite
@@ -48,7 +49,7 @@ class Watch(Checks):
         self.cost = Cost()
         self.sealer: ContextSealer | None = None
         """Opens the contexts that nodes give to clients."""
-        self._codec = Codec(MEMBERS_MESSAGES, ENGINE_MESSAGES)
+        self._codec = Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES)
         self._first_sent: dict[Dot, int] = {}
 
     def stored(self, node: SimNode, batch: Any) -> None:

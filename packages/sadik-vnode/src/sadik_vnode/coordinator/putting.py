@@ -7,8 +7,9 @@ reads R replicas to judge it; what it replaces, its context or the bucket's rule
 decides as ever. If no owner is reachable the first live fallback coordinates, unless the client
 wants no sloppy quorum.
 
-A forwarded write is tried elsewhere only if the first choice provably never took it: the message
-was never written, or the answer is an explicit refusal. Else nobody knows, and the client is told.
+A write is tried elsewhere only if the first choice provably never took it: the message was never
+written, or the answer is an explicit refusal, as that of an owner whose disk is full. Else nobody
+knows, and the client is told.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def route(desk: Desk, key: Key, *, blind: bool, sloppy: bool) -> list[NodeId]:
 class Forwarding(Conversation):
     """A write on the node that a client asked: finds a coordinator, which may be itself."""
 
-    __slots__ = ("_asked", "_done", "_key", "_request", "_retries", "_tried", "_until")
+    __slots__ = ("_asked", "_done", "_full", "_key", "_request", "_retries", "_tried", "_until")
 
     def __init__(self, desk: Desk, request: Put | Delete, done: Callable[[Result], None]) -> None:
         super().__init__(desk)
@@ -77,6 +78,8 @@ class Forwarding(Conversation):
         self._tried: dict[NodeId, None] = {}
         self._retries = _EPOCH_RETRIES_MAX
         self._asked: NodeId | None = None
+        self._full: Refused | None = None
+        """The last refusal of an owner that has no room."""
 
     def start(self) -> None:
         """Choose a coordinator. May answer at once."""
@@ -93,6 +96,13 @@ class Forwarding(Conversation):
             )
             if node not in self._tried
         ]
+        if desk.self_id in candidates[:1] and desk.is_disk_short and isinstance(request, Put):
+            self._tried[desk.self_id] = None
+            self._full = _no_room()
+            del candidates[0]
+        if not candidates and self._full is not None:
+            self._finish(self._full)
+            return
         if not candidates:
             why = "no owner of the key is reachable"
             if self._tried:
@@ -131,6 +141,10 @@ class Forwarding(Conversation):
         except (ValueError, TypeError):
             self.desk.counters.malformed_messages += 1
             result = self._indeterminate("the coordinator's answer could not be read")
+        if isinstance(result, Refused) and result.refusal is Refusal.DISK_FULL:
+            self._full = result
+            self._elsewhere()
+            return
         self._finish(result)
 
     def unsent(self, to: NodeId, message: object) -> None:
@@ -240,10 +254,7 @@ class Coordinating:
             self._read_first(r, intent, want)
             return
         if desk.is_disk_short:
-            self._done(Refused(
-                Refusal.DISK_FULL,
-                "the coordinator's disk has less room than is to be kept free; deletes are taken",
-            ))  # fmt: skip
+            self._done(_no_room())
             return
         limit = properties.value_bytes or desk.config.value_bytes_max
         if len(request.value) > limit:
@@ -328,3 +339,10 @@ class Coordinating:
             done=self._done,
             trace=self.request.trace,
         ).start()
+
+
+def _no_room() -> Refused:
+    return Refused(
+        Refusal.DISK_FULL,
+        "the coordinator's disk has less room than is to be kept free; deletes are taken",
+    )

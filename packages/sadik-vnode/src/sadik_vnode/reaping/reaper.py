@@ -54,7 +54,8 @@ _PASS_MAX_NS: Final = 5 * SECOND
 _PASS_IDLE_NS: Final = 60 * SECOND
 """The longest wait for a record that is due at some time, whatever the wall clock does."""
 _PASS_SHARE: Final = 10
-"""A pass takes at most one part in so many of the time, whatever waits."""
+"""A pass is at work for at most one part in so many of the time, whatever waits. To wait for owners
+that do not answer is no work."""
 _TRIES_MAX: Final = 5
 _RETRY_NS: Final = SECOND
 _ANSWER_NS: Final = 10 * SECOND
@@ -76,9 +77,9 @@ class Reaper(Conversation):
     """Looks for what is gone, every now and then, and carries batches through their stages."""
 
     __slots__ = (
-        "_batches", "_began", "_counted", "_cursor", "_in_hand", "_is_left", "_is_passing",
-        "_is_started", "_pass_at", "_reaping", "_rests_until", "_unreachable", "_unreachable_now",
-        "is_counted",
+        "_asked_at", "_batches", "_began", "_counted", "_cursor", "_in_hand", "_is_left",
+        "_is_passing", "_is_started", "_pass_at", "_reaping", "_rests_until", "_unreachable",
+        "_unreachable_now", "is_counted",
     )  # fmt: skip
 
     is_background = True
@@ -97,6 +98,7 @@ class Reaper(Conversation):
         self._cursor = DUE_RANGE[0]
         self._counted = 0
         self._began = 0
+        self._asked_at = 0
         self._unreachable: dict[NodeId, None] = {}
         self._unreachable_now: dict[NodeId, None] = {}
         self.is_counted = False
@@ -282,6 +284,7 @@ class Reaper(Conversation):
             self._next_chunk()
             return
         hashes = {key: _hash_of(_item(self.desk, key, gone[key])) for key in gone}
+        self._asked_at = self.desk.now
         Asking(self.desk, gone, generation, lambda proof: self._alike(hashes, proof)).start()
 
     def _remove_stray(self, key: Key, due: int) -> None:
@@ -300,6 +303,7 @@ class Reaper(Conversation):
         self._next_chunk()
 
     def _alike(self, hashes: dict[Key, bytes], proof: Proof) -> None:
+        self._began += self.desk.now - self._asked_at  # as if the pass had begun later by that
         self._is_left = self._is_left or len(proof.alike) < len(hashes)
         if proof.alike:
             hashes = {key: hashes[key] for key in proof.alike}

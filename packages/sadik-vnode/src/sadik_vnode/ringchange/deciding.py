@@ -1,29 +1,76 @@
 """Deciding a partition's next register: one value an epoch, by a majority of the owners before it.
 
-Paxos for one value (Lamport, The Part-Time Parliament, 1998): promises from a majority, then the
-value of the greatest ballot among what they had accepted, or one's own where there is none, is
-accepted by a majority. Two who propose at once hinder each other and come again after a random
-while; whatever they do, they never decide two values.
+`sadik_register` decides: a partition is a name, and each epoch of it a register that is written
+once, by Paxos among the owners of the epoch before. Here is what ties its machine to the ring.
 
-Owners that were removed by force have no voice: that is what an operator says by it. The others
-keep theirs when they are dead, for a majority of those that were is what makes the value one.
+- **Who is asked.** Owners that were removed by force have no voice: that is what an operator says
+  by it. The others keep theirs when they are dead, for a majority of those that were is what makes
+  the value one.
+- **What is known is not asked again.** Who asks about an epoch that this node knows to be decided
+  is told the newest register, and the machine never sees the question. So promises are of use only
+  until the ring on this node's disk has passed them, and are forgotten then.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Final
 
-from sadik_machine import SECOND, NodeId, RemoteProtocolError
+from attrs import frozen
+
+from sadik_machine import (
+    SECOND,
+    Announce,
+    Cancelled,
+    Effect,
+    Failed,
+    FailureReason,
+    Input,
+    Load,
+    Loaded,
+    NodeId,
+    PlainError,
+    Received,
+    RemoteProtocolError,
+    Reply,
+    Requested,
+    RequestId,
+    ScanRows,
+    Send,
+    Store,
+    Stored,
+    Ticket,
+    Woke,
+    decode_plain,
+    encode_plain,
+)
 from sadik_members import Register, register_from_plain, register_to_plain
-from sadik_vnode.adoption import adopt, adopt_newer
+from sadik_register import (
+    MESSAGES,
+    Conflict,
+    Damaged,
+    DamagedRecordError,
+    Decided,
+    Propose,
+    Quorums,
+    RegisterKey,
+    Registers,
+    read_key,
+)
+from sadik_register.messages import Accept, Ask, Decision, Prepare
+from sadik_vnode.adoption import adopt
 from sadik_vnode.desk import Conversation, Desk
-from sadik_vnode.ringchange.acceptor import NO_BALLOT, Acceptor, Ballot
-from sadik_vnode.ringchange.messages import Accept, Accepted, Prepare, Promise
+from sadik_vnode.keyspace import REGISTERS_PREFIX, REGISTERS_RANGE
+from sadik_vnode.ringchange.messages import RegistersTold
 
-__all__ = ["Proposal", "voters"]
+__all__ = ["Deciding", "voters"]
 
-_TIMEOUT_NS: Final = SECOND
+_TIMEOUT_NS: Final = 2 * SECOND
+_NAME: Final = b"ring"
+_SCAN_ROWS: Final = 1000
+_SCAN_BYTES: Final = 256 * 1024
+_MESSAGES: Final = frozenset(MESSAGES.classes.values())
 
 
 def voters(desk: Desk, register: Register) -> tuple[NodeId, ...]:
@@ -38,108 +85,244 @@ def voters(desk: Desk, register: Register) -> tuple[NodeId, ...]:
     return found or (desk.self_id,)
 
 
-class Proposal(Conversation):
-    """Proposes ``value`` for the epoch after ``base``; calls ``done`` once, with what became of it:
-    whether the epoch is decided, with this value or another. ``ballot`` is of this proposal alone.
-    """
+def key_of(partition: int, epoch: int) -> RegisterKey:
+    """The write-once register of a partition's epoch."""
+    return RegisterKey(_NAME + partition.to_bytes(2, "big"), epoch)
 
-    __slots__ = (
-        "_accepted",
-        "_acceptor",
-        "_ballot",
-        "_base",
-        "_done",
-        "_partition",
-        "_promised",
-        "_seen",
-        "_value",
-        "_voters",
-        "waits_for",
-    )  # fmt: skip
+
+def partition_of(key: RegisterKey) -> int | None:
+    """The partition of a register, or None where it is none of the ring's."""
+    if len(key.name) != len(_NAME) + 2 or not key.name.startswith(_NAME):
+        return None
+    return int.from_bytes(key.name[len(_NAME) :], "big")
+
+
+def value_of(partition: int, register: Register) -> bytes:
+    """A register as it is written."""
+    return encode_plain(register_to_plain(partition, register))
+
+
+def register_of(key: RegisterKey, value: bytes) -> Register | None:
+    """The register that is written so, or None where nobody can have meant it for this epoch."""
+    try:
+        partition, register = register_from_plain(decode_plain(value))
+    except (PlainError, RemoteProtocolError):
+        return None
+    return register if key_of(partition, register.epoch) == key else None
+
+
+@frozen
+class _Asked:
+    partition: int
+    epoch: int
+    done: Callable[[bool], None]
+
+
+class Deciding(Conversation):
+    """This node's part in the ring's registers: it proposes, and it accepts."""
+
+    __slots__ = ("_asked", "_is_scanned", "_kept", "_number", "_registers")
 
     is_background = True
 
-    def __init__(
-        self,
-        desk: Desk,
-        acceptor: Acceptor,
-        partition: int,
-        base: Register,
-        value: Register,
-        ballot: Ballot,
-        done: Callable[[bool, int], None],
-    ) -> None:
+    def __init__(self, desk: Desk, source: random.Random) -> None:
         super().__init__(desk)
+        self.close()
+        boot = source.getrandbits(64)
+        self._registers = Registers(desk.self_id, boot, source, row_prefix=REGISTERS_PREFIX)
+        self._number = 0
+        self._asked: dict[RequestId, _Asked] = {}
+        self._kept: dict[int, dict[int, None]] = {}
+        """The epochs of which this node may have promises on its disk, by partition."""
+        self._is_scanned = False
+
+    # Proposing
+
+    def propose(
+        self, partition: int, base: Register, value: Register, done: Callable[[bool], None]
+    ) -> None:
+        """Propose ``value`` for the epoch after ``base``; ``done`` is called once, with whether
+        the epoch is decided, with this value or another.
+        """
         assert value.epoch == base.epoch + 1, "epochs are decided one after the other"
-        self._acceptor = acceptor
-        self._partition = partition
-        self._base = base
-        self._value = value
-        self._done = done
-        self._voters = voters(desk, base)
-        self._ballot = ballot
-        self._promised: dict[NodeId, None] = {}
-        self._accepted: dict[NodeId, None] | None = None
-        self._seen: Ballot = NO_BALLOT
-        self.waits_for: tuple[NodeId, ...] = self._voters
+        self._number += 1
+        request_id = RequestId(self._number)
+        self._asked[request_id] = _Asked(partition, value.epoch, done)
+        self._keep(partition, value.epoch)
+        quorums = Quorums.majority(voters(self.desk, base))
+        key = key_of(partition, value.epoch)
+        self._step(
+            Requested(request_id, Propose(key, value_of(partition, value), quorums, _TIMEOUT_NS))
+        )
 
-    def start(self) -> None:
-        """Ask for promises."""
-        self.wake("deadline", self.desk.now + _TIMEOUT_NS)
-        self._ask(Prepare(self.id, self._partition, self._value.epoch, self._ballot))
+    def give_up(self) -> None:
+        """Another member proposes from now on. What was proposed may be decided all the same."""
+        asked, self._asked = self._asked, {}
+        for request_id in asked:
+            self._step(Cancelled(request_id))
 
-    def received(self, sender: NodeId, message: object) -> None:
-        """An acceptor's word."""
-        if sender not in self._voters or not isinstance(message, Promise | Accepted):
-            return
-        if message.newer is not None:
-            adopt_newer(self.desk, self._partition, message.newer)
-            if self.desk.placement.register(self._partition).epoch >= self._value.epoch:
-                self._end(is_decided=True)
-            return
-        promised = (message.promised[0], bytes(message.promised[1]))
-        if promised != self._ballot:
-            self._end(is_decided=False, round_=promised[0] if promised[0] < 1 << 61 else 0)
-        elif isinstance(message, Promise) and self._accepted is None:
-            self._promise(sender, message)
-        elif isinstance(message, Accepted) and self._accepted is not None:
-            self._accepted[sender] = None
-            if 2 * len(self._accepted) > len(self._voters):
-                self.desk.counters.registers_decided += 1
-                adopt(self.desk, self._partition, self._value, is_own=True)
-                self._end(is_decided=True)
+    # Answering
+
+    def serve(self, sender: NodeId, message: object) -> bool:
+        """Take a message about registers; whether it was one."""
+        if type(message) not in _MESSAGES:
+            return False
+        key = RegisterKey(message.name, message.epoch)  # type: ignore[attr-defined]
+        partition = partition_of(key)
+        ring = self.desk.placement.ring
+        if ring is None:
+            return True  # what is decided is not known yet, so nothing can be said
+        if partition is None or partition >= ring.partitions:
+            self.desk.counters.malformed_messages += 1
+            return True
+        match message:
+            case Decision(value=value):
+                # It is kept with the ring, not with the promises.
+                self._adopt(key, value)
+            case Prepare() | Accept() | Ask() if ring.registers[partition].epoch >= key.epoch:
+                plain = register_to_plain(partition, ring.registers[partition])
+                self.desk.outbox.send(sender, RegistersTold((plain,)))
+            case Accept(value=value) if register_of(key, value) is None:
+                self.desk.counters.registers_refused += 1
+            case _:
+                if isinstance(message, Prepare | Accept):
+                    self._keep(partition, key.epoch)
+                self._step(Received(sender, message))
+        return True
+
+    def told(self, _sender: NodeId, message: RegistersTold) -> None:
+        """A peer knows more than this node does."""
+        ring = self.desk.placement.ring
+        for plain in message.registers:
+            try:
+                partition, register = register_from_plain(plain)
+            except RemoteProtocolError:
+                self.desk.counters.malformed_messages += 1
+                continue
+            if ring is not None and 0 <= partition < ring.partitions:
+                adopt(self.desk, partition, register)
+        self.look()
 
     def due(self, what: str) -> None:
-        """Too few have answered."""
-        self._end(is_decided=False)
+        """The machine wakes."""
+        self._step(Woke())
 
-    def _promise(self, sender: NodeId, message: Promise) -> None:
-        self._promised[sender] = None
-        if message.ballot is not None and message.register is not None:
-            ballot = (message.ballot[0], bytes(message.ballot[1]))
-            if ballot > self._seen:
-                try:
-                    _, value = register_from_plain((self._partition, *message.register))
-                except RemoteProtocolError:
-                    self.desk.counters.malformed_messages += 1
-                    return
-                if value.epoch == self._value.epoch:
-                    self._seen, self._value = ballot, value
-        if 2 * len(self._promised) > len(self._voters):
-            self._accepted = {}
-            register = register_to_plain(self._partition, self._value)[1:]
-            self._ask(Accept(self.id, self._partition, self._value.epoch, self._ballot, register))
+    def look(self) -> None:
+        """The ring may have changed: what is decided is not proposed, and not kept, any more."""
+        for request_id, asked in list(self._asked.items()):
+            if self.desk.placement.register(asked.partition).epoch >= asked.epoch:
+                del self._asked[request_id]
+                self._step(Cancelled(request_id))
+                asked.done(True)
+        self._forget()
 
-    def _ask(self, question: Prepare | Accept) -> None:
-        me = self.desk.self_id
-        for node in self._voters:
-            if node != me:
-                self.desk.outbox.send(node, question)
-        if me in self._voters:
-            self._acceptor.asked(me, question)
+    # The machine
 
-    def _end(self, *, is_decided: bool, round_: int = 0) -> None:
-        if self.id not in self.desk.conversations:
+    def _step(self, event: Input) -> None:
+        self._perform(self._registers.step(self.desk.now, event))
+
+    def _perform(self, effects: list[Effect]) -> None:
+        outbox = self.desk.outbox
+        replies: list[Reply] = []
+        for effect in effects:
+            match effect:
+                case Send(to, message):
+                    outbox.send(to, message)
+                case Load(ticket, query):
+                    outbox.load(query, self._loaded(ticket), self._failed(ticket))
+                case Store(ticket, batch, then):
+                    rests = [each for each in then if not isinstance(each, Announce)]
+                    outbox.store(batch, rests, self._stored(ticket), self._failed(ticket))
+                case Reply():
+                    replies.append(effect)
+                case Announce(Conflict()):
+                    self.desk.counters.registers_refused += 1
+                case Announce(Damaged()):
+                    self.desk.counters.damaged_records += 1
+                case _:
+                    pass  # what is decided is told by the reply, or by `Decision`
+        deadline = self._registers.deadline
+        if deadline is None:
+            self.desk.deadlines.drop((self, "registers"))
+        else:
+            self.wake("registers", deadline)
+        for reply in replies:
+            self._answered(reply)
+
+    def _loaded(self, ticket: Ticket) -> Callable[[object], None]:
+        return lambda value: self._step(Loaded(ticket, value))
+
+    def _stored(self, ticket: Ticket) -> Callable[[], None]:
+        return lambda: self._step(Stored(ticket))
+
+    def _failed(self, ticket: Ticket) -> Callable[[FailureReason], None]:
+        def failed(reason: FailureReason) -> None:
+            self._is_scanned = False  # what was to be forgotten may still be there
+            self._step(Failed(ticket, reason))
+
+        return failed
+
+    def _answered(self, reply: Reply) -> None:
+        asked = self._asked.pop(reply.request_id, None)
+        if asked is None:
             return
-        self.close("deadline")
-        self._done(is_decided, round_)
+        is_decided = isinstance(reply.result, Decided)
+        if isinstance(reply.result, Decided):
+            self.desk.counters.registers_decided += 1
+            self._adopt(reply.result.key, reply.result.value, is_own=True)
+        asked.done(is_decided)
+
+    def _adopt(self, key: RegisterKey, value: bytes, *, is_own: bool = False) -> None:
+        register, partition = register_of(key, value), partition_of(key)
+        if register is None or partition is None:
+            self.desk.counters.registers_refused += 1
+        else:
+            adopt(self.desk, partition, register, is_own=is_own)
+            self.look()
+
+    # Forgetting
+
+    def _keep(self, partition: int, epoch: int) -> None:
+        self._kept.setdefault(partition, {})[epoch] = None
+
+    def _forget(self) -> None:
+        """Remove promises of epochs that the ring on this node's disk has passed."""
+        durable = self.desk.placement.durable
+        if durable is None:
+            return
+        if not self._is_scanned:
+            self._is_scanned = True
+            self._scan(REGISTERS_RANGE[0])
+        past: list[RegisterKey] = []
+        for partition, epochs in list(self._kept.items()):
+            known = durable.registers[partition].epoch if partition < durable.partitions else 0
+            for epoch in [each for each in epochs if each <= known]:
+                del epochs[epoch]
+                past.append(key_of(partition, epoch))
+            if not epochs:
+                del self._kept[partition]
+        if past:
+            self._perform(self._registers.forget(self.desk.now, past))
+
+    def _scan(self, start: bytes) -> None:
+        """Find what an earlier life of this node has promised."""
+
+        def loaded(rows: list[tuple[bytes, bytes]]) -> None:
+            for row, _ in rows:
+                try:
+                    key = read_key(REGISTERS_PREFIX, row)
+                except DamagedRecordError:
+                    continue
+                partition = partition_of(key)
+                if partition is not None:
+                    self._keep(partition, key.epoch)
+            if rows:
+                self._scan(rows[-1][0] + b"\0")
+            else:
+                self._forget()
+
+        def failed(_reason: FailureReason) -> None:
+            self._is_scanned = False
+
+        query = ScanRows(start, REGISTERS_RANGE[1], _SCAN_ROWS, _SCAN_BYTES, keys_only=True)
+        self.desk.outbox.load(query, loaded, failed)

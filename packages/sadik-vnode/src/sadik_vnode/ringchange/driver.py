@@ -27,17 +27,15 @@ from sadik_machine import MILLISECOND, SECOND, NodeId
 from sadik_members import MemberState, NothingHeld, Phase, Register, claimants, register_to_plain
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.requests import Result, Transfer, TransfersResult
-from sadik_vnode.ringchange.acceptor import Acceptor
 from sadik_vnode.ringchange.adopting import Adopting
-from sadik_vnode.ringchange.deciding import Proposal, voters
+from sadik_vnode.ringchange.deciding import Deciding, voters
 from sadik_vnode.ringchange.filling import Filling
 from sadik_vnode.ringchange.messages import (
-    Accept,
     AdoptionAsked,
     AdoptionTold,
     FillAsked,
     FillTold,
-    Prepare,
+    RegistersTold,
     TransfersAsked,
     TransfersTold,
 )
@@ -57,8 +55,7 @@ _RETRY_NS: Final = 300 * MILLISECOND
 class _Change:
     """A partition on its way. ``reason`` says for people what it waits for."""
 
-    proposal: Proposal | None = None
-    round: int = 1
+    is_deciding: bool = False
     retry_at: int = 0
     reason: str = ""
     is_stalled: bool = False
@@ -72,15 +69,13 @@ class RingChanges(Conversation):
     """Drives changes where it is this node's turn, and does this node's part in all of them."""
 
     __slots__ = (
-        "_acceptor",
         "_adopted",
         "_adopting",
         "_asked",
         "_changes",
+        "_deciding",
         "_filling",
         "_key",
-        "_proposer",
-        "_round",
         "_serve",
         "_source",
         "_still_at",
@@ -94,9 +89,7 @@ class RingChanges(Conversation):
         super().__init__(desk)
         self.close()
         self._source = source
-        self._proposer = bytes(desk.self_id) + source.getrandbits(64).to_bytes(8, "big")
-        self._round = 0
-        self._acceptor = Acceptor(desk, self._here)
+        self._deciding = Deciding(desk, random.Random(source.getrandbits(64)))
         self._adopting = Adopting(desk)
         self._filling = Filling(desk, self._fill_told)
         self._changes: dict[int, _Change] = {}
@@ -107,8 +100,7 @@ class RingChanges(Conversation):
         self._target: Assignment | None = None
         self._tick_at: int | None = None
         self._serve: dict[type, Callable[[NodeId, object], None]] = {
-            Prepare: self._acceptor.asked,  # type: ignore[dict-item]
-            Accept: self._acceptor.asked,  # type: ignore[dict-item]
+            RegistersTold: self._deciding.told,  # type: ignore[dict-item]
             AdoptionAsked: self._adopting.asked,  # type: ignore[dict-item]
             AdoptionTold: self._adoption_told,  # type: ignore[dict-item]
             FillAsked: self._filling.asked,  # type: ignore[dict-item]
@@ -134,7 +126,7 @@ class RingChanges(Conversation):
         """Take a message about changes of the ring; whether it was one."""
         serve = self._serve.get(type(message))
         if serve is None:
-            return False
+            return self._deciding.serve(sender, message)
         serve(sender, message)
         return True
 
@@ -142,6 +134,7 @@ class RingChanges(Conversation):
         """Members, ring or liveness have changed."""
         if self.desk.placement.ring is None or not self.desk.config.changes_ring:
             return
+        self._deciding.look()
         self._adopting.stored()
         self._filling.poke()
         self._soon(_SOON_NS)
@@ -166,11 +159,6 @@ class RingChanges(Conversation):
         if self._tick_at is None or at < self._tick_at:
             self._tick_at = at
             self.wake("tick", at)
-
-    def _here(self, answer: object) -> None:
-        conversation = self.desk.conversations.get(answer.request)  # type: ignore[attr-defined]
-        if conversation is not None:
-            conversation.received(self.desk.self_id, answer)
 
     # The plan
 
@@ -209,6 +197,7 @@ class RingChanges(Conversation):
         if ring is None:
             return
         self._see_off()
+        self._deciding.look()
         if self.driver() != desk.self_id:
             self._rest()
             return
@@ -228,7 +217,7 @@ class RingChanges(Conversation):
         asks: dict[NodeId, list[int]] = {}
         for partition, change in list(self._changes.items()):
             register = desk.placement.register(partition)
-            if register.phase is Phase.DONE and not change.proposal:
+            if register.phase is Phase.DONE and not change.is_deciding:
                 if under_way >= _CHANGES_MAX:
                     change.reason = "others are moved first"
                     continue
@@ -261,6 +250,7 @@ class RingChanges(Conversation):
 
     def _rest(self) -> None:
         """Another member drives."""
+        self._deciding.give_up()
         self._changes.clear()
         self._adopted.clear()
         self._asked.clear()
@@ -289,7 +279,7 @@ class RingChanges(Conversation):
     def _advance(
         self, partition: int, change: _Change, register: Register, asks: dict[NodeId, list[int]]
     ) -> None:
-        if change.proposal is not None:
+        if change.is_deciding:
             return
         if register.phase is Phase.WRITE_BOTH and any(
             self._has_left(node) for node in register.new if node not in register.old
@@ -317,14 +307,15 @@ class RingChanges(Conversation):
         change.is_stalled = False
         change.reason = "its owners decide"
 
-        def done(is_decided: bool, round_: int) -> None:
-            change.proposal = None
+        change.is_deciding = True
+
+        def done(is_decided: bool) -> None:
+            change.is_deciding = False
             if is_decided:
                 change.filled.clear()
                 change.retry_at = 0
                 self._soon(_SOON_NS)
                 return
-            change.round = max(change.round, round_) + 1
             change.retry_at = desk.now + _RETRY_NS + self._source.randrange(_RETRY_NS)
             lost = self._lost(voters(desk, register))
             if lost:
@@ -333,14 +324,7 @@ class RingChanges(Conversation):
             self._stalled(change, lost)
             self._soon(_TICK_NS)
 
-        # No two proposals of this node have one ballot, whatever became of the earlier ones, and
-        # the nonce keeps its lives apart: one ballot with two values would let both be decided.
-        self._round = max(self._round + 1, change.round)
-        ballot = (self._round, self._proposer)
-        change.proposal = Proposal(
-            desk, self._acceptor, partition, register, following, ballot, done
-        )
-        change.proposal.start()
+        self._deciding.propose(partition, register, following, done)
 
     def _stalled(self, change: _Change, nodes: list[NodeId]) -> None:
         change.is_stalled = any(not self.desk.placement.is_routable(node) for node in nodes)

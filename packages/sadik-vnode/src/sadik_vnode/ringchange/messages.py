@@ -7,66 +7,22 @@ from attrs import define
 from sadik_vnode.messages import MESSAGES
 
 __all__ = [
-    "Accept",
-    "Accepted",
     "AdoptionAsked",
     "AdoptionTold",
     "FillAsked",
     "FillTold",
-    "Prepare",
-    "Promise",
+    "RegistersTold",
     "TransfersAsked",
     "TransfersTold",
 ]
 
 
-@MESSAGES.message(180)
-@define(slots=True)
-class Prepare:
-    """Promise to take no register of this partition and epoch from a lesser ballot than mine."""
-
-    request: int
-    partition: int
-    epoch: int
-    ballot: tuple[int, bytes]
-
-
-@MESSAGES.message(181)
-@define(slots=True)
-class Promise:
-    """Promised, on disk, and this is what I had accepted before: ``ballot`` and ``register``.
-
-    ``promised`` is another ballot where there was a greater one. ``newer`` is the register of one
-    who knows that the epoch is decided.
-    """
-
-    request: int
-    promised: tuple[int, bytes]
-    ballot: tuple[int, bytes] | None
-    register: tuple[object, ...] | None
-    newer: tuple[object, ...] | None = None
-
-
-@MESSAGES.message(182)
-@define(slots=True)
-class Accept:
-    """Accept this register of the partition and epoch."""
-
-    request: int
-    partition: int
-    epoch: int
-    ballot: tuple[int, bytes]
-    register: tuple[object, ...]
-
-
 @MESSAGES.message(183)
 @define(slots=True)
-class Accepted:
-    """Accepted, on disk, if ``promised`` is the ballot asked for; else that one is greater."""
+class RegistersTold:
+    """You asked about a register that is decided: these are newer than what you know."""
 
-    request: int
-    promised: tuple[int, bytes]
-    newer: tuple[object, ...] | None = None
+    registers: tuple[tuple[object, ...], ...]
 
 
 @MESSAGES.message(184)

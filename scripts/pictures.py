@@ -1,0 +1,305 @@
+"""Draws the pictures of the ideas, ``docs/pictures/*.svg``; `make pictures` renews them.
+
+Where a picture shows a placement it is one that the code makes: the ring and the preference list
+are claimed, the key's partition is hashed, and the trees are hash trees.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from sadik_hashing import (
+    Claimant,
+    HashTree,
+    Partitions,
+    PreferenceTable,
+    claim,
+    record_hash,
+    token_of,
+)
+
+__all__ = ["TARGET", "pictures"]
+
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "pictures"
+
+_PARTITIONS = 32
+_BUCKET, _KEY = "carts", b"ada"
+_NODES = [Claimant(id=f"n{i}".encode(), zone=f"zone {'abc'[(i - 1) % 3]}") for i in range(1, 7)]
+_ZONES = {node.id.decode(): node.zone for node in _NODES}
+_COLOURS = {"n1": "#2f6fb0", "n2": "#c4632d", "n3": "#4c8c3f", "n4": "#8756a8", "n5": "#b23a5b",
+            "n6": "#3c8f8c"}  # fmt: skip
+
+_STYLE = """
+text { font: 14px system-ui, sans-serif; fill: #222 }
+.small { font-size: 12px; fill: #555 } .bold { font-weight: 600 }
+.mid { text-anchor: middle } .white { fill: #fff } .end { text-anchor: end }
+.line { stroke: #555; stroke-width: 1.5; fill: none } .faint { stroke: #bbb }
+.dash { stroke-dasharray: 5 4 } .box { fill: #f4f4f1; stroke: #888 } .gone { fill: #ddd }
+.mark { fill: #b23a5b } .page { fill: #fff } .wire { stroke: #999; stroke-width: 1 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e8e8e8 } .small { fill: #b5b5b5 } .page { fill: #1b1b1d } .white { fill: #fff }
+  .line { stroke: #b5b5b5 } .faint { stroke: #555 } .box { fill: #2a2a2d; stroke: #777 }
+  .gone { fill: #3a3a3d }
+}
+"""
+
+
+class Drawing:
+    """An SVG under way; coordinates from the top left."""
+
+    def __init__(self, width: int, height: int, title: str) -> None:
+        self._head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+            f'width="{width}" height="{height}" role="img" aria-label="{escape(title)}">\n'
+            f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n"
+            '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
+            'markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z" fill="#777"/></marker></defs>\n'
+            f'<rect class="page" width="{width}" height="{height}" rx="8"/>\n'
+        )
+        self._parts: list[str] = []
+
+    def text(self, x: float, y: float, words: str, kind: str = "") -> None:
+        self._parts.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{escape(words)}</text>')
+
+    def box(
+        self, x: float, y: float, w: float, h: float, fill: str = "", kind: str = "box"
+    ) -> None:
+        colour = f' style="fill:{fill}"' if fill else ""
+        self._parts.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" rx="6" '
+            f'class="{kind}"{colour}/>'
+        )
+
+    def line(
+        self, x1: float, y1: float, x2: float, y2: float, kind: str = "", *, tip: bool = False
+    ) -> None:
+        end = ' marker-end="url(#tip)"' if tip else ""
+        self._parts.append(
+            f'<path d="M{x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f}" class="line {kind}"{end}/>'
+        )
+
+    def arc(self, x: float, y: float, inner: float, outer: float, begin: float, end: float,
+            fill: str) -> None:  # fmt: skip
+        def at(radius: float, turn: float) -> str:
+            angle = 2 * math.pi * (turn - 0.25)
+            return f"{x + radius * math.cos(angle):.2f} {y + radius * math.sin(angle):.2f}"
+
+        self._parts.append(
+            f'<path d="M{at(outer, begin)} A{outer} {outer} 0 0 1 {at(outer, end)} '
+            f'L{at(inner, end)} A{inner} {inner} 0 0 0 {at(inner, begin)} Z" '
+            f'style="fill:{fill}" stroke="#fff" stroke-width="1"/>'
+        )
+
+    def node(self, x: float, y: float, name: str, note: str = "", *, is_gone: bool = False) -> None:
+        fill = "" if is_gone else _COLOURS.get(name, "")
+        self.box(x, y, 90, 40, fill, "box gone" if is_gone else "box")
+        self.text(x + 45, y + 25, name, "mid bold white" if fill else "mid bold")
+        if note:
+            self.text(x + 45, y + 58, note, "mid small")
+
+    def svg(self) -> str:
+        return self._head + "\n".join(self._parts) + "\n</svg>\n"
+
+
+def pictures() -> Iterator[tuple[str, str]]:
+    """File name and text of each."""
+    yield "ring.svg", _ring()
+    yield "preference-list.svg", _preference_list()
+    yield "write.svg", _write()
+    yield "sloppy-quorum.svg", _sloppy_quorum()
+    yield "siblings.svg", _siblings()
+    yield "anti-entropy.svg", _anti_entropy()
+
+
+def _placed() -> tuple[list[list[str]], int, list[str]]:
+    """The owners of every partition, the key's partition, and its preference list."""
+    ring = claim(_NODES, partitions=_PARTITIONS, replicas=3)
+    partition = Partitions(_PARTITIONS).of_key(_BUCKET, _KEY)
+    lists = PreferenceTable(ring, _NODES)
+    return (
+        [[node.decode() for node in owners] for owners in ring],
+        partition,
+        [node.decode() for node in lists[partition]],
+    )
+
+
+def _ring() -> str:
+    owners, partition, _ = _placed()
+    drawing = Drawing(640, 400, "The ring: partitions, each with three owners")
+    x, y = 210, 205
+    for number, names in enumerate(owners):
+        begin, end = number / _PARTITIONS, (number + 1) / _PARTITIONS
+        for place, name in enumerate(names):
+            drawing.arc(x, y, 118 - 24 * place, 140 - 24 * place, begin, end, _COLOURS[name])
+    angle = 2 * math.pi * ((partition + 0.5) / _PARTITIONS - 0.25)
+    drawing.line(x + 176 * math.cos(angle), y + 176 * math.sin(angle),
+                 x + 144 * math.cos(angle), y + 144 * math.sin(angle), tip=True)  # fmt: skip
+    drawing.text(x, y - 8, f"{_BUCKET}/{_KEY.decode()}", "mid bold")
+    token = token_of(_BUCKET, _KEY)
+    drawing.text(x, y + 10, f"token {token >> 48:04x}…", "mid small")
+    drawing.text(x, y + 28, f"partition {partition}", "mid small")
+    drawing.text(420, 60, "Outer band: first owner,", "small")
+    drawing.text(420, 78, "then second and third.", "small")
+    for index, (name, zone) in enumerate(_ZONES.items()):
+        drawing.box(420, 100 + 30 * index, 20, 20, _COLOURS[name])
+        drawing.text(450, 115 + 30 * index, f"{name}, {zone}")
+    drawing.text(420, 310, f"Partition {partition} is owned by", "small")
+    drawing.text(420, 330, ", ".join(owners[partition]), "bold")
+    return drawing.svg()
+
+
+def _preference_list() -> str:
+    owners, partition, preferred = _placed()
+    drawing = Drawing(700, 190, "A preference list: owners, then fallbacks")
+    drawing.text(
+        20, 34, f"Preference list of {_BUCKET}/{_KEY.decode()} (partition {partition})", "bold"
+    )
+    count = len(owners[partition])
+    for place, name in enumerate(preferred):
+        x = 20 + 112 * place
+        drawing.node(x, 70, name, _ZONES[name])
+        drawing.text(x + 45, 62, str(place + 1), "mid small")
+        if place + 1 < len(preferred):
+            drawing.line(x + 92, 90, x + 110, 90, tip=True)
+    drawing.line(20, 145, 20 + 112 * count - 22, 145)
+    drawing.text(20 + 112 * count / 2 - 11, 168, "owners", "mid")
+    drawing.line(20 + 112 * count, 145, 112 * len(preferred), 145, "faint")
+    drawing.text((20 + 112 * count + 112 * len(preferred)) / 2, 168, "fallbacks", "mid")
+    return drawing.svg()
+
+
+def _lanes(drawing: Drawing, names: list[str], height: int, gone: str = "") -> dict[str, float]:
+    lanes: dict[str, float] = {}
+    for index, name in enumerate(names):
+        x = 30 + 160 * index
+        lanes[name] = x + 45
+        drawing.node(x, 20, name, is_gone=name == gone)
+        drawing.line(x + 45, 62, x + 45, height - 20, "faint dash" if name == gone else "faint")
+    return lanes
+
+
+def _arrow(drawing: Drawing, lanes: dict[str, float], way: tuple[str, str], y: float, words: str,
+           kind: str = "") -> None:  # fmt: skip
+    begin, end = lanes[way[0]], lanes[way[1]]
+    lean = 4 if end > begin else -4
+    drawing.line(begin, y, end - lean, y + 16, kind, tip=True)
+    drawing.text((begin + end) / 2, y - 2, words, "mid small")
+
+
+def _write() -> str:
+    _, _, preferred = _placed()
+    one, two, three = preferred[:3]
+    drawing = Drawing(660, 350, "A write at W = 2 of three owners")
+    lanes = _lanes(drawing, ["client", one, two, three], 350)
+    _arrow(drawing, lanes, ("client", one), 84, "PUT")
+    _note(drawing, lanes[one], 112, f"dot {one}:1 on disk")
+    _arrow(drawing, lanes, (one, two), 140, "version")
+    _arrow(drawing, lanes, (one, three), 162, "version")
+    _note(drawing, lanes[two], 170, "on disk")
+    _arrow(drawing, lanes, (two, one), 198, "acknowledged")
+    _arrow(drawing, lanes, (one, "client"), 226, "204, context")
+    _note(drawing, lanes[three], 250, "on disk")
+    _arrow(drawing, lanes, (three, one), 276, "acknowledged")
+    drawing.text(30, 330, "Answered at two distinct owners; the third follows.", "small")
+    return drawing.svg()
+
+
+def _note(drawing: Drawing, x: float, y: float, words: str) -> None:
+    drawing.box(x - 52, y - 8, 104, 22)
+    drawing.text(x, y + 7, words, "mid small")
+
+
+def _sloppy_quorum() -> str:
+    _, _, preferred = _placed()
+    one, two, _, fallback = preferred[:4]
+    drawing = Drawing(
+        660, 360, "A sloppy quorum: a fallback keeps a hint for an owner that is down"
+    )
+    lanes = _lanes(drawing, ["client", one, two, fallback], 370, gone=two)
+    drawing.text(lanes[two], 78, "down", "mid small")
+    _arrow(drawing, lanes, ("client", one), 90, "PUT")
+    _note(drawing, lanes[one], 116, "on disk")
+    _arrow(drawing, lanes, (one, fallback), 144, f"version, for {two}")
+    _note(drawing, lanes[fallback], 172, "with a hint")
+    _arrow(drawing, lanes, (fallback, one), 198, "acknowledged")
+    _arrow(drawing, lanes, (one, "client"), 222, "204")
+    drawing.text(lanes[two] - 10, 276, "back again", "end small")
+    _arrow(drawing, lanes, (fallback, two), 262, "the record")
+    _note(drawing, lanes[two], 290, "on disk")
+    _arrow(drawing, lanes, (two, fallback), 320, "acknowledged")
+    drawing.text(lanes[fallback] + 8, 350, "the hint goes", "small")
+    return drawing.svg()
+
+
+def _siblings() -> str:
+    drawing = Drawing(660, 250, "Siblings, and how they are resolved")
+
+    def version(x: float, y: float, value: str, dot: str) -> None:
+        drawing.box(x, y, 140, 44)
+        drawing.text(x + 70, y + 20, value, "mid bold")
+        drawing.text(x + 70, y + 36, dot, "mid small")
+
+    version(20, 100, "milk", "n1:1")
+    version(260, 40, "milk, bread", "n1:2, saw n1:1")
+    version(260, 160, "milk, eggs", "n2:1, saw n1:1")
+    version(500, 100, "milk, bread, eggs", "n1:3, saw both")
+    drawing.line(160, 115, 256, 68, tip=True)
+    drawing.line(160, 130, 256, 178, tip=True)
+    drawing.line(400, 68, 496, 115, tip=True)
+    drawing.line(400, 178, 496, 130, tip=True)
+    drawing.text(330, 128, "siblings: a read shows both", "mid small")
+    drawing.text(90, 168, "read by two", "mid small")
+    drawing.text(570, 168, "replaces both", "mid small")
+    return drawing.svg()
+
+
+def _anti_entropy() -> str:
+    drawing = Drawing(660, 330, "Two hash trees that differ in one leaf")
+    mine, theirs = HashTree(), HashTree()
+    names = [b"a", b"b", b"c", b"d"]
+    for tree in (mine, theirs):
+        for name in names[: 4 if tree is mine else 3]:
+            leaf = tree.leaf_of(token_of(_BUCKET, name))
+            tree.replace(leaf, None, record_hash(_BUCKET.encode() + b"\0" + name, [(b"n1", 1)]))
+    differing = mine.differing_middles(theirs.packed_middles())
+    assert len(differing) == 1, "one record is missing, in one branch"
+    assert mine.leaf_of(token_of(_BUCKET, names[3])) in mine.differing_leaves(
+        differing[0], theirs.packed_leaves(differing[0])
+    )
+    for x, title in ((10, "n1 holds a, b, c, d"), (348, "n2 holds a, b, c")):
+        drawing.text(x + 145, 32, title, "mid bold")
+        _tree(drawing, x)
+    for y, words in ((70, "1  roots differ"), (150, "2  one middle"), (230, "3  one leaf")):
+        drawing.text(322, y, words.split("  ")[0], "mid bold")
+    drawing.text(330, 316, "1 roots differ, 2 so does one branch, 3 and in it one leaf: d is sent.",
+                 "mid small")  # fmt: skip
+    return drawing.svg()
+
+
+def _tree(drawing: Drawing, x: float) -> None:
+    def knot(cx: float, cy: float, *, differs: bool) -> None:
+        drawing.box(cx - 24, cy - 14, 48, 28, "#b23a5b" if differs else "")
+
+    middles = [(x + 50, 145), (x + 145, 145), (x + 240, 145)]
+    leaves = [(x + 130, 225), (x + 190, 225), (x + 250, 225)]
+    for cx, cy in middles:
+        drawing.line(x + 145, 80, cx, cy - 14, "faint")
+    for cx, cy in leaves:
+        drawing.line(x + 240, 160, cx, cy - 14, "faint")
+    knot(x + 145, 66, differs=True)
+    for index, (cx, cy) in enumerate(middles):
+        knot(cx, cy, differs=index == 2)
+    for index, (cx, cy) in enumerate(leaves):
+        knot(cx, cy, differs=index == 1)
+    drawing.text(x + 190, 262, "d", "mid bold")
+
+
+if __name__ == "__main__":
+    TARGET.mkdir(exist_ok=True)
+    for name, text in pictures():
+        (TARGET / name).write_text(text, "utf-8")
+    sys.exit(0)
