@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 from real_cluster import RealNode, eventually, free_ports
 from secured_cluster import run_sadik
 
-from sadik_client.blocking import Client, default_ssl_context
+from sadik_client.blocking import Client
 
 
 def test_a_certificate_is_replaced_under_load_and_no_request_fails(tmp_path: Path) -> None:
@@ -34,8 +36,7 @@ def test_a_certificate_is_replaced_under_load_and_no_request_fails(tmp_path: Pat
         },
     )  # fmt: skip
     url = f"https://127.0.0.1:{ports[0]}"
-    trust = default_ssl_context()
-    trust.load_verify_locations(pki / "ca.crt")
+    trust = ssl.create_default_context(cafile=pki / "ca.crt")
     stop = threading.Event()
     wrong: list[str] = []
     done = [0]
@@ -63,13 +64,8 @@ def test_a_certificate_is_replaced_under_load_and_no_request_fails(tmp_path: Pat
         try:
             for replaced in range(1, 4):
                 run_sadik(*issue)
-                eventually(
-                    15,
-                    lambda count=replaced: (
-                        node.log.read_text("utf-8").count("reloaded what=tls.http") >= count
-                    ),
-                    "it was read anew",
-                )
+                reloaded = partial(_says, node, "reloaded what=tls.http", replaced)
+                eventually(15, reloaded, "it was read anew")
             eventually(20, lambda: done[0] > 100, "clients are served")
         finally:
             stop.set()
@@ -82,6 +78,10 @@ def test_a_certificate_is_replaced_under_load_and_no_request_fails(tmp_path: Pat
         assert "defect" not in log
     finally:
         node.kill()
+
+
+def _says(node: RealNode, line: str, times: int) -> bool:
+    return node.log.read_text("utf-8").count(line) >= times
 
 
 def _is_ready(url: str, pki: Path) -> bool:
