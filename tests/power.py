@@ -38,7 +38,12 @@ def why_not(directory: Path) -> str:
 
 
 class CutDisk:
-    """A small disk, mounted at ``path`` within the block."""
+    """A small disk, mounted at ``path`` within the block.
+
+    It comes back as a copy of its image. The dead file system itself would come back dead while
+    it is mounted anywhere else, and processes in mount namespaces of their own have copies of all
+    mounts that there were when they began.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,6 +69,9 @@ class CutDisk:
     def come_back(self) -> None:
         """Mount what has survived. Nobody may have a file open on it."""
         self._unmount()
+        survived = self._image.with_suffix(".survived")
+        _run("cp", "--sparse=always", str(self._image), str(survived))
+        survived.replace(self._image)
         self._mount()
 
     def _mount(self) -> None:

@@ -65,7 +65,14 @@ class ChaosCluster(RealCluster):
 class Rig(Protocol):
     """Makes a cluster on a network of its own, and starts it unless told not to."""
 
-    def __call__(self, nodes: int = 3, *, start: bool = True, **options: Any) -> ChaosCluster: ...
+    def __call__(
+        self,
+        nodes: int = 3,
+        *,
+        start: bool = True,
+        delay_ms: tuple[float, float] | None = None,
+        **options: Any,
+    ) -> ChaosCluster: ...
 
 
 def resident_mib(node: RealNode) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -41,11 +42,14 @@ def why_no_network() -> str:
 
 class Network:
     """Hosts 1 to ``hosts``, and the clients' host 0, where the threads and processes that this
-    one starts within the block are as well.
+    one starts within the block are as well. ``delay_ms`` is how long a frame takes from one of the
+    hosts 1 to ``hosts`` to another, and by how much that varies at most.
     """
 
-    def __init__(self, hosts: int) -> None:
+    def __init__(self, hosts: int, *, delay_ms: tuple[float, float] | None = None) -> None:
         self.hosts = range(hosts + 1)
+        self._delay_ms = delay_ms
+        self._slow_switch: subprocess.Popen[bytes] | None = None
         self._switch = f"{_PREFIX}{os.getpid()}-switch"
         self._home = -1
         self.cuts: set[tuple[int, int]] = set()
@@ -105,15 +109,14 @@ class Network:
         self._remove()
 
     def _make(self) -> None:
-        _ip("netns", "add", self._switch)
-        _ip("-n", self._switch, "link", "add", "br0", "type", "bridge")
-        _ip("-n", self._switch, "link", "set", "br0", "up")
         for host in self.hosts:
-            name, port = self.name(host), f"port{host}"
-            _ip("netns", "add", name)
-            link = f"link add eth0 address {_mac(host)} type veth peer name {port}"
-            _ip("-n", name, *link.split(), "netns", self._switch)
-            _ip("-n", self._switch, "link", "set", port, "master", "br0", "up")
+            _ip("netns", "add", self.name(host))
+        if self._delay_ms is None:
+            self._make_bridge()
+        else:
+            self._start_switch(*self._delay_ms)
+        for host in self.hosts:
+            name = self.name(host)
             _ip("-n", name, "address", "add", f"{self.address(host)}/24", "dev", "eth0")
             for link in ("lo", "eth0"):
                 _ip("-n", name, "link", "set", link, "up")
@@ -122,7 +125,32 @@ class Network:
                 if other != host:
                     self._aim(host, other, _mac(other))
 
+    def _make_bridge(self) -> None:
+        _ip("netns", "add", self._switch)
+        _ip("-n", self._switch, "link", "add", "br0", "type", "bridge")
+        _ip("-n", self._switch, "link", "set", "br0", "up")
+        for host in self.hosts:
+            port = f"port{host}"
+            link = f"link add eth0 address {_mac(host)} type veth peer name {port}"
+            _ip("-n", self.name(host), *link.split(), "netns", self._switch)
+            _ip("-n", self._switch, "link", "set", port, "master", "br0", "up")
+
+    def _start_switch(self, delay_ms: float, jitter_ms: float) -> None:
+        program = str(Path(__file__).with_name("chaos_switch.py"))
+        self._slow_switch = subprocess.Popen(
+            [sys.executable, program, str(delay_ms), str(jitter_ms), *map(self.name, self.hosts)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._slow_switch.stdout is not None
+        if self._slow_switch.stdout.readline() != b"ready\n":
+            raise OSError("the switch did not start: it needs /dev/net/tun")
+        for host in self.hosts:
+            _ip("-n", self.name(host), "link", "set", "eth0", "address", _mac(host))
+
     def _remove(self) -> None:
+        if self._slow_switch is not None:
+            self._slow_switch.communicate()
         if self._home >= 0:
             _set_namespace(self._home)
             os.close(self._home)

@@ -67,8 +67,15 @@ def rig(has_network: None, tmp_path: Path) -> Iterator[Rig]:
     """Makes clusters; they and their networks end with the test."""
     with ExitStack() as stack:
 
-        def make(nodes: int = 3, *, start: bool = True, **options: Any) -> ChaosCluster:
-            network = stack.enter_context(Network(nodes + options.get("spare", 0)))
+        def make(
+            nodes: int = 3,
+            *,
+            start: bool = True,
+            delay_ms: tuple[float, float] | None = None,
+            **options: Any,
+        ) -> ChaosCluster:
+            hosts = nodes + options.get("spare", 0)
+            network = stack.enter_context(Network(hosts, delay_ms=delay_ms))
             cluster = stack.enter_context(ChaosCluster(network, tmp_path, **options))
             if start:
                 cluster.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import shutil
 import signal
@@ -25,7 +24,7 @@ from sadik_storage import (
     StoreLocked,
     StoreOptionsError,
 )
-from sadik_storage.lmdb import FORMAT_VERSION, LmdbStore
+from sadik_storage.lmdb import LmdbStore
 
 
 def open_store(path: Path, *, durable: bool = True, **options: object) -> LmdbStore:
@@ -46,14 +45,6 @@ def test_the_files_are_private_and_of_the_pinned_engine(tmp_path: Path) -> None:
         assert file.stat().st_mode & 0o077 == 0
     with lmdb.open(str(tmp_path / "s"), readonly=True, lib_version=0) as env:
         assert env.lib_version()[:2] == (0, 9)
-
-
-def test_a_newer_format_is_refused_before_lmdb_sees_it(tmp_path: Path) -> None:
-    open_store(tmp_path / "s").close()
-    mark = tmp_path / "s" / "FORMAT"
-    mark.write_text(json.dumps({"backend": "lmdb", "version": FORMAT_VERSION + 1}))
-    with pytest.raises(StoreFormatError, match="use a newer program"):
-        open_store(tmp_path / "s")
 
 
 def test_a_file_of_the_other_engine_is_refused(tmp_path: Path) -> None:

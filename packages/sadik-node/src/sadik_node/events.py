@@ -43,6 +43,8 @@ EVENTS = {
     "store_close_failed": EventKind("the store could not be closed after a failure"),
     "cluster_joined": EventKind("it belongs to this cluster now", "cluster_id"),
     "join_refused": EventKind("the cluster would not have it, and why"),
+    "removed": EventKind("it was removed from the cluster, and how it knows"),
+    "moved_aside": EventKind("as it ends: the data of a removed node are kept there"),
     "link_up": EventKind("streams to a peer are open", "peer address dialled", _SELDOM),
     "link_down": EventKind("streams to a peer are gone", "peer reason", _SELDOM),
     "dial_failed": EventKind("a peer could not be reached", "address reason", _SELDOM),

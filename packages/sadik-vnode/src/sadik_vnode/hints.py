@@ -354,7 +354,8 @@ class Delivery(Conversation):
         self._arrived(RequestId(message.request))
         if travelling.key not in self._renoted:
             self.desk.hints.delivered(self._node, travelling.key)
-            self.desk.spread.hint.add(self.desk.wall_ns - travelling.written_ns)
+            if travelling.written_ns:
+                self.desk.spread.hint.add(self.desk.wall_ns - travelling.written_ns)
         self._next_window()
 
     def unsent(self, to: NodeId, message: object) -> None:
