@@ -262,7 +262,7 @@ def test_a_store_that_is_damaged(serve: Serve, running: RealCluster) -> None:
         ("[limits]\nvalue_bytes = true\n", ["limits.value_bytes"]),
         ("[log]\nformat = 'xml'\n", ["log.format", "console", "json"]),
         ("[tls.http]\ncert = 'x'\n", ["tls.http"]),
-        ("[auth]\ntokens = 'x'\n", ["auth.tokens"]),
+        ("[auth]\ntokens = 3\n", ["auth.tokens"]),
         ("[node\n", ["line 1"]),
         ("[node]\nname = 1\n[limits]\nconnections = -1\n", ["node.name", "limits.connections"]),
     ],

@@ -28,6 +28,7 @@ from sadik_metrics import NodeMetrics
 from sadik_node.clock import SystemClock
 from sadik_node.cluster_view import ClusterView
 from sadik_node.host import Host
+from sadik_node.http.access import Access
 from sadik_node.http.application import HttpApplication
 from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
 from sadik_node.http.limits import HttpLimits
@@ -77,7 +78,8 @@ async def _serve_sadik(pipe: Pipe) -> None:
     log = Log("n1")
     service = Service(host, view, limits, metrics.exposition, dict, log.defect, clock.now)
     application = HttpApplication(
-        service, HostCheck(LOOPBACK_NAMES), metrics, RequestLog(log), id_prefix="b",
+        service, HostCheck(LOOPBACK_NAMES), Access(None, clock.now, time.time), metrics,
+        RequestLog(log), id_prefix="b",
         clock_ns=clock.now,
     )  # fmt: skip
     server = HttpServer(application, listen_at("127.0.0.1", 0), limits, clock.now, time.time)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,6 +35,7 @@ from sadik_metrics import NodeMetrics
 from sadik_node.clock import SystemClock
 from sadik_node.cluster_view import ClusterView
 from sadik_node.host import Host
+from sadik_node.http.access import Access
 from sadik_node.http.application import HttpApplication
 from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
 from sadik_node.http.limits import HttpLimits
@@ -41,6 +43,7 @@ from sadik_node.http.request_log import RequestLog
 from sadik_node.http.server import HttpServer, listen_at
 from sadik_node.http.service import Service
 from sadik_node.log import Log
+from sadik_node.tokens import TokenFile
 from sadik_storage.memory import MemoryStore
 from sadik_vnode.requests import (
     BucketProperties,
@@ -199,6 +202,7 @@ class Site:
     metrics: NodeMetrics
     log: io.StringIO
     service: Service
+    access: Access
     wires: list[Wire] = attrs.Factory(list)
 
     async def connect(self) -> Wire:
@@ -281,6 +285,8 @@ async def site(
     limits: HttpLimits | None = None,
     *,
     names: tuple[str, ...] | None = LOOPBACK_NAMES,
+    tokens: TokenFile | None = None,
+    tls: ssl.SSLContext | None = None,
     is_broken_on_purpose: bool = False,
 ) -> AsyncIterator[Site]:
     """A server on a free port of loopback, until the block ends."""
@@ -297,16 +303,18 @@ async def site(
     service = Service(
         host, view, limits, metrics.exposition, lambda: {"name": "n1"}, log.defect, clock.now
     )
+    access = Access(tokens, clock.now, lambda: clock.wall() / 1e9)
     application = HttpApplication(
-        service, HostCheck(names), metrics, RequestLog(log), id_prefix="t", clock_ns=clock.now
+        service, HostCheck(names), access, metrics, RequestLog(log), id_prefix="t",
+        clock_ns=clock.now,
     )  # fmt: skip
     server = HttpServer(
-        application, listen_at("127.0.0.1", 0), limits, clock.now, lambda: clock.wall() / 1e9
+        application, listen_at("127.0.0.1", 0), limits, clock.now, lambda: clock.wall() / 1e9, tls
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run)
         nursery.start_soon(server.run)
-        here = Site(server.ports[0], engine, host, server, view, metrics, stream, service)
+        here = Site(server.ports[0], engine, host, server, view, metrics, stream, service, access)
         try:
             yield here
         finally:

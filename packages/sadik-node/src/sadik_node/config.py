@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -223,12 +223,20 @@ def _contradictions(settings: Settings, reader: _Reader) -> Iterator[Finding]:
 
 
 def _missing_files(settings: Settings, reader: _Reader) -> Iterator[Finding]:
-    files = settings.tls.peer
-    said = {"cert": files.cert, "key": files.key, "ca": files.ca}
-    found = [f"tls.peer.{word}" for word, file in said.items() if file is not None]
-    for word, file in said.items():
-        if found and file is None:
-            key = f"tls.peer.{word}"
+    peer, http = settings.tls.peer, settings.tls.http
+    all_of_peer = {"cert": peer.cert, "key": peer.key, "ca": peer.ca}
+    yield from _missing_beside("tls.peer", all_of_peer, ("cert", "key", "ca"), reader)
+    all_of_http = {"cert": http.cert, "key": http.key, "ca": http.ca}
+    yield from _missing_beside("tls.http", all_of_http, ("cert", "key"), reader)
+
+
+def _missing_beside(
+    table: str, said: Mapping[str, Path | None], needed: Iterable[str], reader: _Reader
+) -> Iterator[Finding]:
+    found = [f"{table}.{word}" for word, file in said.items() if file is not None]
+    for word in needed:
+        if found and said[word] is None:
+            key = f"{table}.{word}"
             problem = f"is not said, though {found[0]} is; accepts {_RULES[key].accepts}"
             yield Finding(key, reader.source(found[0]), problem)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -43,12 +44,14 @@ from sadik_members import (
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_members.messenger import Messenger, MessengerLimits
 from sadik_metrics import NodeMetrics
+from sadik_node.client_security import ClientSecurity
 from sadik_node.clock import Clock, SystemClock
 from sadik_node.cluster_view import ClusterView
 from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError, find_cause
 from sadik_node.exposure import exposures, unprotected
 from sadik_node.figures import bind_figures, status_document
 from sadik_node.host import Host, HostLimits, StoreBrokenError
+from sadik_node.http.access import Access
 from sadik_node.http.application import HttpApplication
 from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
 from sadik_node.http.limits import HttpLimits
@@ -124,9 +127,9 @@ class Node:
         self.life: _Life | None = None
         """What runs now; for tests and figures."""
         self.security: PeerSecurity
-        """From `run` on."""
+        self.client_security: ClientSecurity
         self.removal: Removal
-        """From `run` on."""
+        """These three from `run` on."""
 
     @property
     def http_port(self) -> int:
@@ -168,6 +171,7 @@ class Node:
         settings = self.settings
         _check_exposure(settings)
         self.security = PeerSecurity(settings, self._transport, self.log)
+        self.client_security = ClientSecurity(settings)
         directory = DataDirectory.take(
             settings.node.data_dir,
             name=settings.node.name,
@@ -334,7 +338,9 @@ class _Life:
         self.clock = clock
         self.started_ns = clock.now()
         self.host = self._make_host(source)
-        self.service, self.server = self._make_server(sockets)
+        self.access = Access(node.client_security.tokens, clock.now, lambda: clock.wall() / SECOND)
+        self.service, self.server = self._make_server(sockets, node.client_security.tls)
+        node.client_security.watch(self.files, self.access, self.server.use_tls)
         self.space = SpaceWatch(
             store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
         )
@@ -370,7 +376,9 @@ class _Life:
             host.observe(observer)
         return host
 
-    def _make_server(self, sockets: list[socket.socket]) -> tuple[Service, HttpServer]:
+    def _make_server(
+        self, sockets: list[socket.socket], tls: ssl.SSLContext | None
+    ) -> tuple[Service, HttpServer]:
         """What answers clients, and the server in front of it."""
         settings, clock = self.settings, self.clock
         limits = HttpLimits.of(settings.limits)
@@ -388,12 +396,15 @@ class _Life:
         application = HttpApplication(
             service,
             HostCheck(_allowed_names(settings)),
+            self.access,
             self.metrics,
             RequestLog(self.log, settings.log.requests, settings.log.slow_ms),
             id_prefix=f"{self.life.boot_nonce & 0xFFFFFFFF:08x}",
             clock_ns=clock.now,
         )
-        server = HttpServer(application, sockets, limits, clock.now, lambda: clock.wall() / SECOND)
+        server = HttpServer(
+            application, sockets, limits, clock.now, lambda: clock.wall() / SECOND, tls
+        )
         return service, server
 
     def _make_membership(self, source: random.Random) -> Membership:

@@ -39,18 +39,22 @@ def check_private(file: Path) -> None:
         )
 
 
-def read_private(file: Path) -> bytes:
+def read_private(file: Path, *, bytes_max: int = _BYTES_MAX) -> bytes:
     """The content of a small file that nobody else may read.
 
     Raises:
-        ValueError: others may, or it cannot be read; the message bears nothing of what is in it.
+        ValueError: others may, it cannot be read, or has more than ``bytes_max``; the message bears
+            nothing of what is in it.
     """
     check_private(file)
     try:
         with file.open("rb") as stream:
-            return stream.read(_BYTES_MAX)
+            data = stream.read(bytes_max + 1)
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}") from error
+    if len(data) > bytes_max:
+        raise ValueError(f"{file} has more than {bytes_max} bytes")
+    return data
 
 
 @define

@@ -44,9 +44,6 @@ PARTITIONS_DEFAULT = 256
 REPLICAS_DEFAULT = 3
 """How many replicas a cluster is formed with when nothing was said."""
 
-_NO_TLS = "TLS is not in this version; leave it out"
-_NO_AUTH = "authentication is not in this version; leave it out"
-
 
 def _host_name() -> str:
     return socket.gethostname()
@@ -160,11 +157,14 @@ class Repair:
 
 @frozen
 class TlsFiles:
-    """``[tls.http]``; not in this version."""
+    """``[tls.http]``: TLS for clients; certificate and key, or neither. PEM files."""
 
-    cert: Path | None = _setting(rules.later(_NO_TLS), None)
-    key: Path | None = _setting(rules.later(_NO_TLS), None)
-    ca: Path | None = _setting(rules.later(_NO_TLS), None)
+    cert: Path | None = _setting(rules.path(
+        "a file with the certificate that clients are shown"), None)  # fmt: skip
+    key: Path | None = _setting(rules.path("a file with its key, private to this node"), None)
+    ca: Path | None = _setting(rules.path(
+        "a file with the authorities of clients' certificates"), None)  # fmt: skip
+    """With it clients must present a certificate."""
 
 
 @frozen
@@ -188,9 +188,11 @@ class Tls:
 
 @frozen
 class Auth:
-    """``[auth]``: who may come; tokens are not in this version."""
+    """``[auth]``: who may come."""
 
-    tokens: Path | None = _setting(rules.later(_NO_AUTH), None)
+    tokens: Path | None = _setting(rules.path(
+        "a file, private to this node, with the hashes of clients' tokens"), None)  # fmt: skip
+    """As `sadik-node token` writes it. Without it no client is asked for a token."""
     cluster_secret_file: Path | None = _setting(rules.path(
         "a file, private to this node, with the secret that all nodes share"), None)  # fmt: skip
     """One secret a line, the newest first; two while one replaces the other."""

@@ -37,6 +37,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "bucket": ("buckets:bucket", "Show and set the properties of buckets."),
     "storage": ("storages:storage", "Work on the store of a stopped node."),
     "certs": ("certs:certs", "Make certificates for the nodes of a cluster."),
+    "token": ("tokens:token", "Give clients tokens, and take them back."),
     "secret": ("secrets:secret", "Make and replace the secret that nodes share."),
     "config": ("configs:config", "Check a configuration file."),
     "doctor": ("doctor:doctor", "Check machine, configuration and cluster; say what to do."),

@@ -10,7 +10,7 @@ import click
 
 from sadik_node.cli.common import EXIT_FAILED, fail, print_json
 
-__all__ = ["secret"]
+__all__ = ["secret", "write_private"]
 
 _BYTES = 32
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -107,8 +107,11 @@ def _read(file: Path) -> list[str]:
 
 
 def _write(file: Path, lines: list[str]) -> None:
-    """Whole or not at all, and never readable by others."""
-    text = "# the newest first\n" + "".join(f"{line}\n" for line in lines)
+    write_private(file, "# the newest first\n" + "".join(f"{line}\n" for line in lines))
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file whole or not at all, and never readable by others."""
     new_file = file.with_name(file.name + ".new")
     try:
         new_file.unlink(missing_ok=True)

@@ -234,6 +234,7 @@ ANSWER_FIELDS: Final[dict[str, tuple[Schema, str]]] = {
     "Sadik-Acks": (_TEXT, "needed=2, got=2, durable=2, primaries=2, hinted=0"),
     "Sadik-Replies": (_TEXT, "needed=2, got=2, primaries=2"),
     "Retry-After": (_COUNT, "In how many seconds to try again."),
+    "WWW-Authenticate": (_TEXT, "What proof is wanted (RFC 6750)."),
     "Allow": (_TEXT, "The methods of this resource."),
 }
 """Header fields of answers: schema and meaning."""
@@ -245,7 +246,8 @@ STATUSES: Final[dict[int, str]] = {
     300: "There are several live versions: all of them. A PUT with the context resolves them.",
     304: "The object has the entity tag that was named.",
     400: "The request is malformed, or asks for what cannot be.",
-    403: "A web page of another origin may not drive a node on loopback.",
+    401: "A token is wanted, or this one is unknown, revoked or over.",
+    403: "The token does not reach so far; or a web page of another origin asks on loopback.",
     404: "There is nothing here; a Sadik-Context says that there was.",
     408: "The request did not come in time.",
     409: "The write would add one sibling too many.",
@@ -256,6 +258,7 @@ STATUSES: Final[dict[int, str]] = {
     415: "The body's type or coding is not taken here.",
     421: "The Host field names nobody who is here, or this node owns no replica of a key.",
     428: "The bucket refuses writes without a context.",
+    429: "Too many wrong tokens, or connections, came from this address.",
     431: "The header is larger than is accepted.",
     503: "Not applied: not ready, overloaded, or a quorum cannot be reached.",
     504: "Indeterminate: it may have been applied, or may be yet; a read came too late.",

@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from sadik_machine import to_seconds
 from sadik_metrics import NodeMetrics
+from sadik_node.http.access import Access, forbidden
 from sadik_node.http.answers import Answer, outcome_of, problem
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.hosts import HostCheck
+from sadik_node.http.names import parse_bucket
 from sadik_node.http.request_log import RequestLog
-from sadik_node.http.routes import Router
+from sadik_node.http.routes import Needs, Route, Router
 from sadik_node.http.service import Service
 from sadik_node.http.target import BadTarget, parse_target
 
@@ -31,13 +33,14 @@ class HttpApplication:
 
     single_fields = frozenset({
         b"host", b"content-type", b"content-encoding", b"content-length", b"origin", b"expect",
-        b"transfer-encoding", b"if-match",
+        b"transfer-encoding", b"if-match", b"authorization",
     })  # fmt: skip
 
     def __init__(
         self,
         service: Service,
         hosts: HostCheck,
+        access: Access,
         metrics: NodeMetrics,
         log: RequestLog,
         *,
@@ -46,6 +49,7 @@ class HttpApplication:
     ) -> None:
         self._service = service
         self._hosts = hosts
+        self._access = access
         self._metrics = metrics
         self._log = log
         self._router = Router()
@@ -89,10 +93,25 @@ class HttpApplication:
         if isinstance(found, Answer):
             return found
         route, bucket, key = found
+        refusal = self._judge(exchange, route, bucket)
+        if refusal is not None:
+            return refusal
         refusal = route.admit(self._service, exchange, bucket, key, query)
         if refusal is None and exchange.has_body and not exchange.body_max:
             raise BadTarget(f"{route.method} takes no body here")
         return refusal
+
+    def _judge(self, exchange: Exchange, route: Route, bucket: bytes) -> Answer | None:
+        """Who is it, and may they ask this at all?"""
+        needs = route.needs
+        if needs is Needs.NOTHING:
+            return None
+        refusal = self._access.identify(exchange)
+        if refusal is not None or needs is Needs.TOKEN:
+            return refusal
+        assert needs.action is not None
+        of = parse_bucket(bucket) if "{bucket}" in route.template and not needs.is_global else ""
+        return forbidden(exchange.grant, needs.action, of)
 
     def start(self, exchange: Exchange) -> None:
         """See `Application.start`."""

@@ -16,12 +16,14 @@ from collections import deque
 from functools import partial
 
 from sadik_machine import RequestId
+from sadik_node.http.access import forbidden
 from sadik_node.http.answers import Answer, outcome_of, problem
 from sadik_node.http.batch_lines import Operation, parse_line, request_of, result_line
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.kv import DELETE_PARAMETERS, NO_OPTIONS, Options, parse_options
 from sadik_node.http.service import Service
 from sadik_node.http.target import BadTarget
+from sadik_node.tokens import Action
 from sadik_vnode.requests import Result
 
 __all__ = ["BATCH_PARAMETERS", "admit_batch"]
@@ -182,7 +184,9 @@ class _Batch:
                 "in another batch",
                 "overloaded",
             )
-        return self._service.hindrance()
+        action = Action.READ if operation.op == "get" else Action.WRITE
+        refusal = forbidden(self._exchange.grant, action, operation.bucket)
+        return refusal or self._service.hindrance()
 
     def _conclude(self, index: int, operation: Operation, result: Result) -> None:
         """Called from the host's loop, which a defect met by one client must not stop."""

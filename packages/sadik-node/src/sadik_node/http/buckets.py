@@ -11,6 +11,7 @@ from sadik_node.http.exchange import Exchange
 from sadik_node.http.names import parse_bucket
 from sadik_node.http.service import Service, refusal_answer, unavailable_answer
 from sadik_node.http.target import BadTarget
+from sadik_node.tokens import Action
 from sadik_vnode.requests import (
     BucketList,
     BucketReset,
@@ -119,7 +120,9 @@ def _finish(service: Service, exchange: Exchange, result: Result) -> None:
         case BucketResult():
             exchange.answer(json_answer(_document(result)))
         case BucketsResult():
-            exchange.answer(json_answer({"buckets": [_document(each) for each in result.buckets]}))
+            grant = exchange.grant
+            shown = [each for each in result.buckets if grant.allows(Action.READ, each.bucket)]
+            exchange.answer(json_answer({"buckets": [_document(each) for each in shown]}))
         case Refused():
             exchange.answer(refusal_answer(result))
         case Unavailable():

@@ -19,8 +19,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from sadik_node.http.answers import NO_LENGTH, Answer
+from sadik_node.http.client_socket import ClientSocket, PlainHttpError, TlsSocket
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.output import Output
+from sadik_node.http.refusals import PLAIN_HTTP
 from sadik_node.http.request_reader import Reading, RequestReader
 
 if TYPE_CHECKING:
@@ -38,9 +40,11 @@ class Connection:
     __slots__ = (
         "_advancing",
         "_is_shut",
+        "_is_tls",
         "_output",
         "_reader",
         "_server",
+        "_shaking",
         "_socket",
         "_started",
         "_started_unsafe",
@@ -55,9 +59,12 @@ class Connection:
         "scheduled",
     )
 
-    def __init__(self, server: HttpServer, sock: socket.socket, address: str) -> None:
+    def __init__(self, server: HttpServer, sock: ClientSocket, address: str) -> None:
         self._server = server
         self._socket = sock
+        self._shaking = sock if isinstance(sock, TlsSocket) else None
+        """The socket, until its TLS handshake is over."""
+        self._is_tls = self._shaking is not None
         self.fd = sock.fileno()
         self.address = address
         """Whose connection it is, as connections are counted by."""
@@ -66,7 +73,7 @@ class Connection:
         """Taken beyond the limit: good for one request for health or a view."""
         self.held_bytes = 0
         """Of its requests that are not answered."""
-        self.due = server.now + server.limits.idle_ns
+        self.due = server.now + (server.limits.header_ns if self._is_tls else server.limits.idle_ns)
         self.scheduled = _FAR_NS
         """The instant that stands in the server's heap; never later than ``due``."""
         self._reader = RequestReader(server, self)
@@ -114,7 +121,8 @@ class Connection:
     def on_readable(self, *, to_end: bool) -> bool:
         """Read what has come. True if there may be more: to be called again soon.
 
-        A short read means that nothing is left, unless ``to_end``: then the end may stand behind.
+        A short read means that nothing is left, unless ``to_end``: then the end may stand behind;
+        or under TLS, where it is the end of a record.
         """
         reader = self._reader
         for _ in range(_READS_AT_ONCE):
@@ -127,25 +135,43 @@ class Connection:
             try:
                 count = self._socket.recv_into(buffer)
             except BlockingIOError:
+                self._note_shaken()
                 return False
             except InterruptedError:
                 continue
-            except OSError:
-                self.close()
+            except OSError as error:
+                self._on_broken(error)
                 return False
             if not count:
                 self._on_end()
                 return False
             self._server.traffic.received_bytes += count
+            self._note_shaken()
             if reading is Reading.DROPPING:
                 reader.drop(count)
                 if reader.is_at_end and self._is_shut:
                     self.close()
             else:
                 reader.feed(buffer[:count])
-            if count < len(buffer) and not to_end:
+            if count < len(buffer) and not to_end and not self._is_tls:
                 return False
         return True
+
+    def _note_shaken(self) -> None:
+        """From the end of the handshake on the client has the time that any has to ask."""
+        if self._shaking is not None and self._shaking.is_established:
+            self._shaking = None
+            if not self.is_busy:
+                self.due = self._server.now + self._server.limits.idle_ns
+
+    def _on_broken(self, error: OSError) -> None:
+        """The connection is gone, or its client could not shake hands."""
+        shaking, self._shaking = self._shaking, None
+        if shaking is not None:
+            self._server.application.rejected("tls")
+            if isinstance(error, PlainHttpError):
+                shaking.answer_in_the_clear(PLAIN_HTTP)
+        self.close()
 
     def _on_end(self) -> None:
         """The client sends no more; what it asked for wholly is still answered."""
@@ -306,7 +332,7 @@ class Connection:
         elif self.queue:
             self.schedule(now + limits.idle_ns)
         else:
-            self._server.application.rejected("idle")
+            self._server.application.rejected("idle" if self._shaking is None else "tls")
             self.close()
 
     def drain(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sadik_node.http.answers import NO_LENGTH, STATUS_LINES, Answer
+from sadik_node.tokens import NOTHING, Grant
 
 if TYPE_CHECKING:
     from sadik_node.http.connection import Connection
@@ -50,6 +51,8 @@ class Exchange:
     answered_by = ""
     """Name of the node that coordinated, for ``Sadik-Node``."""
     started_ns = 0
+    grant: Grant = NOTHING
+    """What its client may do."""
     operation = "view"
     """For the metrics."""
     siblings = 0

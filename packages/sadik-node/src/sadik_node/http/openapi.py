@@ -30,6 +30,9 @@ __all__ = ["Api", "openapi_document"]
 _ANY = (400, 403, 408, 414, 421, 431)
 """What any request may be answered."""
 
+_ASKED = (401, 429)
+"""What it may be answered where a token is asked for."""
+
 _BODY = (411, 413, 415)
 """What a request with a body may be answered."""
 
@@ -39,8 +42,10 @@ _FIELDS_OF = {
     204: ("Sadik-Context", "ETag", "Sadik-Acks"),
     300: ("Sadik-Context", "ETag", "Sadik-Replies"),
     304: ("Sadik-Context", "ETag", "Sadik-Replies"),
+    401: ("WWW-Authenticate",),
     404: ("Sadik-Context",),
     412: ("Sadik-Context", "ETag"),
+    429: ("Retry-After",),
     503: ("Retry-After",),
 }  # fmt: skip
 
@@ -101,18 +106,35 @@ def openapi_document(routes: Iterable[Route]) -> Schema:
             ),
         },
         "paths": paths,
-        "components": {"schemas": SCHEMAS},
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": (
+                        "Where the node has auth.tokens. Scopes are read, write and admin, each "
+                        "for all buckets or for those whose names begin with a prefix."
+                    ),
+                }
+            },
+        },
     }
 
 
 def _operation(route: Route, method: str) -> Schema:
     api = route.api
+    is_asked = route.needs.value != "nothing"
     described: Schema = {
         "operationId": _operation_id(method, route.template),
         "summary": route.summary if method != "HEAD" else f"{route.summary}, without the value",
         "parameters": list(_parameters(route)),
-        "responses": _responses(api, method),
+        "responses": _responses(api, method, is_asked=is_asked),
     }
+    if is_asked:
+        # Nothing is asked for where no tokens are configured.
+        described["security"] = [{"token": []}, {}]
+        described["description"] = f"Needs, where tokens are asked for: {route.needs.value}."
     if api.body is not None:
         content = _content(*api.body)
         if api.body[0] == _NDJSON:
@@ -138,12 +160,15 @@ def _parameters(route: Route) -> Iterable[Schema]:
         yield {"name": name, "in": "header", "description": meaning, "schema": schema}
 
 
-def _responses(api: Api, method: str) -> Schema:
+def _responses(api: Api, method: str, *, is_asked: bool) -> Schema:
     described: dict[int, Schema] = {}
-    refusals = {*_ANY, *api.refusals, *(_BODY if api.body is not None else ())} - {*api.answers}
+    refusals = {*_ANY, *api.refusals, *(_BODY if api.body is not None else ())}
+    refusals = (refusals | set(_ASKED if is_asked else ())) - {*api.answers}
     for status in (*api.answers, *refusals):
         fields = ["Sadik-Request-Id"]
-        if api.is_object or status == 503:
+        if status in _ASKED:
+            fields += _FIELDS_OF[status]
+        elif api.is_object or status == 503:
             fields += ["Sadik-Node", *_FIELDS_OF.get(status, ())]
         answer: Schema = {
             "description": STATUSES[status],

@@ -6,8 +6,9 @@ many slow clients together cannot hold more than that.
 
 from __future__ import annotations
 
-import socket
 from collections import deque
+
+from sadik_node.http.client_socket import ClientSocket
 
 __all__ = ["Output", "Traffic"]
 
@@ -31,7 +32,7 @@ class Output:
 
     __slots__ = ("_parts", "_socket", "_traffic", "pending_bytes")
 
-    def __init__(self, sock: socket.socket, traffic: Traffic) -> None:
+    def __init__(self, sock: ClientSocket, traffic: Traffic) -> None:
         self._socket = sock
         self._traffic = traffic
         self._parts: deque[memoryview] = deque()

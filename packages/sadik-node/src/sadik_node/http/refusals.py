@@ -5,6 +5,7 @@ from __future__ import annotations
 from sadik_node.http.answers import Answer, problem
 
 __all__ = [
+    "PLAIN_HTTP",
     "header_too_large",
     "malformed",
     "overloaded",
@@ -14,6 +15,14 @@ __all__ = [
     "too_many_fields",
     "too_slow",
 ]
+
+_SAID = b"this port speaks TLS: ask for https, not http\n"
+
+PLAIN_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_SAID), _SAID)
+)
+"""All that a client without TLS gets from a port that wants it, whatever it asked."""
 
 
 def malformed(detail: str) -> Answer:

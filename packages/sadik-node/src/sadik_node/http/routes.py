@@ -6,6 +6,7 @@ A template is a literal path, or one that ends in ``{bucket}``, ``{bucket}/{key}
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 
 from attrs import Factory, define, field, frozen
@@ -16,8 +17,9 @@ from sadik_node.http.exchange import Exchange
 from sadik_node.http.openapi import Api, openapi_document
 from sadik_node.http.service import Service
 from sadik_node.http.target import BadTarget
+from sadik_node.tokens import Action
 
-__all__ = ["CONSOLE_FILES", "ROUTES", "Route", "Router"]
+__all__ = ["CONSOLE_FILES", "ROUTES", "Needs", "Route", "Router"]
 
 
 Admit = Callable[[Service, Exchange, bytes, bytes, bytes], Answer | None]
@@ -26,6 +28,31 @@ Admit = Callable[[Service, Exchange, bytes, bytes, bytes], Answer | None]
 After service and exchange come the bucket and the key of the path (empty where it has none) and the
 query, all still encoded.
 """
+
+
+class Needs(enum.Enum):
+    """What a client must show for a route, where tokens are asked for."""
+
+    NOTHING = "nothing"
+    TOKEN = "a token"  # noqa: S105 - none, but the word for one
+    """Any; the handler goes on from there, operation by operation."""
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+    """These three of the bucket in the path."""
+    OPERATOR = "admin of all"
+
+    @property
+    def action(self) -> Action | None:
+        """The action that must be allowed."""
+        if self is Needs.OPERATOR:
+            return Action.ADMIN
+        return Action(self.value) if self in (Needs.READ, Needs.WRITE, Needs.ADMIN) else None
+
+    @property
+    def is_global(self) -> bool:
+        """Whether it must be allowed on the cluster, whatever bucket the path names."""
+        return self is Needs.OPERATOR
 
 
 @frozen
@@ -38,6 +65,7 @@ class Route:
     admit: Admit = field(repr=False)
     api: Api = field(repr=False)
     parameters: Mapping[str, str] = Factory(dict)
+    needs: Needs = field(kw_only=True)
 
 
 def _keys(
@@ -119,63 +147,73 @@ _BUCKET_CHANGE = Api({200: (_JSON, "Bucket")}, (503, 507), body=(_JSON, "BucketC
 _BATCH = Api({200: (_NDJSON, "Outcome")}, (503,), body=(_NDJSON, "Operation"))
 
 ROUTES = (
-    Route("GET", "/v1/kv/{bucket}/{key}", "read an object", _object, _READ, kv.READ_PARAMETERS),
-    Route("PUT", "/v1/kv/{bucket}/{key}", "write an object", _object, _PUT, kv.PUT_PARAMETERS),
+    Route("GET", "/v1/kv/{bucket}/{key}", "read an object", _object, _READ, kv.READ_PARAMETERS,
+          needs=Needs.READ),
+    Route("PUT", "/v1/kv/{bucket}/{key}", "write an object", _object, _PUT, kv.PUT_PARAMETERS,
+          needs=Needs.WRITE),
     Route("DELETE", "/v1/kv/{bucket}/{key}", "delete an object", _object, _DELETE,
-          kv.DELETE_PARAMETERS),
+          kv.DELETE_PARAMETERS, needs=Needs.WRITE),
     Route("GET", "/v1/kv/{bucket}", "list keys in byte order", _keys,
-          Api({200: (_NDJSON, "Entry")}, _QUORUM), kv.LIST_PARAMETERS),
+          Api({200: (_NDJSON, "Entry")}, _QUORUM), kv.LIST_PARAMETERS, needs=Needs.READ),
     Route("POST", "/v1/batch", "many operations in one request", _batch, _BATCH,
-          batch.BATCH_PARAMETERS),
+          batch.BATCH_PARAMETERS, needs=Needs.TOKEN),
     Route("GET", "/v1/buckets", "buckets with properties of their own", _buckets,
-          _shows("Buckets", 503)),
-    Route("GET", "/v1/buckets/{bucket}", "a bucket's properties", _bucket, _shows("Bucket", 503)),
+          _shows("Buckets", 503), needs=Needs.TOKEN),
+    Route("GET", "/v1/buckets/{bucket}", "a bucket's properties", _bucket, _shows("Bucket", 503),
+          needs=Needs.READ),
     Route("PUT", "/v1/buckets/{bucket}", "change some of a bucket's properties", _bucket,
-          _BUCKET_CHANGE),
+          _BUCKET_CHANGE, needs=Needs.ADMIN),
     Route("DELETE", "/v1/buckets/{bucket}", "reset a bucket's properties", _bucket,
-          _shows("Bucket", 503, 507)),
+          _shows("Bucket", 503, 507), needs=Needs.ADMIN),
     Route("GET", "/v1/explain/{bucket}/{key}", "where a key lives and who holds what", _explain,
-          _shows("Explanation", *_QUORUM)),
+          _shows("Explanation", *_QUORUM), needs=Needs.READ),
     Route("GET", "/v1/members", "the members of the cluster", _view(views.members),
-          _shows("Members")),
+          _shows("Members"), needs=Needs.TOKEN),
     Route("POST", "/v1/members/{name}/{action}", "have a member leave, or remove a dead one",
           membership.admit_member, Api({202: (_JSON, "Plan")}, (404, 409, 503)),
-          membership.REMOVE_PARAMETERS),
+          membership.REMOVE_PARAMETERS, needs=Needs.OPERATOR),
     Route("GET", "/v1/plan", "what a change of members would move", membership.admit_plan,
-          Api({200: (_JSON, "Plan")}, (404, 409, 503)), membership.PLAN_PARAMETERS),
-    Route("GET", "/v1/ring", "who owns which partition", _view(views.ring), _shows("Ring", 503)),
-    Route("GET", "/v1/status", "this node in figures", _view(views.status), _shows("Status")),
+          Api({200: (_JSON, "Plan")}, (404, 409, 503)), membership.PLAN_PARAMETERS,
+          needs=Needs.OPERATOR),
+    Route("GET", "/v1/ring", "who owns which partition", _view(views.ring), _shows("Ring", 503),
+          needs=Needs.TOKEN),
+    Route("GET", "/v1/status", "this node in figures", _view(views.status), _shows("Status"),
+          needs=Needs.TOKEN),
     Route("GET", "/v1/transfers", "partitions that move", _view(membership.transfers),
-          _shows("Transfers")),
+          _shows("Transfers"), needs=Needs.TOKEN),
     Route("GET", "/v1/hints", "writes that wait here for others", _view(views.hints),
-          _shows("Hints", 503)),
+          _shows("Hints", 503), needs=Needs.TOKEN),
     Route("POST", "/v1/repair", "compare owners now and exchange what differs", repair.admit_repair,
-          Api({200: (_JSON, "Repair"), 202: (_JSON, "Repair")}, (503,)), repair.PARAMETERS),
+          Api({200: (_JSON, "Repair"), 202: (_JSON, "Repair")}, (503,)), repair.PARAMETERS,
+          needs=Needs.OPERATOR),
     Route("GET", "/v1/backup/sums", "this node's hash tree, for backups", copies.admit_sums,
-          _shows("Sums", 503), copies.SUMS_PARAMETERS),
+          _shows("Sums", 503), copies.SUMS_PARAMETERS, needs=Needs.OPERATOR),
     Route("GET", "/v1/backup/records", "this node's records, for backups", copies.admit_records,
-          Api({200: (_CBOR, "")}, (503,)), copies.RECORDS_PARAMETERS),
+          Api({200: (_CBOR, "")}, (503,)), copies.RECORDS_PARAMETERS, needs=Needs.OPERATOR),
     Route("GET", "/v1/backup/values/{bucket}/{key}", "one version's value, for backups",
           copies.admit_value, Api({200: ("application/octet-stream", "")}, (404, 503)),
-          copies.VALUE_PARAMETERS),
+          copies.VALUE_PARAMETERS, needs=Needs.OPERATOR),
     Route("POST", "/v1/restore", "put a backup's records into this node", copies.admit_restore,
-          Api({200: (_JSON, "Taken")}, _QUORUM_FULL, body=(_CBOR, ""))),
+          Api({200: (_JSON, "Taken")}, _QUORUM_FULL, body=(_CBOR, "")), needs=Needs.OPERATOR),
     Route("POST", "/v1/scrub", "read all that this node holds and look for damage",
-          scrub.admit_scrub, Api({200: (_JSON, "Scrub"), 202: (_JSON, "Scrub")}, (503,))),
+          scrub.admit_scrub, Api({200: (_JSON, "Scrub"), 202: (_JSON, "Scrub")}, (503,)),
+          needs=Needs.OPERATOR),
     Route("GET", "/healthz", "whether the process is alive", _view(views.health),
-          Api({200: _TEXT})),
+          Api({200: _TEXT}), needs=Needs.NOTHING),
     Route("GET", "/readyz", "whether the node serves", _view(views.readiness),
-          Api({200: _TEXT}, (503,))),
-    Route("GET", "/metrics", "Prometheus metrics", _view(views.metrics), Api({200: _TEXT})),
+          Api({200: _TEXT}, (503,)), needs=Needs.NOTHING),
+    Route("GET", "/metrics", "Prometheus metrics", _view(views.metrics), Api({200: _TEXT}),
+          needs=Needs.TOKEN),
     Route("GET", "/v1/openapi.json", "this description", _view(_describe),
-          Api({200: (_JSON, "")})),
-    Route("GET", "/", "the web console", _view(console.page), Api({200: ("text/html", "")})),
+          Api({200: (_JSON, "")}), needs=Needs.NOTHING),
+    Route("GET", "/", "the web console", _view(console.page), Api({200: ("text/html", "")}),
+          needs=Needs.NOTHING),
 )  # fmt: skip
 """Everything that this version answers, but for the console's own files."""
 
 CONSOLE_FILES = tuple(
     Route("GET", f"/console/{name}", "a file of the web console", _view(console.asset),
-          Api({200: ("", "")}))
+          Api({200: ("", "")}), needs=Needs.NOTHING)
     for name in console.ASSETS
 )  # fmt: skip
 """What the page at ``/`` loads. No part of the API, and not described as such."""

@@ -15,6 +15,7 @@ import errno
 import ipaddress
 import select
 import socket
+import ssl
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ import trio
 
 from sadik_machine import Deadlines
 from sadik_node.http.answers import Answer
+from sadik_node.http.client_socket import ClientSocket, TlsSocket
 from sadik_node.http.connection import Connection
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.limits import FAR_ADDRESS_CONNECTIONS, HttpLimits
@@ -111,7 +113,8 @@ def client_of(host: str) -> str:
 class HttpServer:
     """Serves an application at some listening sockets, which it owns from now on.
 
-    ``clock_ns`` is a monotonic clock. `run` serves until it is cancelled; `drain` ends it gently.
+    ``clock_ns`` is a monotonic clock; with ``tls`` clients speak TLS. `run` serves until it is
+    cancelled; `drain` ends it gently.
     """
 
     def __init__(
@@ -121,7 +124,9 @@ class HttpServer:
         limits: HttpLimits,
         clock_ns: Callable[[], int],
         wall_s: Callable[[], float],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self.application = application
         self.limits = limits
         self.clock_ns = clock_ns
@@ -197,6 +202,10 @@ class HttpServer:
         if self._connections:
             with trio.move_on_after(max(0, deadline_ns - self.clock_ns()) / 1e9):
                 await self._drained.wait()
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Shake hands by another certificate with those who come from now on."""
+        self._tls = context
 
     def pause(self) -> None:
         """Do nothing until `resume`, as in a process that is stopped: the kernel goes on alone."""
@@ -317,7 +326,15 @@ class HttpServer:
             sock.close()
             return
         sock.setblocking(False)
-        connection = Connection(self, sock, address)
+        client: ClientSocket = sock
+        if self._tls is not None:
+            try:
+                client = TlsSocket(sock, self._tls)
+            except OSError:
+                self.application.rejected("tls")
+                sock.close()
+                return
+        connection = Connection(self, client, address)
         self._by_address[address] = of_address + 1
         self._connections[connection.fd] = connection
         self._by_use[connection] = None
