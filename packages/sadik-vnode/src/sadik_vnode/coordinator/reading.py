@@ -325,10 +325,14 @@ class Reading(Conversation):
         )
 
     def _read_here(self, record: Record, generation: int) -> None:
-        self._answered(self.desk.self_id, record.container, generation)
+        me = self.desk.self_id
+        if me in self._asked:  # a newer register may have come that does not name this node
+            self._answered(me, record.container, generation)
 
     def _failed_here(self, _reason: FailureReason) -> None:
-        self._lost(self.desk.self_id)
+        me = self.desk.self_id
+        if me in self._asked:
+            self._lost(me)
 
     def _answered(self, node: NodeId, answer: Container[Version], generation: int) -> None:
         if node in self.answers.by_node or node in self._left:
