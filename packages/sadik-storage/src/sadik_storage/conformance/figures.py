@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+import time
+from typing import Final
 
 from sadik_storage.conformance.base import Suite
 from sadik_storage.trait import Store, StoreSize
 
 __all__ = ["Figures"]
+
+_CLEANED_UP_WITHIN_S: Final = 20
 
 
 class Figures(Suite):
@@ -40,4 +44,7 @@ class Figures(Suite):
         assert size.keys == 8
         live = 8 * 8_000
         assert live <= size.bytes_used + size.bytes_free_inside
-        assert size.bytes_used <= self.garbage_bytes_max + 4 * live
+        # A store may clean up in the background.
+        until = time.monotonic() + _CLEANED_UP_WITHIN_S
+        while (used := store.size().bytes_used) > self.garbage_bytes_max + 4 * live:
+            assert time.monotonic() < until, used
