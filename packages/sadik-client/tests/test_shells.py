@@ -139,7 +139,7 @@ def test_sessions(shell: str, cluster: FakeCluster) -> None:
         await session.put("b", "k", b"1")
         seen = cluster.seen.pop(("b", b"k"))  # this node lost sight of it
         # It is asked again until the time is over, which may be in the middle of a try.
-        with pytest.raises(SadikError, match="behind the session|no answer in time"):
+        with pytest.raises(SadikError, match=r"behind the session|no answer in time"):
             await session.get("b", "k", timeout_s=0.3)
         session.real.forget("b", "k")
         assert not (await session.get("b", "k")).context
