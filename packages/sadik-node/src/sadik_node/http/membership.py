@@ -106,6 +106,8 @@ def admit_plan(
     for parameter, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if parameter == "join":
             joining.append(_joining(value))
+            if joining[-1][0] in [name for name, _, _ in joining[:-1]]:
+                raise BadTarget(f"two nodes that would join are called {joining[-1][0]!r}")
         elif parameter in ("leave", "remove"):
             member = _find(service, value)
             if member is None or member.state is MemberState.LEFT:

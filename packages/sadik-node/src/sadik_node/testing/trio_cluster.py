@@ -224,6 +224,8 @@ class TrioCluster:
                 left.append("the ring is changing")
             elif len(named) < len(self._nodes):
                 left.append(f"the ring names {len(named)} of {len(self._nodes)} nodes")
+            elif min(len(r.owners) for r in ring.registers) < min(ring.replicas, len(named)):
+                left.append("partitions lack owners")
         return left
 
     def _unnoticed(self) -> list[str]:

@@ -20,6 +20,8 @@ def what_if(placement: Placement, plan: Plan) -> PlanResult:
     present = tuple(register.settled for register in ring.registers)
     if not nodes:
         return PlanResult((), 0, {}, "no member would be left")
+    if len({node.id for node in nodes}) < len(nodes):
+        return PlanResult((), 0, {}, "two nodes would be called the same")
     target = claim(nodes, ring.partitions, ring.replicas, present)
     found = [(move.partition, move.giver, move.receiver) for move in moves(present, target)]
     slots: dict[bytes, tuple[int, int]] = {}
