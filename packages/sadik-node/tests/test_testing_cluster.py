@@ -187,14 +187,14 @@ def test_a_defect_that_costs_one_request_fails_the_test() -> None:
 
 
 def test_a_node_that_is_stuck_is_shown_with_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "_GRACE_S", 0.5)
-    monkeypatch.setattr(cluster_module, "PATIENCE_S", 0.0)
     release = threading.Event()
 
     def stuck_in_a_loop(due: int | None) -> None:
         release.wait(30)
 
     with start_cluster() as cluster:
+        monkeypatch.setattr(cluster_module, "_GRACE_S", 0.5)
+        monkeypatch.setattr(cluster_module, "PATIENCE_S", 0.0)
         host = life_of(cluster, "n2").host
         turn, host._turn = host._turn, stuck_in_a_loop
         with pytest.raises(TimeoutError):
