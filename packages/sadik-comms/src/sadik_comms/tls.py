@@ -100,15 +100,36 @@ class TlsCredentials:
         context.verify_mode = ssl.CERT_REQUIRED
         if protocol is ssl.PROTOCOL_TLS_SERVER:
             context.num_tickets = 0
-        try:
-            context.load_cert_chain(cert, key, password=_no_password)
-        except (OSError, ssl.SSLError, _PasswordWanted) as error:
-            raise ValueError(f"certificate {cert} with key {key}: {_why(error)}") from error
-        try:
-            context.load_verify_locations(ca)
-        except (OSError, ssl.SSLError) as error:
-            raise ValueError(f"authority {ca}: {_why(error)}") from error
+        load_certificate(context, cert, key)
+        load_authority(context, ca)
         return context
+
+
+def load_certificate(
+    context: ssl.SSLContext, cert: PathLike[str] | str, key: PathLike[str] | str
+) -> None:
+    """Have a context show this certificate; both are files in PEM form.
+
+    Raises:
+        ValueError: a file is missing, unreadable or no such thing, or key and certificate do not
+            belong together; the message names the files.
+    """
+    try:
+        context.load_cert_chain(cert, key, password=_no_password)
+    except (OSError, _PasswordWanted) as error:
+        raise ValueError(f"certificate {cert} with key {key}: {_why(error)}") from error
+
+
+def load_authority(context: ssl.SSLContext, ca: PathLike[str] | str) -> None:
+    """Have a context accept what this authority has signed; a file in PEM form.
+
+    Raises:
+        ValueError: it is missing, unreadable or no such thing; the message names it.
+    """
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:
+        raise ValueError(f"authority {ca}: {_why(error)}") from error
 
 
 class _PasswordWanted(Exception):  # noqa: N818 - asked by OpenSSL, answered with a sentence

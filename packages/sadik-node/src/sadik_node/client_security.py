@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
+from sadik_comms.tls import load_authority, load_certificate
 from sadik_node.errors import EXIT_REFUSED, NodeError
 from sadik_node.http.access import Access
 from sadik_node.private_files import FileWatch, check_private, read_private
@@ -80,32 +81,9 @@ class ClientSecurity:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
-        try:
-            context.load_cert_chain(cert, key, password=_no_password)
-        except (OSError, _PasswordWanted) as error:
-            raise ValueError(f"certificate {cert} with key {key}: {_why(error)}") from error
+        load_certificate(context, cert, key)
         if ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
-            try:
-                context.load_verify_locations(ca)
-            except OSError as error:
-                raise ValueError(f"authority {ca}: {_why(error)}") from error
+            load_authority(context, ca)
         self.tls = context
         return context
-
-
-class _PasswordWanted(Exception):  # noqa: N818 - asked by OpenSSL, answered with a sentence
-    def __str__(self) -> str:
-        return "the key is encrypted, and nobody is there to type its password: decrypt it"
-
-
-def _no_password() -> str:
-    raise _PasswordWanted
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        if error.reason == "KEY_VALUES_MISMATCH":
-            return "the key is not this certificate's"
-        return "it is no PEM file of that kind"
-    return getattr(error, "strerror", None) or str(error)
