@@ -61,15 +61,6 @@ def bind_figures(life: _Life) -> None:
     read("read_repairs", lambda: engine.counters.read_repairs)
     read("damaged_records", lambda: engine.counters.damaged_records)
     read("scrubs", lambda: engine.counters.scrubs)
-    spread = engine.spread
-    metrics.read_histograms(
-        "write_copy_seconds",
-        lambda: {"first": spread.first, "majority": spread.majority, "last": spread.last},
-    )
-    metrics.read_histograms(
-        "late_copy_age_seconds",
-        lambda: {"hint": spread.hint, "anti_entropy": spread.anti_entropy},
-    )
     read("clock_refused", lambda: engine.clock_refused_count)
 
     def replica_requests() -> dict[tuple[str, str], int]:
@@ -85,7 +76,21 @@ def bind_figures(life: _Life) -> None:
         }
 
     read("replica_requests", replica_requests)
+    _bind_spread(life)
     _bind_peers(life)
+
+
+def _bind_spread(life: _Life) -> None:
+    """What is measured of the time that a write takes to its copies."""
+    metrics, spread = life.metrics, life.engine.spread
+    metrics.read_histograms(
+        "write_copy_seconds",
+        lambda: {"first": spread.first, "majority": spread.majority, "last": spread.last},
+    )
+    metrics.read_histograms(
+        "late_copy_age_seconds",
+        lambda: {"hint": spread.hint, "anti_entropy": spread.anti_entropy},
+    )
 
 
 def _bind_peers(life: _Life) -> None:

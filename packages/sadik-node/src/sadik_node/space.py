@@ -19,12 +19,19 @@ from sadik_machine import DiskShort
 from sadik_node.log import Log
 from sadik_storage import Store, StoreError
 
-__all__ = ["SpaceWatch"]
+__all__ = ["SpaceWatch", "reserve_of"]
 
 _EVERY_S = 0.5
 _LOOK_EVERY_BYTES = 2**18
 _SHARE = 20
 _RESERVE_BYTES_MAX = 2**30
+
+
+def reserve_of(found: os.statvfs_result, reserve_bytes: int | None) -> int:
+    """How many bytes of a file system are to stay free: what is configured, or by its size."""
+    if reserve_bytes is not None:
+        return reserve_bytes
+    return min(found.f_blocks * found.f_frsize // _SHARE, _RESERVE_BYTES_MAX)
 
 
 class SpaceWatch:
@@ -54,9 +61,7 @@ class SpaceWatch:
         """Judge now."""
         self._unseen_bytes = 0
         found = os.statvfs(self._path)
-        reserve = self._reserve_bytes
-        if reserve is None:
-            reserve = min(found.f_blocks * found.f_frsize // _SHARE, _RESERVE_BYTES_MAX)
+        reserve = reserve_of(found, self._reserve_bytes)
         free = found.f_bavail * found.f_frsize + self._free_inside()
         is_short = free < reserve
         if is_short != self.is_short:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sadik_node.doctor.finding import Finding, Verdict
 from sadik_node.settings import Settings
+from sadik_node.space import reserve_of
 
 __all__ = ["examine_disk"]
 
@@ -25,8 +26,6 @@ _SLOW_MS = 20.0
 _TOO_SLOW_MS = 200.0
 _STREAM_BYTES = 32 << 20
 _CHUNK_BYTES = 1 << 20
-_SHARE = 20
-_RESERVE_BYTES_MAX = 2**30
 
 _FORGETS = ("tmpfs", "ramfs")
 _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs")
@@ -113,9 +112,7 @@ def _kind_of(place: Path, mounts: Path) -> str:
 def _room(place: Path, settings: Settings) -> Finding:
     found = os.statvfs(place)
     free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-    reserve = settings.limits.free_bytes
-    if reserve is None:
-        reserve = min(whole // _SHARE, _RESERVE_BYTES_MAX)
+    reserve = reserve_of(found, settings.limits.free_bytes)
     shown = f"{free >> 20} MiB free of {whole >> 20}"
     if free < reserve:
         return Finding(

@@ -26,7 +26,7 @@ __all__ = ["Paging", "TellingRecords"]
 
 _PAGE_ROWS: Final = 64
 _PAGE_BYTES: Final = 256 * 1024
-_ANSWER_NS: Final = 60 * SECOND
+_ANSWER_NS: Final = 10 * SECOND
 
 
 class Paging(Conversation):
