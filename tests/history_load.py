@@ -7,14 +7,13 @@ all nodes are back and no hint waits any more.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import Self
 
 from attrs import define
 from http_checks import siblings_of
+from load import ClientThread, Load
 from real_cluster import Answer, RealCluster, RealNode, eventually
 
 from sadik_sim.history import Write, judge
@@ -35,19 +34,17 @@ class Operation:
     status: int
 
 
-class _Client(threading.Thread):
+class _Client(ClientThread):
     def __init__(self, number: int, load: HistoryLoad) -> None:
-        super().__init__(name=f"client {number}")
-        self.number = number
+        super().__init__(number, load.ending)
         self.load = load
         self.writes: list[Write] = []
         self.operations: list[Operation] = []
         self.contexts: dict[bytes, tuple[str, tuple[bytes, ...]]] = {}
         self.source = random.Random(number)
-        self.unexpected: list[str] = []
 
     def run(self) -> None:
-        while not self.load.ending.is_set():
+        while not self.ending.is_set():
             node = self.source.choice(self.load.nodes)
             key = self.source.choice(self.load.keys)
             dice = self.source.randrange(10)
@@ -57,17 +54,17 @@ class _Client(threading.Thread):
             try:
                 status = self._read(node, key) if kind == "get" else self._write(node, key, kind)
             except OSError:
-                self.load.ending.wait(0.01)  # the node is down: go on with another
+                self.ending.wait(0.01)  # the node is down: go on with another
             if status == 503:
-                self.load.ending.wait(0.01)
+                self.ending.wait(0.01)
             taken = time.monotonic() - began
             self.operations.append(Operation(kind, node.name, began, taken, status))
 
-    def _path(self, key: bytes, query: str) -> str:
-        return f"/v1/kv/{self.load.bucket}/{key.decode()}{query}"
+    def _path(self, key: bytes) -> str:
+        return f"/v1/kv/{self.load.bucket}/{key.decode()}"
 
     def _read(self, node: RealNode, key: bytes) -> int:
-        answer = node.ask("GET", self._path(key, self.load.read_query))
+        answer = node.ask("GET", self._path(key))
         if answer.status in (200, 300, 404) and "sadik-context" in answer.headers:
             self._now_known(key, answer, tuple(siblings_of(answer)))
         elif answer.status not in (404, 503, 504):
@@ -87,7 +84,7 @@ class _Client(threading.Thread):
         headers = {} if context is None else {"Sadik-Context": context}
         method = "DELETE" if value is None else "PUT"
         try:
-            answer = node.ask(method, self._path(key, self.load.write_query), value, headers)
+            answer = node.ask(method, self._path(key), value, headers)
         except ConnectionRefusedError:
             write.outcome = "refused"  # nobody listened
             raise
@@ -114,7 +111,7 @@ class _Client(threading.Thread):
         return answer.status
 
 
-class HistoryLoad:
+class HistoryLoad(Load[_Client]):
     """Clients that go on while the block runs, each through any of ``nodes``."""
 
     def __init__(
@@ -124,16 +121,10 @@ class HistoryLoad:
         bucket: str = "history",
         clients: int = 8,
         keys: int = 20,
-        read_query: str = "",
-        write_query: str = "",
     ) -> None:
-        self.nodes = list(nodes)
-        self.bucket = bucket
+        super().__init__(nodes, bucket)
         self.keys = [b"key%d" % number for number in range(keys)]
-        self.read_query = read_query
-        self.write_query = write_query
-        self.ending = threading.Event()
-        self._clients = [_Client(number, self) for number in range(clients)]
+        self.clients = [_Client(number, self) for number in range(clients)]
 
     def __enter__(self) -> Self:
         # Without this a put that knows no context replaces what it did not see.
@@ -141,32 +132,17 @@ class HistoryLoad:
             "PUT", f"/v1/buckets/{self.bucket}", b'{"blind_writes": "sibling"}'
         )
         assert answer.status == 200, answer
-        for client in self._clients:
-            client.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.ending.set()
-        for client in self._clients:
-            client.join(30)
-        if error is None:
-            unexpected = [each for client in self._clients for each in client.unexpected]
-            assert not unexpected, unexpected[:5]
+        return super().__enter__()
 
     @property
     def writes(self) -> list[Write]:
         """All writes so far, by client."""
-        return [write for client in self._clients for write in client.writes]
+        return [write for client in self.clients for write in client.writes]
 
     @property
     def operations(self) -> list[Operation]:
         """All requests so far, as they began."""
-        found = [each for client in self._clients for each in client.operations]
+        found = [each for client in self.clients for each in client.operations]
         return sorted(found, key=lambda each: each.began)
 
     def count(self, outcome: str) -> int:

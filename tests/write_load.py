@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from attrs import define
+from load import ClientThread, Load
 from real_cluster import RealNode
 
 __all__ = ["Attempt", "WriteLoad", "check_kept"]
@@ -37,19 +35,17 @@ class Attempt:
     """``acked``, ``refused`` or ``indeterminate``."""
 
 
-class _Writer(threading.Thread):
+class _Writer(ClientThread):
     def __init__(self, number: int, load: WriteLoad) -> None:
-        super().__init__(name=f"writer {number}")
-        self.number = number
+        super().__init__(number, load.ending)
         self.load = load
         self.attempts: list[Attempt] = []
-        self.unexpected: list[str] = []
         self.connections: dict[str, http.client.HTTPConnection] = {}
 
     def run(self) -> None:
         load = self.load
         try:
-            while not load.ending.is_set():
+            while not self.ending.is_set():
                 node = load.nodes[(self.number + len(self.attempts)) % len(load.nodes)]
                 self.write(node, f"{self.number}-{len(self.attempts)}")
         finally:
@@ -71,7 +67,7 @@ class _Writer(threading.Thread):
         except ConnectionRefusedError:
             attempt.outcome = "refused"  # nobody listened
             connection.close()
-            self.load.ending.wait(0.01)
+            self.ending.wait(0.01)
         except (OSError, http.client.HTTPException):
             connection.close()
         else:
@@ -88,12 +84,12 @@ class _Writer(threading.Thread):
                 self.unexpected.append(f"{attempt.status} {body!r}")
             elif attempt.status == 503:
                 attempt.outcome = "refused"
-                self.load.ending.wait(0.01)
+                self.ending.wait(0.01)
         else:
             self.unexpected.append(f"{attempt.status} {body!r}")
 
 
-class WriteLoad:
+class WriteLoad(Load[_Writer]):
     """Several writers, each going round the nodes that it was given, while the block runs."""
 
     def __init__(
@@ -105,35 +101,15 @@ class WriteLoad:
         value_bytes: int = 20,
         query: str = "",
     ) -> None:
-        self.nodes = list(nodes)
-        self.bucket = bucket
+        super().__init__(nodes, bucket)
         self.value_bytes = value_bytes
         self.query = query
-        self.ending = threading.Event()
-        self._writers = [_Writer(number, self) for number in range(writers)]
-
-    def __enter__(self) -> Self:
-        for writer in self._writers:
-            writer.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.ending.set()
-        for writer in self._writers:
-            writer.join(30)
-        if error is None:
-            unexpected = [each for writer in self._writers for each in writer.unexpected]
-            assert not unexpected, unexpected[:5]
+        self.clients = [_Writer(number, self) for number in range(writers)]
 
     @property
     def attempts(self) -> list[Attempt]:
         """What was tried so far, by writer."""
-        return [attempt for writer in self._writers for attempt in writer.attempts]
+        return [attempt for writer in self.clients for attempt in writer.attempts]
 
     def count(self, outcome: str) -> int:
         """How many attempts ended so, so far."""

@@ -184,6 +184,83 @@ def forged_gossip(cluster_id: bytes, victim: NodeId) -> bytes:
     return frame((1).to_bytes(8, "big") + payload)
 
 
+class Siege:
+    """Strangers at the peer port of n1 who would be n2; what they heard, and what was counted."""
+
+    def __init__(self, secured: Secured) -> None:
+        self.secured = secured
+        self.node, self.victim, self.third = secured.cluster.nodes
+        status = self.node.ask("GET", "/v1/status").json()
+        self.cluster_id = bytes.fromhex(status["cluster"]["id"])
+        self.own_id = node_id_from_hex(status["id"])
+        self.victim_id = node_id_from_hex(self.victim.ask("GET", "/v1/status").json()["id"])
+        self.gossip = forged_gossip(self.cluster_id, self.victim_id)
+        self.heard: list[bytes] = []
+        self.counted = refusals(self.node)
+
+    def claim(self, name: str, node_id: bytes) -> Hello:
+        """To be a member of this cluster."""
+        return Hello(
+            version_min=1, version_max=1, cluster_id=self.cluster_id, cluster_name="sadik",
+            node_id=node_id, boot_number=99, boot_nonce=7, kind=int(StreamKind.SMALL),
+            peer="127.0.0.1:1", nonce=b"n" * 16, attempt=1, expected=b"", link=b"", name=name,
+        )  # fmt: skip
+
+    def is_refused(self, stranger: Stranger) -> str:
+        """Shake hands, gossip all the same, and hear it out; why it was refused."""
+        outcome = stranger.shake()
+        assert isinstance(outcome, Refused)
+        stranger.send(self.gossip)
+        self.heard.append(stranger.hear_out())
+        return outcome.reason
+
+    def says(self, *parts: bytes) -> None:
+        """Say something without a handshake of one's own."""
+        stranger = Stranger(self.node)
+        for part in parts:
+            stranger.send(part)
+        self.heard.append(stranger.hear_out())
+
+    def counts(self, reason: str) -> None:
+        """It shows in the metric."""
+
+        def is_counted() -> bool:
+            return refusals(self.node)[reason] > self.counted[reason]
+
+        eventually(10, is_counted, f"{reason} is counted: {refusals(self.node)}")
+        self.counted.update(refusals(self.node))
+
+    def try_certificates(self) -> None:
+        """A valid one of n3 that says it is n2, and its own name with n2's id; another's."""
+        stolen = self.secured.credentials(self.third)
+        for name in (self.victim.name, self.third.name):
+            claim = self.claim(name, self.victim_id)
+            assert self.is_refused(Stranger(self.node, claim, None, stolen)) == "certificate"
+            self.counts("certificate")
+        directory = self.secured.pki.with_name("theirs")
+        run_sadik("certs", "init", str(directory))
+        run_sadik("certs", "issue", str(directory), self.victim.name)
+        theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        theirs.check_hostname = False
+        theirs.verify_mode = ssl.CERT_NONE
+        theirs.load_cert_chain(directory / "n2.crt", directory / "n2.key")
+        self.is_refused(
+            Stranger(self.node, self.claim(self.victim.name, self.victim_id), None, theirs)
+        )
+        self.counts("tls")
+
+    def try_secrets(self) -> None:
+        """The right cluster id, of a member, and no proof, a wrong one, or one heard earlier."""
+        wrong = ClusterSecrets((b"not-the-secret-but-as-long-as-it-has-to-be",))
+        for secret in (None, wrong):
+            claim = self.claim(self.victim.name, self.victim_id)
+            assert self.is_refused(Stranger(self.node, claim, secret)) == "proof"
+            self.counts("proof")
+        right = ClusterSecrets.parse(self.secured.secret.read_bytes())
+        self.says(*record_dial(self.node, self.claim("n9", b"newcomer"), right))
+        self.counts("proof")
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["secret", "certificates"])
 def test_strangers_on_the_peer_port_change_nothing_and_learn_nothing(
     tmp_path: Path, tls: bool
@@ -191,82 +268,20 @@ def test_strangers_on_the_peer_port_change_nothing_and_learn_nothing(
     secured = Secured(tmp_path, tls=tls, secret=not tls)
     with secured.cluster as cluster:
         cluster.start()
-        node, victim, _ = cluster.nodes
-        status = node.ask("GET", "/v1/status").json()
-        cluster_id = bytes.fromhex(status["cluster"]["id"])
-        own_id = node_id_from_hex(status["id"])
-        victim_id = node_id_from_hex(victim.ask("GET", "/v1/status").json()["id"])
+        siege = Siege(secured)
         before = tables(cluster)
-        counted = refusals(node)
-
-        def claim(name: str, node_id: bytes, **changes: Any) -> Hello:
-            values: dict[str, Any] = {
-                "version_min": 1, "version_max": 1, "cluster_id": cluster_id,
-                "cluster_name": "sadik", "node_id": node_id, "boot_number": 99, "boot_nonce": 7,
-                "kind": int(StreamKind.SMALL), "peer": "127.0.0.1:1", "nonce": b"n" * 16,
-                "attempt": 1, "expected": b"", "link": b"", "name": name,
-            }  # fmt: skip
-            return Hello(**{**values, **changes})
-
-        heard = []
-
-        def counts(reason: str) -> None:
-            def is_counted() -> bool:
-                return refusals(node)[reason] > counted[reason]
-
-            eventually(10, is_counted, f"{reason} is counted: {refusals(node)}")
-            counted.update(refusals(node))
-
         # Bytes that mean nothing; then gossip without a word before it.
-        for data in (bytes(range(256)) * 8, MAGIC + forged_gossip(cluster_id, victim_id)):
-            stranger = Stranger(node)
-            stranger.stream.sendall(data)
-            heard.append(stranger.hear_out())
-        counts("tls" if tls else "not_sadik")
-
+        siege.says(bytes(range(256)) * 8)
+        siege.says(MAGIC + siege.gossip)
+        siege.counts("tls" if tls else "not_sadik")
         if tls:
-            third = cluster.nodes[2]
-            stolen = secured.credentials(third)
-            # A valid certificate of n3 that says it is n2; and its own name with n2's id.
-            for name in (victim.name, third.name):
-                stranger = Stranger(node, claim(name, victim_id), None, stolen)
-                assert isinstance(outcome := stranger.shake(), Refused)
-                assert outcome.reason == "certificate"
-                stranger.send(forged_gossip(cluster_id, victim_id))
-                heard.append(stranger.hear_out())
-                counts("certificate")
-            # A certificate of another authority, in this one's name.
-            run_sadik("certs", "init", str(tmp_path / "theirs"))
-            run_sadik("certs", "issue", str(tmp_path / "theirs"), victim.name)
-            theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            theirs.check_hostname = False
-            theirs.verify_mode = ssl.CERT_NONE
-            directory = tmp_path / "theirs"
-            theirs.load_cert_chain(directory / "n2.crt", directory / "n2.key")
-            stranger = Stranger(node, claim(victim.name, victim_id), None, theirs)
-            assert isinstance(stranger.shake(), Refused)
-            heard.append(stranger.hear_out())
-            counts("tls")
+            siege.try_certificates()
         else:
-            # The right cluster id, of a member, and no proof, a wrong one, or one heard earlier.
-            wrong = ClusterSecrets((b"not-the-secret-but-as-long-as-it-has-to-be",))
-            for secret in (None, wrong):
-                stranger = Stranger(node, claim(victim.name, victim_id), secret)
-                assert isinstance(outcome := stranger.shake(), Refused)
-                assert outcome.reason == "proof"
-                stranger.send(forged_gossip(cluster_id, victim_id))
-                heard.append(stranger.hear_out())
-                counts("proof")
-            right = ClusterSecrets.parse(secured.secret.read_bytes())
-            recorded = record_dial(node, claim("n9", b"newcomer"), right)
-            stranger = Stranger(node)
-            for part in recorded:
-                stranger.send(part)
-            heard.append(stranger.hear_out())
-            counts("proof")
-
-        told = b"".join(heard)
-        for word in (own_id, cluster_id, victim_id, f":{node.peer_port}".encode(), b"sadik-node"):
+            siege.try_secrets()
+        told = b"".join(siege.heard)
+        node = siege.node
+        port = f":{node.peer_port}".encode()
+        for word in (siege.own_id, siege.cluster_id, siege.victim_id, port, b"sadik-node"):
             assert word not in told
         assert tables(cluster) == before
         assert node.ask("PUT", "/v1/kv/b/k", b"v").status == 204

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from chaos_network import Network
+from chaos_record import Record
+from history_load import HistoryLoad
 from real_cluster import RealCluster, RealNode
 
-__all__ = ["ChaosCluster", "Rig", "resident_mib"]
+__all__ = ["ChaosCluster", "Rig", "resident_mib", "roll"]
 
 _HTTP, _PEER = 7070, 7071
 
@@ -60,6 +62,26 @@ class ChaosCluster(RealCluster):
         hosts = [self.host(node) for node in nodes]
         others = [self.host(node) for node in self.nodes if node not in nodes]
         self.network.separate(hosts, others)
+
+
+def roll(
+    cluster: ChaosCluster,
+    load: HistoryLoad,
+    record: Record,
+    change: Callable[[RealNode], object] = lambda _node: None,
+) -> None:
+    """Under a load, stop each node in turn in good order, ``change`` it, and start it again."""
+    for node in cluster.nodes:
+        record.event(f"{node.name} told to stop")
+        assert node.stop() == 0
+        # As a balancer has it that asks /readyz.
+        load.nodes = [other for other in cluster.nodes if other is not node]
+        change(node)
+        node.start()
+        cluster.wait_ready()
+        record.event(f"{node.name} is back")
+        load.nodes = cluster.nodes
+        load.ending.wait(0.5)
 
 
 class Rig(Protocol):

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from chaos_cluster import Rig, resident_mib
+from chaos_cluster import Rig, resident_mib, roll
 from chaos_record import Record, longest_gap_s, percentile_ms
 from history_load import HistoryLoad, Operation
 from http_checks import check_problem
@@ -171,16 +171,7 @@ def test_rolling_restart(rig: Rig, record: Record) -> None:
     cluster = rig()
     with HistoryLoad(cluster.nodes) as load:
         eventually(20, lambda: load.count("acked") > 50, "writes are acknowledged")
-        for node in cluster.nodes:
-            record.event(f"{node.name} told to stop")
-            assert node.stop() == 0
-            # As a balancer has it that asks /readyz.
-            load.nodes = [other for other in cluster.nodes if other is not node]
-            node.start()
-            cluster.wait_ready()
-            record.event(f"{node.name} is back")
-            load.nodes = cluster.nodes
-            load.ending.wait(0.5)
+        roll(cluster, load, record)
     record.operations += load.operations
     failed = [each for each in load.operations if each.status >= 500]
     record.at_most("failed requests", len(failed), 0)

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from chaos_cluster import ChaosCluster, Rig
+from chaos_cluster import ChaosCluster, Rig, roll
 from chaos_record import Record
 from history_load import HistoryLoad
 from real_cluster import RealNode, eventually
@@ -108,15 +108,7 @@ def test_rolling_upgrade(rig: Rig, record: Record, tmp_path: Path) -> None:
     record.event(f"three nodes of {tags[0]} ({said.get('version', '')}) are ready")
     with HistoryLoad(cluster.nodes, clients=4) as load:
         eventually(20, lambda: load.count("acked") > 50, "writes are acknowledged")
-        for node in cluster.nodes:
-            assert node.stop() == 0
-            load.nodes = [other for other in cluster.nodes if other is not node]
-            del node.environment["PYTHONPATH"]
-            node.start()
-            cluster.wait_ready()
-            record.event(f"{node.name} runs this version")
-            load.nodes = cluster.nodes
-            load.ending.wait(1)
+        roll(cluster, load, record, lambda node: node.environment.pop("PYTHONPATH"))
     record.operations += load.operations
     failed = [each for each in load.operations if each.status >= 500]
     record.at_most("failed requests", len(failed), 0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
+from backup_contents import LARGE, done, fill, run
 from sadik_client import NotFoundError
 from sadik_client.blocking import Client
 from sadik_node.backup.layout import manifest_ids, read_manifest, write_document
@@ -20,34 +19,12 @@ from sadik_node.testing.cluster import Cluster
 
 pytestmark = pytest.mark.system  # each starts clusters
 
-LARGE = os.urandom(100_000)
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with start_cluster(nodes=3) as cluster, Client(cluster.urls[0]) as client:
-        client.set_bucket("b", {"blind_writes": "sibling", "value_bytes": 200_000})
-        for i in range(300):
-            client.put("plain", f"key {i}", b"%d" % i, meta={"n": str(i)}, content_type="text/x")
-        client.put("b", b"\x00\xff/..", b"one")
-        client.put("b", b"\x00\xff/..", b"two")
-        client.put("b", "large", LARGE)
-        client.put("b", "gone", b"x")
-        client.delete("b", "gone")
-        client.put("b", "short", b"lived", ttl_s=100_000)
-        cluster.wait_until_hints_drained()
+    with start_cluster(nodes=3) as cluster:
+        fill(cluster, plain=300)
         yield cluster
-
-
-def run(verb: str, place: Path, cluster: Cluster | None, *options: str) -> Result:
-    node = [] if cluster is None else ["--node", cluster.urls[-1], "--patience", "5"]
-    return CliRunner().invoke(cli, [verb, str(place), *node, *options])
-
-
-def done(result: Result) -> dict[str, object]:
-    assert result.exit_code == 0, result.stderr
-    told: dict[str, object] = json.loads(result.stdout)
-    return told
 
 
 def files_of(place: Path) -> dict[str, bytes]:

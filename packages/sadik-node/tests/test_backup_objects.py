@@ -11,14 +11,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
+from backup_contents import LARGE, done, fill, run
 from sadik_client.blocking import Client
 from sadik_node.backup.objects import ObjectVault
-from sadik_node.cli.root import cli
 from sadik_node.testing import start_cluster
 from sadik_node.testing.cluster import Cluster
 
@@ -26,8 +24,6 @@ pytestmark = pytest.mark.system  # each starts clusters
 
 server = pytest.importorskip("moto.server", reason="needs moto's object store, of requirements.in")
 pytest.importorskip("s3fs", reason="needs the extra sadik-node[s3]")
-
-LARGE = os.urandom(100_000)
 
 
 @pytest.fixture(scope="module")
@@ -58,29 +54,9 @@ def place(store: dict[str, str], request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with start_cluster(nodes=3) as cluster, Client(cluster.urls[0]) as client:
-        client.set_bucket("b", {"blind_writes": "sibling", "value_bytes": 200_000})
-        for i in range(60):
-            client.put("plain", f"key {i}", b"%d" % i, meta={"n": str(i)}, content_type="text/x")
-        client.put("b", b"\x00\xff/..", b"one")
-        client.put("b", b"\x00\xff/..", b"two", content_type="text/y")
-        client.put("b", "large", LARGE)
-        client.put("b", "gone", b"x")
-        client.delete("b", "gone")
-        client.put("b", "short", b"lived", ttl_s=100_000)
-        cluster.wait_until_hints_drained()
+    with start_cluster(nodes=3) as cluster:
+        fill(cluster, plain=60)
         yield cluster
-
-
-def run(verb: str, place: str, cluster: Cluster | None, *options: str) -> Result:
-    node = [] if cluster is None else ["--node", cluster.urls[-1], "--patience", "5"]
-    return CliRunner().invoke(cli, [verb, place, *node, *options])
-
-
-def done(result: Result) -> dict[str, Any]:
-    assert result.exit_code == 0, result.stderr
-    told: dict[str, Any] = json.loads(result.stdout)
-    return told
 
 
 def objects_of(place: str) -> dict[str, int]:
