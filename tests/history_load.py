@@ -76,7 +76,8 @@ class _Client(ClientThread):
 
     def _write(self, node: RealNode, key: bytes, kind: str) -> int:
         context, saw = self.contexts.get(key, (None, ()))
-        value = None if kind == "delete" else b"%d.%d" % (self.number, len(self.writes))
+        name = b"%d.%d" % (self.number, len(self.writes))
+        value = None if kind == "delete" else name.ljust(self.load.value_bytes, b" ")
         if value is None and context is None:
             return self._read(node, key)  # to delete, it has to know what
         write = Write(key, value, saw)
@@ -112,7 +113,9 @@ class _Client(ClientThread):
 
 
 class HistoryLoad(Load[_Client]):
-    """Clients that go on while the block runs, each through any of ``nodes``."""
+    """Clients that go on while the block runs, each through any of ``nodes``. Values have
+    ``value_bytes`` bytes, or as few as tell them apart.
+    """
 
     def __init__(
         self,
@@ -121,8 +124,10 @@ class HistoryLoad(Load[_Client]):
         bucket: str = "history",
         clients: int = 8,
         keys: int = 20,
+        value_bytes: int = 0,
     ) -> None:
         super().__init__(nodes, bucket)
+        self.value_bytes = value_bytes
         self.keys = [b"key%d" % number for number in range(keys)]
         self.clients = [_Client(number, self) for number in range(clients)]
 

@@ -11,7 +11,7 @@ from chaos_record import Record
 from history_load import HistoryLoad
 from real_cluster import RealCluster, RealNode
 
-__all__ = ["ChaosCluster", "Rig", "resident_mib", "roll"]
+__all__ = ["ChaosCluster", "Rig", "private_mib", "resident_mib", "roll"]
 
 _HTTP, _PEER = 7070, 7071
 
@@ -98,8 +98,17 @@ class Rig(Protocol):
 
 
 def resident_mib(node: RealNode) -> float:
-    """The memory that a node has in use, in MiB."""
+    """The memory that a node has in use, in MiB, with the pages of its files that it mapped."""
+    return _status_mib(node, "VmRSS")
+
+
+def private_mib(node: RealNode) -> float:
+    """The memory that is a node's own, in MiB: what the kernel cannot take back."""
+    return _status_mib(node, "RssAnon")
+
+
+def _status_mib(node: RealNode, field: str) -> float:
     assert node.process is not None
     fields = Path(f"/proc/{node.process.pid}/status").read_text("ascii").splitlines()
-    kib = next(line.split()[1] for line in fields if line.startswith("VmRSS:"))
+    kib = next(line.split()[1] for line in fields if line.startswith(f"{field}:"))
     return int(kib) / 1024
