@@ -14,8 +14,14 @@ DAY_S = 86_400
 MINUTE_S = 60
 
 
-def plan_of(seed: int, kind: str, seconds: int, operations: int) -> Plan:
-    """Deletes and values that expire all the time, and one node that is not there."""
+NEAR_REAL = (("tombstone_ns", 10 * SECOND), ("reap_pace_ns", SECOND))
+"""Nearly the times of a real node: a run's own, which are short, would be most of what happens."""
+
+
+def plan_of(seed: int, kind: str, seconds: int, operations: int, from_s: int = 10) -> Plan:
+    """Deletes and values that expire all the time, and one node that is not there, or whose disk
+    is copied, ``from_s`` after the beginning.
+    """
     options = Options(seconds=seconds + 20, operations=operations, profile="quiet")
     drawn = draw_operations(
         Streams(seed).workload,
@@ -26,7 +32,7 @@ def plan_of(seed: int, kind: str, seconds: int, operations: int) -> Plan:
         length_ns=options.seconds * SECOND,
         may_ask_one=False,
     )
-    away = Fault(10 * SECOND, kind, ("n3",), seconds * SECOND)
+    away = Fault(from_s * SECOND, kind, ("n3",), (10 + seconds - from_s) * SECOND)
     plan = draw_plan(seed, attrs.evolve(options, operations=0))
     return attrs.evolve(plan, operations=tuple(drawn), faults=(away,))
 
@@ -38,14 +44,24 @@ def test_a_minute(kind: str) -> None:
     assert result.happened["record reaped"] > 0
 
 
+@pytest.mark.parametrize(("from_s", "rollbacks"), [(10, 0), (300, 1)])
+def test_an_old_copy_is_noticed_where_it_has_records(from_s: int, rollbacks: int) -> None:
+    # So early the copy has no record: nothing that the owners could lack, and nothing to notice.
+    plan = plan_of(2, "old_copy", 900, 63, from_s)
+    result = execute(attrs.evolve(plan, limits=NEAR_REAL))
+    assert result.invariant == "", result.detail
+    assert result.happened["old copy put back"] == 1
+    assert result.happened.get("engine: rollbacks", 0) == rollbacks
+
+
 @pytest.mark.slow
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["away", "old_copy"])
 def test_a_day(kind: str) -> None:
-    # Nearly the times of a real node: a run's own, which are short, would be most of what happens.
-    limits = (("tombstone_ns", 10 * SECOND), ("reap_pace_ns", SECOND))
-    result = execute(attrs.evolve(plan_of(2, kind, DAY_S, 6000), limits=limits))
+    # A copy of the first minutes would have no record yet: one request comes in 14 s.
+    plan = plan_of(2, kind, DAY_S, 6000, from_s=30 * MINUTE_S)
+    result = execute(attrs.evolve(plan, limits=NEAR_REAL))
     assert result.invariant == "", result.detail
     assert result.happened["record reaped"] > 0
     if kind == "old_copy":
