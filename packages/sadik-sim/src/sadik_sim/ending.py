@@ -136,11 +136,34 @@ def _is_changing(world: World) -> bool:
 
 
 def _states(world: World) -> str:
-    return "; ".join(
-        f"{n.name}: ready={n.is_ready} hints={n.engine.hints_pending if n.engine else '-'} "
-        f"open={n.engine.conversations_open if n.engine else '-'} "
-        f"{n.engine.transfers[:2] if n.engine else ''}"
-        for n in world.nodes.values()
+    """What `_is_calm` looks at, for a person."""
+    found = [_state_of(node) for node in world.nodes.values()]
+    if world.has_changed:
+        found += [
+            f"{node.name} has {member.name} as {member.state.name}"
+            for node in world.running
+            if node.membership is not None
+            for member in node.membership.members.values()
+            if member.state in (MemberState.LEAVING, MemberState.JOINING)
+        ]
+        found += [
+            f"partition {number}: {register.phase.name}, epoch {register.epoch}, owners "
+            + ", ".join(world.name_of(owner) for owner in register.owners)
+            for number, register in enumerate(world.ring.registers)
+            if register.phase is not Phase.DONE
+            or any(o not in world.nodes for o in register.owners)
+        ]
+    return "; ".join(found)
+
+
+def _state_of(node: SimNode) -> str:
+    if node.engine is None:
+        return f"{node.name}: down"
+    engine = node.engine
+    return (
+        f"{node.name}: ready={node.is_ready} hints={engine.hints_pending} "
+        f"open={engine.conversations_open} settled={engine.is_ring_settled} "
+        f"unsynced={node.has_unsynced} {engine.transfers[:2]}"
     )
 
 

@@ -414,13 +414,17 @@ class _Taking(Conversation):
         if not self._items:
             self._end()
             return
-        self._marks.update(dict.fromkeys(self._items))
-        self._told = {
+        told = {
             owner: None
             for key in self._items
             for owner in self._owners(key)
             if owner != self.desk.self_id
         }
+        if any(owner not in lives for owner in told):
+            self._end()  # an owner since it was asked: nothing is proven of it
+            return
+        self._marks.update(dict.fromkeys(self._items))
+        self._told = told
         self._tell()
 
     def _owners(self, key: Key) -> tuple[NodeId, ...]:
