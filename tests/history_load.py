@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Self
 
 from attrs import define
@@ -19,6 +21,8 @@ from real_cluster import Answer, RealCluster, RealNode, eventually
 from sadik_sim.history import Write, judge
 
 __all__ = ["HistoryLoad", "Operation"]
+
+_CHECKS_AT_ONCE = 4
 
 
 @define
@@ -158,18 +162,21 @@ class HistoryLoad(Load[_Client]):
         """Judge the history once all nodes are back; the number of acknowledged writes."""
         cluster.wait_ready()
         eventually(within_s, lambda: cluster.hints_total() == 0, "no hint waits")
-        writes = self.writes
-        for key in self.keys:
-            path = f"/v1/kv/{self.bucket}/{key.decode()}?r=all&sloppy=false"
-            for node in cluster.nodes:  # repairs what no hint knows of
-                assert node.ask("GET", path).status in (200, 300, 404)
-            finals = [siblings_of(node.ask("GET", path)) for node in cluster.nodes]
-            assert all(final == finals[0] for final in finals), (key, finals)
-            # The clients' histories interleave; a write saw only what was acknowledged to its
-            # client or read, and both began before it.
-            verdict = judge(_in_causal_order(writes, key), key, finals[0])
-            assert verdict.is_clean, (key, verdict)
+        with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
+            for _ in pool.map(partial(self._check_key, cluster, self.writes), self.keys):
+                pass
         return self.count("acked")
+
+    def _check_key(self, cluster: RealCluster, writes: list[Write], key: bytes) -> None:
+        path = f"/v1/kv/{self.bucket}/{key.decode()}?r=all&sloppy=false"
+        for node in cluster.nodes:  # repairs what no hint knows of
+            assert node.ask("GET", path).status in (200, 300, 404)
+        finals = [siblings_of(node.ask("GET", path)) for node in cluster.nodes]
+        assert all(final == finals[0] for final in finals), (key, finals)
+        # The clients' histories interleave; a write saw only what was acknowledged to its
+        # client or read, and both began before it.
+        verdict = judge(_in_causal_order(writes, key), key, finals[0])
+        assert verdict.is_clean, (key, verdict)
 
 
 def _in_causal_order(writes: Iterable[Write], key: bytes) -> list[Write]:
