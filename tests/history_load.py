@@ -22,7 +22,7 @@ from sadik_sim.history import Write, judge
 
 __all__ = ["HistoryLoad", "Operation"]
 
-_CHECKS_AT_ONCE = 4
+_CHECKS_AT_ONCE = 8
 
 
 @define
