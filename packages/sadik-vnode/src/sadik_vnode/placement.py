@@ -9,7 +9,7 @@ Every request asks here, and what it asks changes seldom: answers are kept until
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sadik_hashing import preference_list
 from sadik_machine import NodeId
@@ -103,6 +103,11 @@ class Placement:
     def is_member(self, node: NodeId) -> bool:
         """Whether ``node`` is a member that has not left."""
         return node in self._present
+
+    @property
+    def present(self) -> Iterable[NodeId]:
+        """The members that have not left, this node among them."""
+        return self._present
 
     def has_left(self, node: NodeId) -> bool:
         """Whether ``node`` was a member and is none any more."""

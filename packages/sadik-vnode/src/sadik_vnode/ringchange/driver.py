@@ -24,7 +24,15 @@ from attrs import Factory, define
 
 from sadik_hashing import Assignment, claim
 from sadik_machine import MILLISECOND, SECOND, NodeId
-from sadik_members import MemberState, NothingHeld, Phase, Register, claimants, register_to_plain
+from sadik_members import (
+    Liveness,
+    MemberState,
+    NothingHeld,
+    Phase,
+    Register,
+    claimants,
+    register_to_plain,
+)
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.requests import Result, Transfer, TransfersResult
 from sadik_vnode.ringchange.adopting import Adopting
@@ -242,11 +250,20 @@ class RingChanges(Conversation):
         if own is None or own.state is not MemberState.LEAVING or durable is None:
             return
         is_owner = any(desk.self_id in register.owners for register in durable.registers)
-        if is_owner or desk.hints.notes_pending:
+        if is_owner or desk.hints.notes_pending or not self._is_heard():
             self._soon(_TICK_NS)
         else:
             desk.outbox.announce(NothingHeld())
             self._soon(_ASK_AGAIN_NS)
+
+    def _is_heard(self) -> bool:
+        """Whether half of the other members at least would hear a farewell. Who has only just
+        started, or is cut off, waits: the others would take it for one that is leaving for ever.
+        """
+        placement = self.desk.placement
+        others = [node for node in placement.present if node != self.desk.self_id]
+        near = sum(placement.liveness(node) is Liveness.UP for node in others)
+        return 2 * near >= len(others)
 
     def _rest(self) -> None:
         """Another member drives."""
