@@ -144,6 +144,24 @@ def test_a_sum_is_told_from_disk_while_a_change_is_under_way() -> None:
     assert told == [[0], [expected]]
 
 
+def test_loads_of_sums_may_be_answered_in_any_order() -> None:
+    host = ReplicaHost()
+    tree = known(host)
+    first: list[list[int]] = []
+    second: list[list[int]] = []
+    merge(host, KEYS[0], container_of([], [(b"a", 1)]))
+    host.answer_load()
+    tree.read([KEYS[0].leaf], first.append, lambda _: None)
+    tree.read([KEYS[0].leaf], second.append, lambda _: None)
+    host.perform()
+    host.loads.rotate()
+    host.answer_load()
+    host.sync()
+    host.answer_load()
+    expected = hash_of(KEYS[0], Record(container_of([], [(b"a", 1)])))
+    assert (first, second) == ([[expected]], [[0]])
+
+
 def test_a_damaged_record_leaves_a_mark_until_its_leaf_is_built_anew() -> None:
     host = ReplicaHost()
     merge(host, KEYS[0], container_of([], [(b"a", 1)]))

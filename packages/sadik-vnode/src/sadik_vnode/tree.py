@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from typing import Final
 
-from attrs import define
+from attrs import Factory, define
 
 from sadik_hashing import SUM_BYTES, record_hash
 from sadik_machine import FailureReason, GetRows, ScanRows
@@ -71,6 +71,13 @@ class HeldLeaf:
     is_broken: bool = False
 
 
+@define(slots=True, eq=False)
+class _Watch:
+    """What leaves came to have on disk while a load of them was under way, by leaf."""
+
+    sums: dict[int, int] = Factory(dict)
+
+
 class HashTree:
     """The tree of one node. `sadik_vnode.replica` changes it, and nobody else changes records."""
 
@@ -88,7 +95,7 @@ class HashTree:
         self._roots: list[int] = []
         """Sums of middles by partition, for as many partitions as were last asked for."""
         self._known = 0
-        self._watches: list[dict[int, int]] = []
+        self._watches: list[_Watch] = []
         self.built = LEAVES
         """Leaves from here on have no true rows yet: an older version wrote the records there."""
         self.on_broken: Callable[[int], None] = _ignore
@@ -168,13 +175,13 @@ class HashTree:
             middle = leaf // LEAVES_PER_MIDDLE
             self._add(middle, sum(known) - self._middles[middle])
         for watch in self._watches:
-            watch.update(enumerate(sums, first))
+            watch.sums.update(enumerate(sums, first))
 
     def _now_durable(self, number: int, old: int, new: int) -> None:
         if number < self._known:
             self._add(number // LEAVES_PER_MIDDLE, new - old)
         for watch in self._watches:
-            watch[number] = new
+            watch.sums[number] = new
 
     def _add(self, middle: int, difference: int) -> None:
         self._middles[middle] = (self._middles[middle] + difference) & SUM_MASK
@@ -205,7 +212,7 @@ class HashTree:
 
     def start(self, done: Callable[[], None], failed: OnFailed) -> None:
         """Read all leaf rows, a chunk at a time."""
-        watch: dict[int, int] = {}
+        watch = _Watch()
         first = self._known
 
         def loaded(rows: list[tuple[bytes, bytes]]) -> None:
@@ -238,7 +245,7 @@ class HashTree:
         self, leaves: Sequence[int], done: Callable[[list[int]], None], failed: OnFailed
     ) -> None:
         """Give the sums of leaves as they are on disk; a broken one is 0 until it is built anew."""
-        watch: dict[int, int] = {}
+        watch = _Watch()
 
         def loaded(rows: list[bytes | None]) -> None:
             self._watches.remove(watch)
@@ -258,9 +265,9 @@ class HashTree:
         self._watches.append(watch)
         self._outbox.load(GetRows([leaf_row(number) for number in leaves]), loaded, gone)
 
-    def _durable_over(self, watch: dict[int, int], leaves: Container[int]) -> dict[int, int]:
+    def _durable_over(self, watch: _Watch, leaves: Container[int]) -> dict[int, int]:
         """What is known better than a load tells: it may show what is not on disk, or no more."""
-        over = {number: value for number, value in watch.items() if number in leaves}
+        over = {number: value for number, value in watch.sums.items() if number in leaves}
         for number, leaf in self._held.items():
             if leaf.durable is not None and number in leaves:
                 over[number] = leaf.durable
