@@ -54,6 +54,13 @@ def test_an_old_copy_is_noticed_where_it_has_records(from_s: int, rollbacks: int
     assert result.happened.get("engine: rollbacks", 0) == rollbacks
 
 
+def test_what_waits_for_a_minute_is_reaped_within_two_proofs() -> None:
+    limits = (("tombstone_ns", MINUTE_S * SECOND), ("reap_pace_ns", SECOND))
+    result = execute(attrs.evolve(plan_of(2, "away", 900, 300, 300), limits=limits))
+    assert result.invariant == "", result.detail
+    assert result.happened["record reaped"] > 0
+
+
 @pytest.mark.slow
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)

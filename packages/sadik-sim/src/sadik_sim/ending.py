@@ -21,7 +21,8 @@ _SETTLE_NS = 2 * SECOND
 _CALM_NS = 120 * SECOND
 _REAP_NS = 120 * SECOND
 """A proof takes several generations, each as long as the slowest member, and is begun anew when a
-member, a life or a register changes."""
+member, a life or a register changes. Each then waits ``tombstone_ns`` as well."""
+_PROOFS = 2
 _LOOK_NS = 50 * MILLISECOND
 _MENDING_TRIES = 5
 _NAME_AT = 5
@@ -218,7 +219,7 @@ def compare_replicas(world: World, keys: int, when: str) -> None:
 
 def wait_for_reaping(world: World) -> None:
     """What is gone by every clock is taken away in bounded time, and so is what is foreign."""
-    end = world.events.now + _REAP_NS
+    end = world.events.now + _REAP_NS + _PROOFS * world.config.tombstone_ns
     left = _unreaped(world)
     while left is not None:
         node, key = left
