@@ -72,6 +72,7 @@ _BOOT_ROW = b"Nboot"
 _CLEAN_ROW = b"Nclean"
 _SCAN_NS = 10_000
 _HEARD_NS = 100 * MILLISECOND
+_FAREWELL_NS = SECOND // 2
 _CHECKED_EVERY = 16
 _MEMBERSHIP, _ENGINE = 0, 1
 
@@ -448,7 +449,14 @@ class SimNode:
         self.is_leaving = True
         self.world.sometimes("node left")
         self.tell(Left())
-        self.world.events.after(SECOND // 2, lambda: self.world.depart(self))
+        self.world.events.after(_FAREWELL_NS, partial(self._depart, boot))
+
+    def _depart(self, boot: int) -> None:
+        """End for good, once the farewell is on disk and with it on its way, as a host does."""
+        if self.boot == boot and self.is_running and self.has_unsynced:
+            self.world.events.after(_FAREWELL_NS, partial(self._depart, boot))
+        else:
+            self.world.depart(self)
 
     def _renew(self, boot: int, above_boot: int) -> None:
         if self.boot == boot and self.is_running:
