@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import subprocess
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from real_cluster import eventually, free_ports
@@ -56,12 +55,7 @@ class EtcdCluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for process in self._processes:
             process.kill()
         for process in self._processes:

@@ -6,7 +6,6 @@ Answers are read by their framing and nothing else, so that one byte too many is
 from __future__ import annotations
 
 import socket
-from types import TracebackType
 from typing import Self
 
 from real_cluster import Answer
@@ -24,12 +23,7 @@ class RawConnection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:

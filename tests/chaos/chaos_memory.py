@@ -6,7 +6,6 @@ import contextlib
 import os
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from real_cluster import RealNode, eventually
@@ -63,12 +62,7 @@ class MemoryLimits:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for group in self._groups:
             # A process that has ended leaves its group a moment later.
             eventually(10, partial(_is_removed, group), f"{group.name} is empty")
