@@ -51,6 +51,7 @@ from sadik_members import (
     Identity,
     Left,
     Membership,
+    MemberState,
     NewInstanceNeeded,
     NothingHeld,
     Readiness,
@@ -449,14 +450,20 @@ class SimNode:
         self.is_leaving = True
         self.world.sometimes("node left")
         self.tell(Left())
-        self.world.events.after(_FAREWELL_NS, partial(self._depart, boot))
+        self.world.events.after(_FAREWELL_NS, self._depart)
 
-    def _depart(self, boot: int) -> None:
-        """End for good, once the farewell is on disk and with it on its way, as a host does."""
-        if self.boot == boot and self.is_running and self.has_unsynced:
-            self.world.events.after(_FAREWELL_NS, partial(self._depart, boot))
-        else:
+    def _depart(self) -> None:
+        """End for good, once the farewell is on disk and with it on its way, as a host does. Who
+        crashed before that is still leaving, and says it again.
+        """
+        if self.is_gone:
+            return
+        if self.membership is None or self.is_paused or self.has_unsynced:
+            self.world.events.after(_FAREWELL_NS, self._depart)
+        elif self.membership.members[self.id].state is MemberState.LEFT:
             self.world.depart(self)
+        else:
+            self.is_leaving = False
 
     def _renew(self, boot: int, above_boot: int) -> None:
         if self.boot == boot and self.is_running:
