@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 
+import attrs
 import pytest
 
 from sadik_causality import Container
-from sadik_machine import SECOND, NodeId
+from sadik_machine import SECOND, NodeId, Observed
+from sadik_members import Register, RingChanged
 from sadik_vnode import EngineConfig
+from sadik_vnode.adoption import adopt_all
 from sadik_vnode.keyspace import Key, index_row
 from sadik_vnode.record import Record
 from sadik_vnode.requests import BucketSet, ListKeys, ListResult, Outcome, Unavailable
@@ -164,6 +167,45 @@ def test_a_bucket_with_an_r_of_one_lists_with_one_owner_left() -> None:
     shelves.world.run(SECOND)
     answer = shelves.world.answer(through, ListKeys("b", b"", None, 10_000, TIMEOUT))
     assert isinstance(answer, ListResult)
+
+
+@pytest.mark.parametrize("is_old_owner", [False, True])
+def test_a_node_that_knows_the_ring_of_before_lists_what_the_new_owners_hold(
+    is_old_owner: bool,
+) -> None:
+    config = EngineConfig(anti_entropy_interval_ns=0, foreign_after_ns=0)
+    world = World(1, nodes=7, replicas=3, config=config)
+    key = Key("b", b"key")
+    registers = list(world.ring.registers)
+    partition = key.token * world.ring.partitions >> 64
+    before = registers[partition].owners
+    bystander, *after = [node for node in world.nodes if node not in before]
+    registers[partition] = Register(2, tuple(after))
+    late = before[0] if is_old_owner else bystander
+    for node in world.nodes.values():
+        if node.id != late:
+            world.step(
+                node, Observed(RingChanged(attrs.evolve(world.ring, registers=tuple(registers))))
+            )
+    for owner in after:
+        disk = world.nodes[owner].disk
+        disk[key.record_row] = Record(container_of([(b"a", 1)], [(b"a", 1)])).encode()
+        disk[index_row(key)] = b""
+    answer = world.answer(late, ListKeys("b", b"", None, 10, TIMEOUT))
+    assert answer == ListResult([b"key"], None)
+    engine = world.nodes[late].engine
+    assert engine is not None
+    assert engine._desk.placement.register(partition) == registers[partition]
+
+
+def test_a_register_that_nobody_asked_for_or_can_have_decided_is_not_adopted() -> None:
+    world = World(1)
+    engine = next(iter(world.nodes.values())).engine
+    assert engine is not None
+    ring = engine._desk.placement.ring
+    bad = (-1, 9, (b"n" * 8,))
+    adopt_all(engine._desk, [(), (b"",), (0,), (1, 9, (b"n" * 8,)), bad, (0, 9, ())], [0])
+    assert engine._desk.placement.ring is ring
 
 
 def test_an_empty_bucket_is_an_empty_page() -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "Inspect",
     "Inspection",
     "KeysScanned",
+    "Newer",
     "ReplicaAck",
     "ReplicaRead",
     "ReplicaState",
@@ -42,6 +43,9 @@ __all__ = [
 ]
 
 MESSAGES = MessageRange("vnode", 100, 199)
+
+Newer = tuple[object, ...]
+"""The plain form of a register, of one who knows a newer one."""
 
 
 class Status(enum.IntEnum):
@@ -185,7 +189,11 @@ class ForwardWriteAnswer:
 @MESSAGES.message(108)
 @define(slots=True)
 class ScanKeys:
-    """A chunk of the keys that you own in a bucket, with their live dots and contexts."""
+    """A chunk of the keys that you own in a bucket, with their live dots and contexts.
+
+    You are counted on for ``partitions``, ``(partition, epoch)`` each. Under a newer register by
+    which you are no reader of one any more, the answer is ``NEWER_EPOCH``.
+    """
 
     request: int
     bucket: str
@@ -193,6 +201,7 @@ class ScanKeys:
     after: bytes | None
     limit: int
     trace: str = ""
+    partitions: tuple[tuple[int, int], ...] = ()
 
 
 @MESSAGES.message(109)
@@ -204,6 +213,7 @@ class KeysScanned:
     timestamp is left out where the bucket's rule does not look at it.
 
     ``upto`` is None at the end of the bucket; else all keys up to and including it are covered.
+    ``newer`` are registers in plain form, where the asker lacks them.
     """
 
     request: int
@@ -213,6 +223,7 @@ class KeysScanned:
         ...,
     ]
     upto: bytes | None
+    newer: tuple[Newer, ...] = ()
 
 
 @MESSAGES.message(110)

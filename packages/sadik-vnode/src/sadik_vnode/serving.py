@@ -11,7 +11,7 @@ from sadik_causality import Container, Dot
 from sadik_machine import FailureReason, NodeId, Send
 from sadik_vnode.adoption import newer_of
 from sadik_vnode.coordinator.explaining import Held, inspect, inspection
-from sadik_vnode.coordinator.listing import Entry, scan_keys
+from sadik_vnode.coordinator.listing import Entry, registers_beyond, scan_keys
 from sadik_vnode.desk import Desk
 from sadik_vnode.hints import NoteCheck
 from sadik_vnode.keyspace import Key
@@ -169,7 +169,12 @@ class Serving:
         desk = self._desk
 
         def done(entries: list[Entry], upto: bytes | None) -> None:
-            desk.outbox.send(sender, KeysScanned(message.request, Status.OK, tuple(entries), upto))
+            newer = registers_beyond(desk, message.partitions)
+            if newer:
+                answer = KeysScanned(message.request, Status.NEWER_EPOCH, (), None, tuple(newer))
+            else:
+                answer = KeysScanned(message.request, Status.OK, tuple(entries), upto)
+            desk.outbox.send(sender, answer)
 
         def failed(_reason: FailureReason) -> None:
             desk.outbox.send(sender, KeysScanned(message.request, Status.FAILED, (), None))

@@ -23,7 +23,6 @@ from sadik_vnode.anti_entropy.messages import (
     LeavesAsked,
     LeavesTold,
     MiddlesTold,
-    Newer,
     Reconcile,
     Reconciled,
     RecordsAsked,
@@ -41,7 +40,7 @@ from sadik_vnode.anti_entropy.records import (
 from sadik_vnode.anti_entropy.sending import Lack, Sending
 from sadik_vnode.desk import Desk
 from sadik_vnode.keyspace import LEAVES, Key, is_name
-from sadik_vnode.messages import Status
+from sadik_vnode.messages import Newer, Status
 from sadik_vnode.record import Record
 from sadik_vnode.tree import LEAVES_PER_MIDDLE, MIDDLES
 

@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 from attrs import define
 
 from sadik_hashing import SUM_BYTES
 from sadik_machine import SECOND, FailureReason, NodeId
-from sadik_vnode.adoption import adopt_newer
+from sadik_vnode.adoption import adopt_all
 from sadik_vnode.anti_entropy.answering import are_owners, packed_middles, state_of, told
 from sadik_vnode.anti_entropy.engagement import Engagement
 from sadik_vnode.anti_entropy.messages import (
@@ -231,9 +231,7 @@ class Comparing(Conversation):
 
     def _middles_told(self, asked: RootsTold, message: MiddlesTold) -> None:
         desk = self.desk
-        for partition, *newer in message.newer:
-            if any(partition == known for known, _, _ in asked.roots):
-                adopt_newer(desk, cast(int, partition), tuple(newer))
+        adopt_all(desk, message.newer, [partition for partition, _, _ in asked.roots])
         refused = len([p for p, _, _ in asked.roots if p in message.refused])
         desk.counters.anti_entropy_refused += refused
         self._figures.is_whole = self._figures.is_whole and not refused

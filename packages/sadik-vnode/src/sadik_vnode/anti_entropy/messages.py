@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from attrs import define
 
-from sadik_vnode.messages import MESSAGES
+from sadik_vnode.messages import MESSAGES, Newer
 
 __all__ = [
     "SHORT_BYTES",
@@ -19,7 +19,6 @@ __all__ = [
     "LeavesAsked",
     "LeavesTold",
     "MiddlesTold",
-    "Newer",
     "Reconcile",
     "Reconciled",
     "RecordsAsked",
@@ -36,9 +35,6 @@ the leaf ends that."""
 
 State = tuple[str, bytes, object, tuple[tuple[bytes, int], ...]]
 """(bucket, key, plain context, live dots) of a record."""
-
-Newer = tuple[object, ...]
-"""The plain form of a register, of one who knows a newer one."""
 
 
 @MESSAGES.message(130)

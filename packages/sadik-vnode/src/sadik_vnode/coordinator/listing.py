@@ -6,26 +6,32 @@ of it by causality, a version with a value counts by the bucket's rule (`sadik_v
 is judged where the version lies. A partition that fewer than R owners speak for makes the whole
 answer a refusal, never a shorter list. An owner that is slow is left out where R others speak for
 all of its partitions.
+
+An owner is told which partitions it is counted on for, and by which register. One that is no reader
+of them any more has nothing to say of their keys: it answers with the newer registers, and the
+listing goes on under those, behind what it has listed. Who still reads a partition answers though
+the register has changed: by DESIGN's phases its answer and R - 1 others meet every write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from attrs import define
+from attrs import Factory, define
 
 from sadik_causality import Container, Context, ContextError
 from sadik_machine import MILLISECOND, FailureReason, NodeId, ScanRows
+from sadik_vnode.adoption import adopt_all, newer_of
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.keyspace import Key, index_key, index_range
-from sadik_vnode.messages import KeysScanned, ScanKeys, Status
+from sadik_vnode.messages import KeysScanned, Newer, ScanKeys, Status
 from sadik_vnode.quorum import resolve
 from sadik_vnode.record import Record
 from sadik_vnode.requests import ListKeys, ListResult, Outcome, Result, Tally, Unavailable
 from sadik_vnode.view import LWW, timestamp_of
 
-__all__ = ["Entry", "Listing", "scan_keys"]
+__all__ = ["Entry", "Listing", "registers_beyond", "scan_keys"]
 
 EntryVersion = tuple[bytes, int, bool] | tuple[bytes, int, bool, int]
 """(actor, counter, is it gone, its timestamp where the last writer wins)"""
@@ -37,6 +43,7 @@ _Listed = tuple[int, bool]
 """What a listing knows of a version: its timestamp, or 0, and whether it is gone."""
 
 _SLOW_NS: Final = 200 * MILLISECOND
+_NEWER_MAX: Final = 64
 
 
 def scan_keys(
@@ -74,6 +81,22 @@ def scan_keys(
     )
 
 
+def registers_beyond(desk: Desk, counted: Iterable[tuple[int, int]]) -> list[Newer]:
+    """Of the ``(partition, epoch)`` that this node is counted on for, the newer registers by which
+    it is no reader any more.
+    """
+    ring = desk.placement.ring
+    assert ring is not None, "a node without a ring takes no requests"
+    beyond = [
+        partition
+        for partition, epoch in counted
+        if 0 <= partition < ring.partitions
+        and ring.registers[partition].epoch > epoch
+        and desk.self_id not in ring.registers[partition].readers
+    ]
+    return [(partition, *newer_of(desk, partition)) for partition in beyond[:_NEWER_MAX]]
+
+
 def _entry(key: Key, record: Record, wall_ns: int, *, dated: bool) -> Entry:
     container = record.container
     versions: tuple[EntryVersion, ...]
@@ -89,9 +112,11 @@ def _entry(key: Key, record: Record, wall_ns: int, *, dated: bool) -> Entry:
 class _Source:
     """What one owner has sent that is not merged yet. ``upto`` None: it has no more."""
 
-    entries: list[tuple[bytes, Container[_Listed]]]
+    partitions: tuple[tuple[int, int], ...]
+    """It is counted on for these, by registers of these epochs."""
     upto: bytes | None
-    waiting: bool
+    entries: list[tuple[bytes, Container[_Listed]]] = Factory(list)
+    waiting: bool = True
     position: int = 0
 
 
@@ -99,11 +124,14 @@ class Listing(Conversation):
     """One page of a listing, on the node that a client asked."""
 
     __slots__ = (
-        "_deadline", "_done", "_is_slow", "_keys", "_last_wins", "_r", "_request", "_sources",
+        "_deadline", "_done", "_is_slow", "_keys", "_last_wins", "_r", "_request", "_ring",
+        "_sources",
     )  # fmt: skip
 
     def __init__(self, desk: Desk, request: ListKeys, done: Callable[[Result], None]) -> None:
         super().__init__(desk)
+        assert desk.placement.ring is not None, "a node without a ring takes no requests"
+        self._ring = desk.placement.ring
         self._request = request
         self._done = done
         self._deadline = desk.now + request.timeout_ns
@@ -116,11 +144,13 @@ class Listing(Conversation):
 
     def start(self) -> None:
         """Ask every live owner for its first chunk."""
-        placement = self.desk.placement
-        assert placement.ring is not None, "a node without a ring takes no requests"
-        owners = {o: None for register in placement.ring.registers for o in register.readers}
-        live = [owner for owner in sorted(owners) if placement.is_routable(owner)]
-        self._sources = {node: _Source([], self._request.after, waiting=True) for node in live}
+        counted: dict[NodeId, list[tuple[int, int]]] = {}
+        for partition, register in enumerate(self._ring.registers):
+            for owner in register.readers:
+                counted.setdefault(owner, []).append((partition, register.epoch))
+        after = self._keys[-1] if self._keys else self._request.after
+        live = [owner for owner in sorted(counted) if self.desk.placement.is_routable(owner)]
+        self._sources = {node: _Source(tuple(counted[node]), after) for node in live}
         short = self._short_of(live)
         if short is not None:
             self._refuse(short)
@@ -133,6 +163,10 @@ class Listing(Conversation):
         """A chunk of one owner."""
         source = self._sources.get(sender)
         if not isinstance(message, KeysScanned) or source is None or not source.waiting:
+            return
+        if message.status == Status.NEWER_EPOCH:
+            adopt_all(self.desk, message.newer, [partition for partition, _ in source.partitions])
+            self._is_no_reader(sender)
             return
         if message.status != Status.OK:
             self._drop(sender)
@@ -166,18 +200,34 @@ class Listing(Conversation):
             self.desk.outbox.send(
                 node,
                 ScanKeys(
-                    self.id, request.bucket, request.prefix, source.upto, limit, request.trace
+                    self.id, request.bucket, request.prefix, source.upto, limit, request.trace,
+                    source.partitions,
                 ),
-            )
+            )  # fmt: skip
             return
 
         def done(entries: list[Entry], upto: bytes | None) -> None:
-            self._took(node, entries, upto)
+            if self._sources.get(node) is source and registers_beyond(self.desk, source.partitions):
+                self._is_no_reader(node)
+            else:
+                self._took(node, entries, upto)
 
         def failed(_reason: FailureReason) -> None:
             self._drop(node)
 
         scan_keys(self.desk, request.bucket, request.prefix, source.upto, limit, done, failed)
+
+    def _is_no_reader(self, node: NodeId) -> None:
+        """A node is counted on for a partition that it does not read any more."""
+        if self.desk.placement.ring is self._ring:
+            self._drop(node)  # it told of nothing newer
+            return
+        self.close("deadline", "slow")
+        self._sources = {}
+        # Another conversation, so that what is still on its way answers nobody.
+        again = Listing(self.desk, self._request, self._done)
+        again._keys, again._deadline = self._keys, self._deadline
+        again.start()
 
     def _leave_slow_ones_out(self) -> None:
         fast = [node for node, source in self._sources.items() if not source.waiting]
@@ -213,11 +263,9 @@ class Listing(Conversation):
 
     def _short_of(self, nodes: list[NodeId]) -> Unavailable | None:
         """Why ``nodes`` do not speak for R owners of every partition; None if they do."""
-        ring = self.desk.placement.ring
-        assert ring is not None
         speaking = dict.fromkeys(nodes)
-        for partition, register in enumerate(ring.registers):
-            r = resolve(None, self._r, len(register.readers), ring.replicas)
+        for partition, register in enumerate(self._ring.registers):
+            r = resolve(None, self._r, len(register.readers), self._ring.replicas)
             have = sum(owner in speaking for owner in register.readers)
             if have < r:
                 return Unavailable(
