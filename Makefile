@@ -115,6 +115,11 @@ chaos-slice: setup
 bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
+# ARGS="before.json after.json", as `make bench ARGS="--json FILE"` wrote them.
+.PHONY: bench-compare
+bench-compare: setup ## whether two runs of the benchmark differ by more than noise
+	$(BIN)/python benchmarks/compare.py $(ARGS)
+
 .PHONY: docs
 docs: setup pictures ## build the manual into build/manual; warnings are errors
 	$(BIN)/python scripts/manual.py build/manual

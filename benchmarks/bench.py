@@ -10,8 +10,6 @@ The load is closed: a connection sends its next request when it has the answer t
 from __future__ import annotations
 
 import argparse
-import base64
-import http.client
 import json
 import os
 import platform
@@ -22,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,67 +29,22 @@ from attrs import frozen
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from etcd_cluster import EtcdCluster  # noqa: E402 - after the path to it
-from real_cluster import RealCluster  # noqa: E402
-from wrk import Load, Measured, run_wrk  # noqa: E402
+from cases import CASES, Case  # noqa: E402 - after the path to it
+from failover import measure_failover  # noqa: E402
+from footprint import measure_footprint  # noqa: E402
+from systems import System, start_etcd, start_sadik  # noqa: E402
+from wrk import Load, Measured  # noqa: E402
 
-OPERATIONS = {
-    "put": "put, W=2, fsync | put",
-    "get": "get, R=2 | linearizable range",
-    "get-one": "get, R=1 | serializable range",
-}
-"""What is compared: ours, and etcd's nearest."""
-
-
-_FILLERS = 16
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-@frozen
-class System:
-    """One running cluster."""
-
-    name: str
-    addresses: Sequence[str]
-    pids: Sequence[int]
-
-    def measure(self, load: Load) -> Measured:
-        """One run."""
-        return run_wrk(self.name, self.addresses, self.pids, load)
-
-    def fill(self, load: Load) -> None:
-        """Write every key once."""
-        with ThreadPoolExecutor(_FILLERS) as executor:
-            parts = [range(start, load.keys, _FILLERS) for start in range(_FILLERS)]
-            for _ in executor.map(lambda numbers: self._fill_some(numbers, load), parts):
-                pass
-
-    def _fill_some(self, numbers: Sequence[int], load: Load) -> None:
-        address = self.addresses[numbers[0] % len(self.addresses)]
-        connection = http.client.HTTPConnection(address, timeout=30)
-        value = b"v" * load.value_bytes
-        for number in numbers:
-            key = f"key-{number:08d}"
-            if self.name == "sadik":
-                connection.request("PUT", f"/v1/kv/bench/{key}", value)
-            else:
-                body = {"key": _base64(key.encode()), "value": _base64(value)}
-                connection.request("POST", "/v3/kv/put", json.dumps(body))
-            answer = connection.getresponse()
-            told = answer.read()
-            if answer.status not in (200, 204):
-                raise RuntimeError(f"{self.name} was not filled: {answer.status} {told[:200]!r}")
-        connection.close()
+_AIMED_CONNECTIONS = 64
+BESIDES = ("footprint", "failover")
+"""What is measured besides the rows."""
 
 
 @frozen
 class Row:
-    """One operation at one number of connections: all runs, in pairs."""
+    """One case at one number of connections: all runs, in pairs."""
 
-    operation: str
+    case: Case
     connections: int
     runs: dict[str, list[Measured]]
 
@@ -106,25 +58,43 @@ class Row:
         pairs = zip(self.runs["sadik"], self.runs.get("etcd", []), strict=False)
         return [ours.per_second / theirs.per_second for ours, theirs in pairs]
 
+    @property
+    def aim(self) -> float | None:
+        """The ratio that we want, or None where nothing was aimed at."""
+        is_aimed_at = self.connections == _AIMED_CONNECTIONS and "etcd" in self.runs
+        return self.case.aim if is_aimed_at else None
+
+    def to_json(self) -> dict[str, object]:
+        """For a file that `compare` reads."""
+        return {
+            "case": self.case.name,
+            "connections": self.connections,
+            "runs": attrs.asdict(self)["runs"],
+            "ratios": self.ratios,
+            "aim": self.aim,
+        }
+
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--connections", default="1,16,64,256", help="comma-separated")
-    parser.add_argument("--operations", default=",".join(OPERATIONS), help="comma-separated")
+    every = [*CASES, *BESIDES]
+    parser.add_argument("--rows", default=",".join(every), help=f"of {', '.join(every)}")
+    parser.add_argument("--connections", help="comma-separated, instead of each row's own")
     parser.add_argument("--pairs", type=int, default=5, help="runs of each system (default 5)")
     parser.add_argument("--seconds", type=float, default=4, help="length of a run (default 4)")
-    parser.add_argument("--keys", type=int, default=10_000)
-    parser.add_argument("--bytes", type=int, default=100, help="length of a value (default 100)")
+    parser.add_argument("--keys", type=int, help="instead of each row's own")
     parser.add_argument("--alone", action="store_true", help="Sadik only, without etcd beside it")
+    parser.add_argument("--million", action="store_true", help="memory with a million keys, too")
     parser.add_argument("--dir", type=Path, default=ROOT / "build", help="on which disk")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parsed = parser.parse_args(arguments)
-    unknown = set(parsed.operations.split(",")) - OPERATIONS.keys()
+    parsed.rows = parsed.rows.split(",")
+    unknown = [name for name in parsed.rows if name not in every]
     if unknown:
-        parser.error(f"unknown operations {sorted(unknown)}; there are {', '.join(OPERATIONS)}")
+        parser.error(f"unknown rows {', '.join(unknown)}; there are {', '.join(every)}")
     programs = {"wrk": "wrk"} | ({} if parsed.alone else {"etcd": "etcd-server"})
     missing = [package for program, package in programs.items() if not shutil.which(program)]
     if missing:
@@ -132,25 +102,45 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def measure(systems: Sequence[System], arguments: argparse.Namespace) -> list[Row]:
+def measure(place: Path, arguments: argparse.Namespace) -> list[Row]:
     """All rows, each told as soon as it is there."""
-    template = Load("put", 64, arguments.seconds, arguments.keys, arguments.bytes)
+    cases = [CASES[name] for name in arguments.rows if name in CASES]
+    if arguments.keys:
+        cases = [attrs.evolve(case, keys=min(case.keys, arguments.keys)) for case in cases]
+    rows: list[Row] = []
+    for sync in dict.fromkeys(case.sync for case in cases):
+        with ExitStack() as stack:
+            directory = place / f"rows-{sync}"
+            directory.mkdir()
+            systems = [start_sadik(stack, directory, sync)]
+            if not arguments.alone:
+                systems.append(start_etcd(stack, directory))
+            for case in cases:
+                if case.sync == sync:
+                    rows += measure_case(case, systems, arguments)
+    return rows
+
+
+def measure_case(case: Case, systems: Sequence[System], arguments: argparse.Namespace) -> list[Row]:
+    """A case with every number of connections."""
     for system in systems:
-        system.fill(template)
+        system.fill(case)
+    print(f"\n{case.title}")
+    print_heading(systems)
+    counts = case.connections
+    if arguments.connections:
+        counts = tuple(map(int, arguments.connections.split(",")))
     rows = []
-    for operation in arguments.operations.split(","):
-        print(f"\n{OPERATIONS[operation]}")
-        print_heading(systems)
-        for connections in map(int, arguments.connections.split(",")):
-            load = attrs.evolve(template, operation=operation, connections=connections)
-            row = Row(operation, connections, {system.name: [] for system in systems})
-            for pair in range(arguments.pairs):
-                # Who is first changes from pair to pair: the second finds the disk busier.
-                order = systems if pair % 2 == 0 else list(reversed(systems))
-                for system in order:
-                    row.runs[system.name].append(system.measure(load))
-            rows.append(row)
-            print_row(row, systems)
+    for connections in counts:
+        load = Load(case, connections, arguments.seconds)
+        row = Row(case, connections, {system.name: [] for system in systems})
+        for pair in range(arguments.pairs):
+            # Who is first changes from pair to pair: the second finds the disk busier.
+            order = systems if pair % 2 == 0 else list(reversed(systems))
+            for system in order:
+                row.runs[system.name].append(system.measure(load))
+        rows.append(row)
+        print_row(row, systems)
     return rows
 
 
@@ -158,7 +148,7 @@ def print_heading(systems: Sequence[System]) -> None:
     """The names of the columns."""
     parts = [f"{'conns':>5}"]
     parts += [
-        f"{system.name + '/s':>9} {'p50':>6} {'p99':>6} {'p99.9':>6} {'µs/req':>6}"
+        f"{system.name + '/s':>9} {'p50':>6} {'p99':>6} {'p99.9':>6} {'µs each':>7}"
         for system in systems
     ]
     if len(systems) > 1:
@@ -176,7 +166,7 @@ def print_row(row: Row, systems: Sequence[System]) -> None:
             f"{row.median(name, lambda m: m.p50_ms):>6.1f} "
             f"{row.median(name, lambda m: m.p99_ms):>6.1f} "
             f"{row.median(name, lambda m: m.p999_ms):>6.1f} "
-            f"{row.median(name, lambda m: m.servers_us):>6.0f}"
+            f"{row.median(name, lambda m: m.servers_us):>7.0f}"
         )
     ratios = row.ratios
     if ratios:
@@ -184,6 +174,10 @@ def print_row(row: Row, systems: Sequence[System]) -> None:
             f"{statistics.median(ratios):>5.2f} ({min(ratios):.2f} to {max(ratios):.2f})".ljust(24)
         )
     parts.append(f"{row.median('sadik', lambda m: m.generator_us):>6.0f}")
+    if row.aim is not None:
+        parts.append(
+            f"aim {row.aim:g}: {'met' if statistics.median(ratios) >= row.aim else 'missed'}"
+        )
     print("  ".join(parts), flush=True)
     for system in systems:
         bad = sum(m.refused + m.broken for m in row.runs[system.name])
@@ -213,23 +207,20 @@ def main() -> int:
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     arguments.dir.mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.dir)))
-        ours = stack.enter_context(RealCluster(place))
-        ours.start()
-        pids = [node.process.pid for node in ours.nodes if node.process is not None]
-        addresses = [node.url.removeprefix("http://") for node in ours.nodes]
-        systems = [System("sadik", addresses, pids)]
-        if not arguments.alone:
-            theirs = stack.enter_context(EtcdCluster(place))
-            theirs.start()
-            systems.append(System("etcd", theirs.addresses, theirs.pids))
-        rows = measure(systems, arguments)
+    document: dict[str, object] = {"about": about}
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as directory:
+        place = Path(directory)
+        rows = measure(place, arguments)
+        if "footprint" in arguments.rows:
+            document["footprint"] = measure_footprint(
+                place, beside=not arguments.alone, million=arguments.million
+            )
+        if "failover" in arguments.rows:
+            document["failover"] = measure_failover(
+                place, beside=not arguments.alone, rounds=arguments.pairs
+            )
+    document["rows"] = [row.to_json() for row in rows]
     if arguments.json is not None:
-        document = {
-            "about": about,
-            "rows": [{**attrs.asdict(row), "ratios": row.ratios} for row in rows],
-        }
         arguments.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     bad = sum(m.refused + m.broken for row in rows for m in row.runs["sadik"])
     return 1 if bad else 0

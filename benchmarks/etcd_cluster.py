@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import subprocess
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from real_cluster import eventually, free_ports
 
@@ -44,11 +45,34 @@ class EtcdCluster:
 
     def start(self) -> None:
         """Start all members and wait until each is healthy."""
-        for index, command in enumerate(self._commands):
-            with (self._root / f"e{index + 1}.log").open("ab") as log:
-                self._processes.append(
-                    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-                )
+        self._processes = [self._started(index) for index in range(len(self._commands))]
+        self._wait_healthy()
+
+    def kill(self, index: int) -> None:
+        """kill -9."""
+        self._processes[index].kill()
+        self._processes[index].wait()
+
+    def start_again(self, index: int) -> None:
+        """Start a member that was killed, and wait until all are healthy."""
+        self._processes[index] = self._started(index)
+        self._wait_healthy()
+
+    def leader(self) -> int:
+        """The index of the member that leads."""
+        for index, address in enumerate(self.addresses):
+            told = _ask(address, "POST", "/v3/maintenance/status", b"{}")
+            if told["leader"] == told["header"]["member_id"]:
+                return index
+        raise RuntimeError("etcd has no leader")
+
+    def _started(self, index: int) -> subprocess.Popen[bytes]:
+        with (self._root / f"e{index + 1}.log").open("ab") as log:
+            return subprocess.Popen(
+                self._commands[index], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def _wait_healthy(self) -> None:
         for address in self.addresses:
             eventually(30, lambda at=address: _is_healthy(at), f"{address} is healthy")  # type: ignore[misc]
 
@@ -62,12 +86,17 @@ class EtcdCluster:
             process.wait()
 
 
-def _is_healthy(address: str) -> bool:
+def _ask(address: str, method: str, path: str, body: bytes | None = None) -> Any:
     connection = http.client.HTTPConnection(address, timeout=2)
     try:
-        connection.request("GET", "/health")
-        return b'"true"' in connection.getresponse().read()
-    except (OSError, http.client.HTTPException):
-        return False
+        connection.request(method, path, body)
+        return json.loads(connection.getresponse().read())
     finally:
         connection.close()
+
+
+def _is_healthy(address: str) -> bool:
+    try:
+        return bool(_ask(address, "GET", "/health")["health"] == "true")
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return False

@@ -1,8 +1,9 @@
 -- One script for both systems, so that the generator costs the same: each thread writes or reads
 -- random keys of a fixed set on one node, and the threads go round the nodes.
 --
--- Environment: BENCH_NODES host:port,…; BENCH_SYSTEM sadik|etcd; BENCH_OPERATION put|get|get-one;
--- BENCH_KEYS how many keys; BENCH_BYTES how long a value is.
+-- Environment: BENCH_NODES host:port,…; BENCH_SYSTEM sadik|etcd; BENCH_PREFIX of the keys;
+-- BENCH_KEYS how many; BENCH_SPREAD uniform|hot|zipf; BENCH_BYTES how long a value is; BENCH_READS
+-- how many of a hundred requests read; BENCH_ONE 1 if of one replica; BENCH_BATCH objects a request.
 
 local threads = 0
 local nodes = {}
@@ -18,8 +19,12 @@ function setup(thread)
 end
 
 local keys = tonumber(os.getenv("BENCH_KEYS"))
+local prefix = os.getenv("BENCH_PREFIX")
+local spread = os.getenv("BENCH_SPREAD")
 local system = os.getenv("BENCH_SYSTEM")
-local operation = os.getenv("BENCH_OPERATION")
+local reads = tonumber(os.getenv("BENCH_READS"))
+local of_one = os.getenv("BENCH_ONE") == "1"
+local batch = tonumber(os.getenv("BENCH_BATCH"))
 local value = string.rep("v", tonumber(os.getenv("BENCH_BYTES")))
 local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -37,22 +42,56 @@ local function base64(text)
 end
 
 -- Everything is made before the run: what the generator does per request is a look-up.
-local requests = {}
+local getting, putting, chances = {}, {}, {}
+local BATCHES = 64
+local ZIPF = 0.99
 
-local function request_of(key)
-  if system == "sadik" then
-    local path = "/v1/kv/bench/" .. key
-    if operation == "put" then return wrk.format("PUT", path, nil, value) end
-    return wrk.format("GET", path .. (operation == "get-one" and "?r=1" or ""))
-  end
+local function name_of(index) return string.format("%s-%08d", prefix, index) end
+
+local function sadik_request(index, is_get)
+  local path = "/v1/kv/bench/" .. name_of(index)
+  if is_get then return wrk.format("GET", path .. (of_one and "?r=1" or "")) end
+  return wrk.format("PUT", path, nil, value)
+end
+
+local function etcd_operation(index, is_get)
+  local name = base64(name_of(index))
+  if not is_get then return string.format('{"key":"%s","value":"%s"}', name, base64(value)) end
+  return string.format('{"key":"%s"%s}', name, of_one and ',"serializable":true' or "")
+end
+
+local function etcd_request(index, is_get)
   local headers = { ["Content-Type"] = "application/json" }
-  local name = base64(key)
-  if operation == "put" then
-    local body = string.format('{"key":"%s","value":"%s"}', name, base64(value))
-    return wrk.format("POST", "/v3/kv/put", headers, body)
+  return wrk.format("POST", is_get and "/v3/kv/range" or "/v3/kv/put", headers, etcd_operation(index, is_get))
+end
+
+-- A transaction of etcd takes no key twice, so a batch is a run of keys.
+local function batch_request(is_get)
+  local first, parts = math.random(0, keys - 1), {}
+  for step = 0, batch - 1 do
+    local index = (first + step) % keys
+    if system == "sadik" then
+      local more = is_get and "" or string.format(', "value_b64": "%s"', base64(value))
+      parts[#parts + 1] = string.format(
+        '{"op": "%s", "bucket": "bench", "key": "%s"%s}\n', is_get and "get" or "put", name_of(index), more)
+    else
+      parts[#parts + 1] = string.format('{"%s":%s}', is_get and "requestRange" or "requestPut", etcd_operation(index, is_get))
+    end
   end
-  local serializable = operation == "get-one" and ',"serializable":true' or ""
-  return wrk.format("POST", "/v3/kv/range", headers, string.format('{"key":"%s"%s}', name, serializable))
+  if system == "sadik" then
+    return wrk.format("POST", "/v1/batch", { ["Content-Type"] = "application/x-ndjson" }, table.concat(parts))
+  end
+  local body = '{"success":[' .. table.concat(parts, ",") .. "]}"
+  return wrk.format("POST", "/v3/kv/txn", { ["Content-Type"] = "application/json" }, body)
+end
+
+local function draw_zipf()
+  local low, high, point = 0, keys - 1, math.random()
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if chances[middle] < point then low = middle + 1 else high = middle end
+  end
+  return low
 end
 
 answered = 0
@@ -60,16 +99,36 @@ refused = 0
 
 function init(args)
   math.randomseed(7 + number)
-  for index = 0, keys - 1 do requests[index] = request_of(string.format("key-%08d", index)) end
+  local make = system == "sadik" and sadik_request or etcd_request
+  if batch > 1 then
+    for index = 0, BATCHES - 1 do
+      getting[index], putting[index] = batch_request(true), batch_request(false)
+    end
+    return
+  end
+  local sum = 0
+  for index = 0, keys - 1 do
+    if reads > 0 then getting[index] = make(index, true) end
+    if reads < 100 then putting[index] = make(index, false) end
+    sum = sum + 1 / (index + 1) ^ ZIPF
+    chances[index] = sum
+  end
+  for index = 0, keys - 1 do chances[index] = chances[index] / sum end
 end
 
 function request()
-  return requests[math.random(0, keys - 1)]
+  local from = math.random(1, 100) <= reads and getting or putting
+  if batch > 1 then return from[math.random(0, BATCHES - 1)] end
+  if spread == "hot" then return from[0] end
+  if spread == "zipf" then return from[draw_zipf()] end
+  return from[math.random(0, keys - 1)]
 end
 
 function response(status, headers, body)
   answered = answered + 1
-  if status ~= 200 and status ~= 204 then refused = refused + 1 end
+  local is_good = status == 200 or status == 204
+  if batch > 1 and (string.find(body, '"status": [45]') or not string.find(body, "[{]")) then is_good = false end
+  if not is_good then refused = refused + 1 end
 end
 
 function done(summary, latency, _)

@@ -15,9 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
-from bench import OPERATIONS, ROOT, System, machine
+from bench import ROOT, machine
+from cases import CASES
 from real_cluster import RealCluster
 from secured_cluster import Secured
+from systems import System
 from wrk import Load, Measured
 
 
@@ -46,14 +48,15 @@ def main() -> int:
             cluster.start()
             pids = [node.process.pid for node in cluster.nodes if node.process is not None]
             addresses = [node.url.removeprefix("http://") for node in cluster.nodes]
-            systems[name] = System("sadik", addresses, pids)
+            systems[name] = System("sadik", "sadik", addresses, pids)
         print("operation  bytes  plain/s  tls/s  ratio (least to most)  µs/req plain, tls  p99 ms")
         for value_bytes in map(int, given.bytes.split(",")):
-            load = Load("put", given.connections, given.seconds, given.keys, value_bytes)
-            for system in systems.values():
-                system.fill(load)
-            for operation in OPERATIONS:
-                bad += compare(systems, attrs.evolve(load, operation=operation), given.pairs)
+            for name in ("put", "get", "get-one"):
+                case = attrs.evolve(CASES[name], value_bytes=value_bytes, keys=given.keys)
+                for system in systems.values():
+                    system.fill(case)
+                load = Load(case, given.connections, given.seconds)
+                bad += compare(systems, load, given.pairs)
     return 1 if bad else 0
 
 
@@ -73,7 +76,7 @@ def compare(systems: dict[str, System], load: Load, pairs: int) -> int:
         return statistics.median(figures)
 
     print(
-        f"{load.operation:>9} {load.value_bytes:>6} {median('plain', 'per_second'):>8,.0f} "
+        f"{load.case.name:>9} {load.case.value_bytes:>6} {median('plain', 'per_second'):>8,.0f} "
         f"{median('tls', 'per_second'):>6,.0f}  {statistics.median(ratios):.2f} "
         f"({min(ratios):.2f} to {max(ratios):.2f})     {median('plain', 'servers_us'):>6.0f} "
         f"{median('tls', 'servers_us'):>6.0f}        {median('plain', 'p99_ms'):.0f} "

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
+from cases import Case
 
-__all__ = ["Load", "Measured", "cpu_seconds", "run_wrk"]
+__all__ = ["Load", "Measured", "cpu_seconds", "prefix_of", "run_wrk"]
 
 _SCRIPT = Path(__file__).with_name("load.lua")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -19,18 +20,18 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @frozen
 class Load:
-    """What is asked: ``operation`` is put, get (of a quorum) or get-one (of one replica)."""
+    """A case, with so many connections for so long."""
 
-    operation: str
+    case: Case
     connections: int
     seconds: float
-    keys: int
-    value_bytes: int
 
 
 @frozen
 class Measured:
-    """What came of one run. Latencies are of single requests; processor time is per request."""
+    """What came of one run. Latencies are of requests; processor time and rate are per
+    object, of which a request may be about many.
+    """
 
     requests: int
     per_second: float
@@ -43,9 +44,9 @@ class Measured:
     p999_ms: float
     max_ms: float
     servers_us: float
-    """Microseconds of processor time of all nodes together, per request."""
+    """Microseconds of processor time of all nodes together."""
     generator_us: float
-    """Microseconds of processor time of wrk, per request."""
+    """Microseconds of processor time of wrk."""
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
@@ -56,6 +57,11 @@ def cpu_seconds(pids: Sequence[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / _TICKS
+
+
+def prefix_of(case: Case) -> str:
+    """What the keys of a case begin with: values of one length have keys of their own."""
+    return f"key{case.value_bytes}"
 
 
 def run_wrk(
@@ -74,9 +80,13 @@ def run_wrk(
         **os.environ,
         "BENCH_NODES": ",".join(nodes),
         "BENCH_SYSTEM": system,
-        "BENCH_OPERATION": load.operation,
-        "BENCH_KEYS": str(load.keys),
-        "BENCH_BYTES": str(load.value_bytes),
+        "BENCH_PREFIX": prefix_of(load.case),
+        "BENCH_KEYS": str(load.case.keys),
+        "BENCH_SPREAD": load.case.spread,
+        "BENCH_BYTES": str(load.case.value_bytes),
+        "BENCH_READS": str(load.case.reads),
+        "BENCH_ONE": str(int(load.case.is_of_one)),
+        "BENCH_BATCH": str(load.case.batch),
     }
     command = [
         *("wrk", "--threads", str(threads), "--connections", str(load.connections)),
@@ -91,18 +101,18 @@ def run_wrk(
     if ended.returncode or not lines:
         raise RuntimeError(f"wrk failed: {ended.stdout}{ended.stderr}")
     told = json.loads(lines[0].removeprefix("RESULT "))
-    requests = max(told["requests"], 1)
+    objects = max(told["requests"], 1) * load.case.batch
     return Measured(
         requests=told["requests"],
-        per_second=told["requests"] / told["seconds"],
+        per_second=objects / told["seconds"],
         refused=told["refused"],
         broken=told["broken"],
         p50_ms=told["p50_ms"],
         p99_ms=told["p99_ms"],
         p999_ms=told["p999_ms"],
         max_ms=told["max_ms"],
-        servers_us=servers_s / requests * 1e6,
-        generator_us=generator_s / requests * 1e6,
+        servers_us=servers_s / objects * 1e6,
+        generator_us=generator_s / objects * 1e6,
     )
 
 
