@@ -162,6 +162,20 @@ def test_blind_writes_may_be_refused(shared: RealCluster) -> None:
         assert node.ask("GET", "/v1/kv/careful/key").status == 404
 
 
+def test_a_careful_bucket_takes_new_keys(shared: RealCluster) -> None:
+    set_bucket(shared, "new-keys", b'{"blind_writes": "refuse"}')
+    path = "/v1/kv/new-keys/key"
+    for number, node in enumerate(shared.nodes):
+        made = node.ask("PUT", path, b"%d" % number, {"If-None-Match": "*"})
+        assert made.status == 204
+        check_problem(node.ask("PUT", path, b"2", {"If-None-Match": "*"}), 412)
+        check_problem(node.ask("PUT", path, b"2"), 428)
+        check_problem(node.ask("PUT", path, b"2", {"If-Match": made.headers["etag"]}), 428)
+        assert node.ask("GET", path).body == b"%d" % number
+        context = {"Sadik-Context": made.headers["sadik-context"]}
+        assert node.ask("DELETE", path, None, context).status == 204
+
+
 def test_a_careful_bucket_takes_writes_with_a_context(shared: RealCluster) -> None:
     set_bucket(shared, "later-careful", b'{"blind_writes": "replace"}')
     first = shared.nodes[0].ask("PUT", "/v1/kv/later-careful/key", b"1")

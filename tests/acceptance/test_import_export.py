@@ -268,3 +268,21 @@ def test_the_standard_library_survives_a_kill(cluster: RealCluster, tmp_path: Pa
         exporter=cluster.nodes[2],
         timeout_s=400,
     )
+
+
+def test_a_bucket_that_refuses_blind_writes_takes_an_import(
+    cluster: RealCluster, tmp_path: Path
+) -> None:
+    node = cluster.nodes[0]
+    assert node.ask("PUT", "/v1/buckets/strict", b'{"blind_writes": "refuse"}').status == 200
+    source = tmp_path / "source"
+    source.mkdir()
+    for text in ("one", "another"):
+        (source / "file").write_text(text, "utf-8")
+        ended = subprocess.run(
+            [*COMMAND, "import", str(source), "strict", "--node", node.url],
+            capture_output=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert node.ask("GET", "/v1/kv/strict/file").body == text.encode()

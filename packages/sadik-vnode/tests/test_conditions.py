@@ -149,6 +149,21 @@ def test_a_condition_is_no_context(world: World) -> None:
     assert refused.refusal is Refusal.CONTEXT_REQUIRED
 
 
+def test_a_bucket_that_refuses_blind_writes_takes_new_keys(world: World) -> None:
+    """Of a key that never was no read has a context: its writer says that there is nothing."""
+    one, two, _ = ids(world)
+    set_bucket(world, blind_writes="refuse")
+    for expected in (b"v", b"again"):
+        written = world.answer(one, put(expected, condition=ABSENT))
+        assert isinstance(written, Written)
+        late = world.answer(two, put(b"w", condition=ABSENT))
+        assert isinstance(late, Refused)
+        assert late.refusal is Refusal.PRECONDITION_FAILED
+        assert values(world.answer(two, get())) == [expected]
+        deleting = delete(context=written.context)
+        assert isinstance(world.answer(two, deleting), Written)
+
+
 def test_what_cannot_be_read_is_not_applied(world: World) -> None:
     one, two, three = ids(world)
     world.answer(one, put(b"v"))

@@ -21,6 +21,7 @@ from attrs import frozen
 
 from sadik_client import Entry, SadikError, StoppedError, TooLargeError
 from sadik_client.blocking import Client
+from sadik_client.options import SessionPutOptions
 from sadik_node.backup.layout import (
     Manifest,
     Name,
@@ -30,6 +31,7 @@ from sadik_node.backup.layout import (
     read_value,
 )
 from sadik_node.backup.vault import Vault
+from sadik_node.putting import put_seen
 from sadik_vnode.version import Version
 
 __all__ = ["Bringing", "Brought"]
@@ -135,10 +137,10 @@ class Bringing:
         ttl_s = None
         if wanted.expires_ms is not None:
             ttl_s = max(1, math.ceil(wanted.expires_ms / _MS_PER_S - time.time()))
-        return self._client.put(
-            self._into, key, wanted.value, context=context, content_type=wanted.content_type,
-            meta=wanted.meta, ttl_s=ttl_s,
-        ).context  # fmt: skip
+        options: SessionPutOptions = {
+            "content_type": wanted.content_type, "meta": wanted.meta, "ttl_s": ttl_s
+        }  # fmt: skip
+        return put_seen(self._client, self._into, key, wanted.value, context, options)
 
     def _wanted(self, saved: Saved) -> list[_Wanted]:
         """The values that live, the latest last: the one that wins where the last one does."""

@@ -30,6 +30,7 @@ from sadik_node.cli.copying import (
     report,
     run_phase,
 )
+from sadik_node.putting import put_seen
 
 __all__ = ["import_directory"]
 
@@ -176,9 +177,10 @@ class _Importer:
             return "unchanged"
         while True:
             try:
-                self._client.put(
-                    self._bucket, key, value, context=held.context, meta={DIGEST_META: digest}
-                )
+                put_seen(
+                    self._client, self._bucket, key, value, held.context,
+                    {"meta": {DIGEST_META: digest}},
+                )  # fmt: skip
             except TooLargeError as error:
                 raise _SkipError(f"it is above a limit: {error}") from error
             except StoppedError:

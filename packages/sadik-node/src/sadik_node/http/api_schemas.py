@@ -257,7 +257,7 @@ STATUSES: Final[dict[int, str]] = {
     414: "The target is longer than is accepted.",
     415: "The body's type or coding is not taken here.",
     421: "The Host field names nobody who is here, or this node owns no replica of a key.",
-    428: "The bucket refuses writes without a context.",
+    428: "The bucket refuses writes without a context; new keys take `If-None-Match: *`.",
     429: "Too many wrong tokens, or connections, came from this address.",
     431: "The header is larger than is accepted.",
     503: "Not applied: not ready, overloaded, or a quorum cannot be reached.",

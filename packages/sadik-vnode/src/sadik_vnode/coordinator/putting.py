@@ -229,11 +229,15 @@ class Coordinating:
             except TokenError as error:
                 self._done(Refused(Refusal.BAD_CONTEXT, str(error)))
                 return
-        elif properties.blind_writes == "refuse":
+        elif properties.blind_writes == "refuse" and not (
+            isinstance(request, Put) and request.condition and request.condition.wants_none
+        ):
+            # Of a key that never was no read has a context; that it is not there can be said.
             self._done(
                 Refused(
                     Refusal.CONTEXT_REQUIRED,
-                    "this bucket takes writes with the context of a read only",
+                    "this bucket takes writes with the context of a read, and new keys with "
+                    "If-None-Match: *",
                 )
             )
             return
@@ -270,7 +274,7 @@ class Coordinating:
             request.content_type,
             request.meta,
             seen,
-            replaces_held=properties.blind_writes == "replace",
+            replaces_held=properties.blind_writes != "sibling",
             last_wins=last_wins,
             ttl_s=properties.ttl_seconds if request.ttl_s is None else request.ttl_s,
         )

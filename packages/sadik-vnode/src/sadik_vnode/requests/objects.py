@@ -34,6 +34,11 @@ class Condition:
     if_match: tuple[str, ...] | None = None
     if_none_match: tuple[str, ...] | None = None
 
+    @property
+    def wants_none(self) -> bool:
+        """Whether it holds only where there is no object."""
+        return self.if_none_match is not None and "*" in self.if_none_match
+
     def holds(self, etag: str | None) -> bool:
         """Whether it holds of an object with this tag; None: there is no such object."""
         if self.if_match is not None and not _names(self.if_match, etag):
