@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from sadik_machine import node_id_hex, to_seconds
 
 if TYPE_CHECKING:
-    from sadik_node.node import _Life
+    from sadik_node.running_life import RunningLife
 
 __all__ = ["bind_figures", "status_document"]
 
 _HANDSHAKE = "handshake_"
 
 
-def bind_figures(life: _Life) -> None:
+def bind_figures(life: RunningLife) -> None:
     """Have the metrics read what the parts count themselves."""
     read, metrics = life.metrics.read, life.metrics
     host, engine, store = life.host, life.engine, life.store
@@ -80,7 +80,7 @@ def bind_figures(life: _Life) -> None:
     _bind_peers(life)
 
 
-def _bind_spread(life: _Life) -> None:
+def _bind_spread(life: RunningLife) -> None:
     """What is measured of the time that a write takes to its copies."""
     metrics, spread = life.metrics, life.engine.spread
     metrics.read_histograms(
@@ -93,7 +93,7 @@ def _bind_spread(life: _Life) -> None:
     )
 
 
-def _bind_peers(life: _Life) -> None:
+def _bind_peers(life: RunningLife) -> None:
     """What is counted of the streams to other nodes."""
     read, messenger, host = life.metrics.read, life.messenger, life.host
     counts = messenger.counters
@@ -126,7 +126,7 @@ def _violations(rejected: Mapping[str, int]) -> int:
     return sum(rejected.get(reason, 0) for reason in ("malformed", "frame_size"))
 
 
-def status_document(life: _Life) -> dict[str, object]:
+def status_document(life: RunningLife) -> dict[str, object]:
     """What ``/v1/status`` shows."""
     view, engine, host, store = life.view, life.engine, life.host, life.store
     size = store.size()

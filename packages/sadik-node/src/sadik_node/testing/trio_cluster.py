@@ -29,7 +29,7 @@ from sadik_node.testing.cluster_node import ClusterNode, State, loopback
 from sadik_node.testing.errors import ClusterError, ClusterTimeoutError
 
 if TYPE_CHECKING:
-    from sadik_node.node import _Life
+    from sadik_node.running_life import RunningLife
 
 __all__ = ["PATIENCE_S", "Plan", "TrioCluster", "open_cluster", "opened"]
 
@@ -268,7 +268,7 @@ class TrioCluster:
         found = [member for member in view.members.values() if member.name == other]
         return view.state_of(found[0]) if found else "unknown"
 
-    def _life(self, name: str) -> _Life | None:
+    def _life(self, name: str) -> RunningLife | None:
         node = self._nodes[name].node
         return None if node is None else node.life
 
