@@ -97,7 +97,14 @@ class RealNode:
     host: str = _HOST
     before: list[str] = Factory(list)
     """What stands before the command: a program that runs it elsewhere."""
+    admin_port: int | None = None
+    """Where operators have a listener of their own."""
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def operators_url(self) -> str:
+        """What operators ask."""
+        return f"http://{self.host}:{self.admin_port or self.http_port}"
 
     @property
     def url(self) -> str:
@@ -117,6 +124,8 @@ class RealNode:
             *("--name", self.name, "--data-dir", str(self.directory)),
             *("--http", f"{self.host}:{self.http_port}", "--peer", self.peer),
         ]
+        if self.admin_port is not None:
+            command += ["--admin", f"{self.host}:{self.admin_port}"]
         for address in self.join:
             command += ["--join", address]
         return command + self.options
@@ -164,7 +173,29 @@ class RealNode:
         timeout_s: float = 15,
     ) -> Answer:
         """One request on a connection of its own. OSError where the node is gone."""
-        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=timeout_s)
+        return self._ask(self.http_port, method, path, body, headers, timeout_s)
+
+    def ask_operators(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = 15,
+    ) -> Answer:
+        """The same at the listener of operators, where they have their own."""
+        return self._ask(self.admin_port or self.http_port, method, path, body, headers, timeout_s)
+
+    def _ask(
+        self,
+        port: int,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str] | None,
+        timeout_s: float,
+    ) -> Answer:
+        connection = http.client.HTTPConnection(self.host, port, timeout=timeout_s)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -233,7 +264,7 @@ class RealCluster:
     def is_ring_settled(self) -> bool:
         """Whether nothing moves, and the ring names every running node."""
         running = [node for node in self.nodes if node.is_running]
-        moving = running[0].ask("GET", "/v1/transfers")
+        moving = running[0].ask_operators("GET", "/v1/transfers")
         owners = running[0].ask("GET", "/v1/ring").json()["owners"]
         named = {name for names in owners for name in names}
         return (
@@ -247,7 +278,7 @@ class RealCluster:
     def hints_total(self) -> int:
         """Hint notes that wait on any running node."""
         running = [node for node in self.nodes if node.is_running]
-        return sum(int(node.ask("GET", "/v1/hints").json()["total"]) for node in running)
+        return sum(int(node.ask_operators("GET", "/v1/hints").json()["total"]) for node in running)
 
     def move(self, node: RealNode) -> None:
         """Give a node that is down other ports."""
@@ -265,7 +296,7 @@ class RealCluster:
     def first_owner(self, bucket: str, key: str) -> RealNode:
         """The node that coordinates blind writes of a key (percent-encoded) while it is up."""
         node = next(node for node in self.nodes if node.is_running)
-        owners = node.ask("GET", f"/v1/explain/{bucket}/{key}").json()["owners"]
+        owners = node.ask_operators("GET", f"/v1/explain/{bucket}/{key}").json()["owners"]
         return next(node for node in self.nodes if node.name == owners[0])
 
     def __enter__(self) -> Self:

@@ -37,6 +37,7 @@ from sadik_node.cluster_view import ClusterView
 from sadik_node.host import Host
 from sadik_node.http.access import Access
 from sadik_node.http.application import HttpApplication
+from sadik_node.http.elsewhere import Elsewhere
 from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
 from sadik_node.http.limits import HttpLimits
 from sadik_node.http.request_log import RequestLog
@@ -287,6 +288,7 @@ async def site(
     names: tuple[str, ...] | None = LOOPBACK_NAMES,
     tokens: TokenFile | None = None,
     tls: ssl.SSLContext | None = None,
+    elsewhere: Elsewhere | None = None,
     is_broken_on_purpose: bool = False,
 ) -> AsyncIterator[Site]:
     """A server on a free port of loopback, until the block ends."""
@@ -306,7 +308,7 @@ async def site(
     access = Access(tokens, clock.now, lambda: clock.wall() / 1e9)
     application = HttpApplication(
         service, HostCheck(names), access, metrics, RequestLog(log), id_prefix="t",
-        clock_ns=clock.now,
+        clock_ns=clock.now, elsewhere=elsewhere,
     )  # fmt: skip
     server = HttpServer(
         application, listen_at("127.0.0.1", 0), limits, clock.now, lambda: clock.wall() / 1e9, tls

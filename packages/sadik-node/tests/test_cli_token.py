@@ -56,7 +56,7 @@ def test_a_node_reads_the_file_again_and_keeps_it_where_it_cannot(tmp_path: Path
     security = ClientSecurity(Settings(auth=Auth(tokens=file)))
     files = FileWatch(Log("n1"))
     access = Access(security.tokens, lambda: 0, lambda: 0)
-    security.watch(files, access, lambda _context: None)
+    security.watch(files, access, lambda _tls, _context: None)
     file.write_text("half a f")
     files.look()
     assert access.tokens is not None

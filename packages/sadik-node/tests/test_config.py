@@ -156,6 +156,22 @@ BAD = [
     ("[listen]\npeer = 'n1.example:7071'", "listen.peer", "insecure = true"),
     ("[listen]\npeer = '[::]:7071'", "listen.peer", "insecure = true"),
     ("[listen]\npeer = '127.0.0.1:7070'", "listen.peer", "another port"),
+    ("[listen]\nadmin = '127.0.0.1'", "listen.admin", "host:port"),
+    ("[listen]\nadmin = '0.0.0.0:7072'", "listen.admin", "insecure = true"),
+    ("[listen]\nadmin = '127.0.0.1:7070'", "listen.admin", "another port"),
+    ("[listen]\nadmin = '127.0.0.1:7071'", "listen.admin", "another port"),
+    (
+        "[listen]\nadmin = '127.0.0.1:7072'\nadvertise_admin = '0.0.0.0:7072'",
+        "listen.advertise_admin",
+        "a name or an address",
+    ),
+    ("[listen]\nadvertise_admin = 'n1:7072'", "listen.advertise_admin", "listen.admin is not"),
+    ("[tls.admin]\nca = '/ca'\ncert = '/c'\nkey = '/k'", "tls.admin.cert", "listen.admin is not"),
+    (
+        "[listen]\nadmin = '127.0.0.1:7072'\n[tls.admin]\ncert = '/c'",
+        "tls.admin.key",
+        "is not said",
+    ),
     ("[listen]\nadvertise = 'n1:0'", "listen.advertise", "port 1 to 65535"),
     ("[listen]\nadvertise = '0.0.0.0:7071'", "listen.advertise", "a name or an address"),
     ("[listen]\ninsecure = 'yes'", "listen.insecure", "true or false"),
@@ -273,6 +289,36 @@ def test_peers_that_are_asked_who_they_are_may_come_from_anywhere(asked: dict[st
     assert ("encrypts nothing" in unprotected(settings)) == ("tls.peer.cert" not in asked)
     with pytest.raises(ConfigError, match=r"listen\.http"):
         load_settings(None, {}, {"listen.http": "0.0.0.0:7070", **asked})
+
+
+_TOKENS = {"auth.tokens": "/t"}
+_CLIENTS_TLS = {"tls.http.cert": "/c", "tls.http.key": "/k"}
+_OPERATORS_TLS = {"tls.admin.cert": "/c", "tls.admin.key": "/k"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_enough"),
+    [
+        (_TOKENS, False),
+        (_CLIENTS_TLS, False),
+        (_OPERATORS_TLS, False),
+        ({**_CLIENTS_TLS, **_TOKENS}, True),
+        ({**_OPERATORS_TLS, **_TOKENS}, True),
+        ({**_OPERATORS_TLS, "tls.admin.ca": "/a"}, True),
+        # A certificate of operators' own takes the place of all of the clients' table.
+        ({**_OPERATORS_TLS, **_CLIENTS_TLS, "tls.http.ca": "/a"}, False),
+        ({**_CLIENTS_TLS, "tls.http.ca": "/a"}, True),
+    ],
+)
+def test_operators_too_are_asked_who_they_are(asked: dict[str, str], is_enough: bool) -> None:
+    flags = {"listen.admin": "0.0.0.0:7072", **asked}
+    if is_enough:
+        assert load_settings(None, {}, flags).listen.admin == Address("0.0.0.0", 7072)
+        return
+    with pytest.raises(ConfigError, match=r"listen\.admin .*operators are not asked"):
+        load_settings(None, {}, flags)
+    listen = load_settings(None, {}, {**flags, "listen.insecure": True})
+    assert "0.0.0.0:7072 can read" in unprotected(listen)
 
 
 def test_what_nothing_protects_is_named() -> None:

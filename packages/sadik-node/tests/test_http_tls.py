@@ -35,7 +35,7 @@ def files(pki: Path, *, ca: bool = False) -> TlsFiles:
 
 
 def server_side(pki: Path, *, ca: bool = False) -> ssl.SSLContext:
-    context = ClientSecurity(Settings(tls=Tls(http=files(pki, ca=ca)))).tls
+    context = ClientSecurity(Settings(tls=Tls(http=files(pki, ca=ca)))).http.context
     assert context is not None
     return context
 
@@ -140,9 +140,10 @@ async def test_a_new_certificate_is_shown_to_who_comes_and_old_connections_live(
         (tmp_path / name).write_bytes((pki / name).read_bytes())
         (tmp_path / name).chmod(0o600)
     security = ClientSecurity(Settings(tls=Tls(http=files(tmp_path))))
-    async with site(tls=security.tls) as here:
+    async with site(tls=security.http.context) as here:
         watch = FileWatch(Log("n1"))
-        security.watch(watch, Access(None, lambda: 0, lambda: 0), here.server.use_tls)
+        access = Access(None, lambda: 0, lambda: 0)
+        security.watch(watch, access, lambda _, context: here.server.use_tls(context))
         old = await open_stream(here, client_side(pki))
         await old.send_all(GET)
         assert (await answer(old))[0] == 404

@@ -89,6 +89,7 @@ REJECTIONS = (
     "pipeline",
     "host",
     "origin",
+    "listener",
     "unauthorized",
     "forbidden",
     "guessing",

@@ -18,7 +18,14 @@ from attrs import frozen
 from sadik_node import settings_rules as rules
 from sadik_node.address import Address
 from sadik_node.exposure import exposures
-from sadik_node.settings import PARTITIONS_DEFAULT, REPLICAS_DEFAULT, Settings, build, rules_by_key
+from sadik_node.settings import (
+    PARTITIONS_DEFAULT,
+    REPLICAS_DEFAULT,
+    Listen,
+    Settings,
+    build,
+    rules_by_key,
+)
 
 __all__ = [
     "CLIENT_VARIABLES",
@@ -199,13 +206,10 @@ def _contradictions(settings: Settings, reader: _Reader) -> Iterator[Finding]:
     for key, problem in exposures(settings):
         yield Finding(key, reader.source(key), problem)
     yield from _missing_files(settings, reader)
-    if listen.http == listen.peer and listen.http.port:
-        yield Finding(
-            "listen.peer",
-            reader.source("listen.peer"),
-            f"{listen.peer} is the address of listen.http too; accepts another port",
-        )
-    for key, told in (("advertise", listen.advertise), ("advertise_http", listen.advertise_http)):
+    yield from _shared_addresses(listen, reader)
+    yield from _without_admin(settings, reader)
+    for key in ("advertise", "advertise_http", "advertise_admin"):
+        told: Address | None = getattr(listen, key)
         if told is not None and told.is_wildcard:
             yield Finding(
                 f"listen.{key}",
@@ -222,12 +226,41 @@ def _contradictions(settings: Settings, reader: _Reader) -> Iterator[Finding]:
             )
 
 
+def _shared_addresses(listen: Listen, reader: _Reader) -> Iterator[Finding]:
+    """Listeners at one address; port 0 is another one for each."""
+    seen: dict[Address, str] = {}
+    for key, where in (
+        ("listen.http", listen.http), ("listen.peer", listen.peer), ("listen.admin", listen.admin)
+    ):  # fmt: skip
+        if where is None or not where.port:
+            continue
+        first = seen.setdefault(where, key)
+        if first != key:
+            problem = f"{where} is the address of {first} too; accepts another port"
+            yield Finding(key, reader.source(key), problem)
+
+
+def _without_admin(settings: Settings, reader: _Reader) -> Iterator[Finding]:
+    """What was said about the operators' listener though there is none."""
+    if settings.listen.admin is not None:
+        return
+    files = settings.tls.admin
+    told = settings.listen.advertise_admin
+    of_tls = {"tls.admin.cert": files.cert, "tls.admin.key": files.key, "tls.admin.ca": files.ca}
+    for said in ({"listen.advertise_admin": told}, of_tls):
+        key = next((key for key, value in said.items() if value is not None), None)
+        if key is not None:
+            problem = "is said, though listen.admin is not; accepts nothing without it"
+            yield Finding(key, reader.source(key), problem)
+
+
 def _missing_files(settings: Settings, reader: _Reader) -> Iterator[Finding]:
-    peer, http = settings.tls.peer, settings.tls.http
+    peer = settings.tls.peer
     all_of_peer = {"cert": peer.cert, "key": peer.key, "ca": peer.ca}
     yield from _missing_beside("tls.peer", all_of_peer, ("cert", "key", "ca"), reader)
-    all_of_http = {"cert": http.cert, "key": http.key, "ca": http.ca}
-    yield from _missing_beside("tls.http", all_of_http, ("cert", "key"), reader)
+    for table, files in (("tls.http", settings.tls.http), ("tls.admin", settings.tls.admin)):
+        said = {"cert": files.cert, "key": files.key, "ca": files.ca}
+        yield from _missing_beside(table, said, ("cert", "key"), reader)
 
 
 def _missing_beside(

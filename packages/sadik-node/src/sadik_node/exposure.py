@@ -1,22 +1,36 @@
 """What may be listened at beyond loopback: only what asks whoever comes who they are.
 
-Clients' port needs a certificate and tokens, or a certificate that clients must answer with one of
-their own; peers' port needs certificates, or the cluster's secret. Anything else takes the
-operator's word, ``listen.insecure``. A secret alone keeps strangers out and hides nothing from who
-can read the network, so a node that relies on it says so in its log.
+Clients' port, and the operators' where they have one, needs a certificate and tokens, or a
+certificate that clients must answer with one of their own; peers' port needs certificates, or the
+cluster's secret. Anything else takes the operator's word, ``listen.insecure``. A secret alone keeps
+strangers out and hides nothing from who can read the network, so a node that relies on it says so
+in its log.
 """
 
 from __future__ import annotations
 
-from sadik_node.address import Address
-from sadik_node.settings import Settings
+from collections.abc import Iterator
 
-__all__ = ["are_clients_asked", "are_peers_asked", "exposures", "unprotected"]
+from sadik_node.address import Address
+from sadik_node.settings import Settings, TlsFiles
+
+__all__ = [
+    "are_clients_asked",
+    "are_operators_asked",
+    "are_peers_asked",
+    "exposures",
+    "unprotected",
+]
 
 _HTTP = (
     "{} is beyond loopback, and clients are not asked who they are; accepts 127.0.0.1, [::1] or "
     "localhost, or any address with tls.http.cert and tls.http.key and either auth.tokens or "
     "tls.http.ca, or with listen.insecure = true or --insecure, on a network that you trust"
+)
+_ADMIN = (
+    "{} is beyond loopback, and operators are not asked who they are; accepts 127.0.0.1, [::1] or "
+    "localhost, or any address with tls.admin or tls.http (cert, key) and either auth.tokens or ca "
+    "beside them, or with listen.insecure = true or --insecure, on a network that you trust"
 )
 _PEER = (
     "{} is beyond loopback, and nodes are not asked who they are; accepts 127.0.0.1, [::1] or "
@@ -27,7 +41,15 @@ _PEER = (
 
 def are_clients_asked(settings: Settings) -> bool:
     """Whether clients prove who they are, over a connection that nobody can read."""
-    files = settings.tls.http
+    return _are_asked(settings, settings.tls.http)
+
+
+def are_operators_asked(settings: Settings) -> bool:
+    """The same of those who come to the operators' own listener."""
+    return _are_asked(settings, settings.tls.of_admin)
+
+
+def _are_asked(settings: Settings, files: TlsFiles) -> bool:
     return files.cert is not None and (files.ca is not None or settings.auth.tokens is not None)
 
 
@@ -67,9 +89,9 @@ def unprotected(settings: Settings) -> str:
     return ""
 
 
-def _listeners(settings: Settings) -> tuple[tuple[str, Address, bool, str], ...]:
+def _listeners(settings: Settings) -> Iterator[tuple[str, Address, bool, str]]:
     listen = settings.listen
-    return (
-        ("listen.http", listen.http, are_clients_asked(settings), _HTTP),
-        ("listen.peer", listen.peer, are_peers_asked(settings), _PEER),
-    )
+    yield "listen.http", listen.http, are_clients_asked(settings), _HTTP
+    if listen.admin is not None:
+        yield "listen.admin", listen.admin, are_operators_asked(settings), _ADMIN
+    yield "listen.peer", listen.peer, are_peers_asked(settings), _PEER

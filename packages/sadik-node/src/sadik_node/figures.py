@@ -19,7 +19,7 @@ def bind_figures(life: RunningLife) -> None:
     """Have the metrics read what the parts count themselves."""
     read, metrics = life.metrics.read, life.metrics
     host, engine, store = life.host, life.engine, life.store
-    server, view = life.server, life.view
+    fronts, view = life.fronts, life.view
     own = life.identity.node_id
 
     def commit_took(seconds: float, rows: int) -> None:
@@ -34,10 +34,10 @@ def bind_figures(life: RunningLife) -> None:
     read("disk_short", lambda: int(life.space.is_short))
     read("store_bytes", lambda: store.size().bytes_used)
     read("loop_steps", lambda: host.steps)
-    read("http_received_bytes", lambda: server.traffic.received_bytes)
-    read("http_sent_bytes", lambda: server.traffic.sent_bytes)
+    read("http_received_bytes", lambda: fronts.received_bytes)
+    read("http_sent_bytes", lambda: fronts.sent_bytes)
     read("requests_open", lambda: host.requests_open)
-    read("http_connections", lambda: server.connections)
+    read("http_connections", lambda: fronts.connections)
     read("members", view.members_by_state)
     read("partitions_owned", lambda: len(view.ring.owned_by(own)) if view.ring else 0)
     read("ring_epoch", lambda: view.ring.epoch if view.ring else 0)
@@ -158,7 +158,7 @@ def status_document(life: RunningLife) -> dict[str, object]:
             "failed_commits": host.committer.failures,
             "short_of_space": life.space.is_short,
         },
-        "requests": {"open": host.requests_open, "connections": life.server.connections},
+        "requests": {"open": host.requests_open, "connections": life.fronts.connections},
         "hints": {"pending": engine.hints_pending, "bytes": engine.hints_pending_bytes},
         "tombstones": {
             "waiting": engine.tombstones,

@@ -19,13 +19,16 @@ import trio
 from attrs import define
 
 import sadik_storage
-from sadik_comms import Address, Listener, ListenFailed, TcpTransport, Transport
+from sadik_comms import Address as PeerAddress
+from sadik_comms import Listener, ListenFailed, TcpTransport, Transport
 from sadik_members import NewInstanceNeeded
+from sadik_node.address import Address
 from sadik_node.client_security import ClientSecurity
 from sadik_node.clock import Clock, SystemClock
 from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError, find_cause
 from sadik_node.exposure import exposures
 from sadik_node.host import StoreBrokenError
+from sadik_node.http.fronts import Front
 from sadik_node.http.server import listen_at
 from sadik_node.identity import DataDirectory, begin_life, end_life, renew_instance
 from sadik_node.log import Log
@@ -46,6 +49,7 @@ class _Ports:
 
     http: int
     peer: int
+    admin: int = 0
 
 
 class Node:
@@ -72,9 +76,11 @@ class Node:
         self.clock = clock or SystemClock()
         self.source = source or random.SystemRandom()
         self._open_store = store_opener or open_store
-        self._ports = _Ports(settings.listen.http.port, settings.listen.peer.port)
+        listen = settings.listen
+        self._ports = _Ports(listen.http.port, listen.peer.port)
+        if listen.admin is not None:
+            self._ports.admin = listen.admin.port
         self._stop = trio.Event()
-        self._is_ready_logged = False
         self.life: RunningLife | None = None
         """What runs now; for tests and figures."""
         self.security: PeerSecurity
@@ -86,6 +92,11 @@ class Node:
     def http_port(self) -> int:
         """The port that clients use, once `run` has said that it is started."""
         return self._ports.http
+
+    @property
+    def admin_port(self) -> int | None:
+        """The port that operators use; None where it is the clients'."""
+        return None if self.settings.listen.admin is None else self._ports.admin
 
     @property
     def peer_port(self) -> int:
@@ -105,16 +116,16 @@ class Node:
         """
         if self.life is not None:
             self.life.host.pause()
-            self.life.server.pause()
+            self.life.fronts.pause()
 
     def resume(self) -> None:
         """Go on after `pause`."""
         if self.life is not None:
             self.life.host.resume()
-            self.life.server.resume()
+            self.life.fronts.resume()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until `stop`. ``task_status`` is told when both ports are listened at.
+        """Serve until `stop`. ``task_status`` is told when all ports are listened at.
 
         Raises:
             NodeError: it cannot start, or must not go on; the message is for the operator.
@@ -166,12 +177,15 @@ class Node:
     ) -> NewInstanceNeeded | None:
         """One life. Returns why another must follow, or None."""
         settings = self.settings
-        sockets = self._listen_http()
+        fronts: list[Front] = []
         try:
+            fronts.append(self._listen_clients())
+            if settings.listen.admin is not None:
+                fronts.append(self._listen_operators(settings.listen.admin))
             listener = await self._listen_peers()
         except BaseException:
-            for sock in sockets:
-                sock.close()
+            for front in fronts:
+                front.close()
             raise
         life = begin_life(store, source=self.source)
         if life.is_new_instance and life.boot_number > 1:
@@ -180,10 +194,10 @@ class Node:
                 why += " and storage.sync is interval: the last writes may be lost"
             self.log.event("new_instance", why, boot=life.boot_number)
         try:
-            body = RunningLife(self, directory, store, life, sockets)
+            body = RunningLife(self, directory, store, life, fronts)
         except BaseException as error:
-            for sock in sockets:
-                sock.close()
+            for front in fronts:
+                front.close()
             await listener.aclose()
             if not isinstance(error, DamagedRecord):
                 raise
@@ -203,28 +217,39 @@ class Node:
                 why = "the store is damaged"
             raise NodeError(EXIT_FAILED, f"{why}, so this node stops: {broken}") from broken
 
-    def _listen_http(self) -> list[socket.socket]:
-        address = self.settings.listen.http
-        try:
-            sockets = listen_at(address.host, self._ports.http)
-        except OSError as error:
-            raise NodeError(
-                EXIT_FAILED,
-                f"cannot listen for clients at {address} (listen.http): {_why_not(error)}",
-            ) from error
-        self._ports.http = sockets[0].getsockname()[1]
-        return sockets
+    def _listen_clients(self) -> Front:
+        listen = self.settings.listen
+        sockets = _listen_at("clients", "listen.http", listen.http, self._ports.http)
+        self._ports.http = port = sockets[0].getsockname()[1]
+        return Front(sockets, listen.http, listen.advertised_http(port), self.client_security.http)
+
+    def _listen_operators(self, address: Address) -> Front:
+        sockets = _listen_at("operators", "listen.admin", address, self._ports.admin)
+        self._ports.admin = port = sockets[0].getsockname()[1]
+        told = self.settings.listen.advertised_admin(port)
+        return Front(sockets, address, told, self.client_security.admin)
 
     async def _listen_peers(self) -> Listener:
         address = self.settings.listen.peer
         try:
-            listener = await self.security.transport.listen(Address(address.host, self._ports.peer))
+            listener = await self.security.transport.listen(
+                PeerAddress(address.host, self._ports.peer)
+            )
         except ListenFailed as error:
             raise NodeError(
                 EXIT_FAILED, f"cannot listen for peers at {address} (listen.peer): {error.reason}"
             ) from error
         self._ports.peer = listener.address.port
         return listener
+
+
+def _listen_at(whom: str, key: str, address: Address, port: int) -> list[socket.socket]:
+    try:
+        return listen_at(address.host, port)
+    except OSError as error:
+        raise NodeError(
+            EXIT_FAILED, f"cannot listen for {whom} at {address} ({key}): {_why_not(error)}"
+        ) from error
 
 
 def _why_not(error: OSError) -> str:

@@ -7,9 +7,7 @@ ports' numbers) belongs to `sadik_node.node.Node`.
 from __future__ import annotations
 
 import random
-import socket
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -44,15 +42,15 @@ from sadik_node.figures import bind_figures, status_document
 from sadik_node.host import Host, HostLimits
 from sadik_node.http.access import Access
 from sadik_node.http.application import HttpApplication
-from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
+from sadik_node.http.elsewhere import Elsewhere
+from sadik_node.http.fronts import Front, Fronts
+from sadik_node.http.hosts import HostCheck
 from sadik_node.http.limits import HttpLimits
 from sadik_node.http.names import percent_encode
 from sadik_node.http.request_log import RequestLog
-from sadik_node.http.server import HttpServer
 from sadik_node.http.service import Service
 from sadik_node.identity import STORE_DIRECTORY, DataDirectory, Life
 from sadik_node.private_files import FileWatch
-from sadik_node.settings import Settings
 from sadik_node.space import SpaceWatch
 from sadik_node.stores import scan_all
 from sadik_register import MESSAGES as REGISTER_MESSAGES
@@ -82,7 +80,7 @@ class RunningLife:
         directory: DataDirectory,
         store: Store,
         life: Life,
-        sockets: list[socket.socket],
+        fronts: Sequence[Front],
     ) -> None:
         settings, clock, source = node.settings, node.clock, node.source
         self._node = node
@@ -136,8 +134,11 @@ class RunningLife:
         self.started_ns = clock.now()
         self.host = self._make_host(source)
         self.access = Access(node.client_security.tokens, clock.now, lambda: clock.wall() / SECOND)
-        self.service, self.server = self._make_server(sockets, node.client_security.tls)
-        node.client_security.watch(self.files, self.access, self.server.use_tls)
+        self.limits = HttpLimits.of(settings.limits)
+        self.service = self._make_service()
+        clients, operators = fronts[0], fronts[1] if len(fronts) > 1 else None
+        self.fronts = Fronts.make(clients, operators, self.limits, clock, self._make_application)
+        node.client_security.watch(self.files, self.access, self.fronts.use_tls)
         self.space = SpaceWatch(
             store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
         )
@@ -173,36 +174,36 @@ class RunningLife:
             host.observe(observer)
         return host
 
-    def _make_server(
-        self, sockets: list[socket.socket], tls: ssl.SSLContext | None
-    ) -> tuple[Service, HttpServer]:
-        """What answers clients, and the server in front of it."""
-        settings, clock = self.settings, self.clock
-        limits = HttpLimits.of(settings.limits)
+    def _make_service(self) -> Service:
+        """What answers clients."""
         service = Service(
             self.host,
             self.view,
-            limits,
+            self.limits,
             self.metrics.exposition,
             partial(status_document, self),
             self.log.defect,
-            clock.now,
+            self.clock.now,
             tell=self.host.tell,
         )
         self.host.observe(service.observe)
-        application = HttpApplication(
-            service,
-            HostCheck(_allowed_names(settings)),
+        return service
+
+    def _make_application(
+        self, hosts: HostCheck, elsewhere: Elsewhere | None, id_suffix: str
+    ) -> HttpApplication:
+        """What stands behind one of the HTTP servers."""
+        settings = self.settings
+        return HttpApplication(
+            self.service,
+            hosts,
             self.access,
             self.metrics,
             RequestLog(self.log, settings.log.requests, settings.log.slow_ms),
-            id_prefix=f"{self.life.boot_nonce & 0xFFFFFFFF:08x}",
-            clock_ns=clock.now,
+            id_prefix=f"{self.life.boot_nonce & 0xFFFFFFFF:08x}{id_suffix}",
+            clock_ns=self.clock.now,
+            elsewhere=elsewhere,
         )
-        server = HttpServer(
-            application, sockets, limits, clock.now, lambda: clock.wall() / SECOND, tls
-        )
-        return service, server
 
     def _make_membership(self, source: random.Random) -> Membership:
         cluster = self.settings.cluster
@@ -235,7 +236,7 @@ class RunningLife:
         self._log_start()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.server.run)
+                nursery.start_soon(self.fronts.run)
                 nursery.start_soon(self.host.run)
                 # Peers may send as soon as there is a link, and what they send to a node that has
                 # not said yet which cluster it is of would be dropped as a stranger's.
@@ -259,7 +260,7 @@ class RunningLife:
         self.host.tell(Draining())
         # Peers hear of it, and what they had sent before that is taken or refused, not cut off.
         await trio.sleep(_GOODBYE_NS / SECOND)
-        await self.server.drain(self.clock.now() + (_DRAIN_NS if stop.is_set() else 0))
+        await self.fronts.drain(self.clock.now() + (_DRAIN_NS if stop.is_set() else 0))
         with trio.move_on_after(_SETTLE_NS / SECOND):
             await self.host.settle(lambda: not self.engine.requests_open)
         if self.is_leaving:
@@ -278,11 +279,14 @@ class RunningLife:
 
     def _log_start(self) -> None:
         settings = self.settings
+        port = self._node.admin_port
+        admin = {} if port is None else {"admin": str(settings.listen.advertised_admin(port))}
         self.log.event(
             "started",
             id=node_id_hex(self.identity.node_id),
             http=self.identity.http,
             peer=self.identity.peer,
+            **admin,
             cluster=settings.cluster.name,
             boot=self.life.boot_number,
             store=settings.storage.backend,
@@ -367,14 +371,3 @@ class RunningLife:
             self.messenger.hold()
         else:
             self.messenger.release()
-
-
-def _allowed_names(settings: Settings) -> set[str] | None:
-    """The names in Host that are ours; None where anybody may name us as they like."""
-    listen = settings.listen
-    if not listen.http.is_loopback:
-        return None
-    names = {*LOOPBACK_NAMES, listen.http.host}
-    if listen.advertise_http is not None:
-        names.add(listen.advertise_http.host)
-    return names

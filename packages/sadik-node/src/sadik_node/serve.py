@@ -10,6 +10,7 @@ import sys
 import trio
 
 from sadik_node.errors import NodeError, find_cause
+from sadik_node.http.limits import connections_wanted
 from sadik_node.log import Log
 from sadik_node.node import Node
 from sadik_node.settings import Settings
@@ -36,7 +37,7 @@ def run(settings: Settings) -> int:
     log = Log(settings.node.name, settings.log.format)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    _raise_file_limit(settings.limits.connections)
+    _raise_file_limit(connections_wanted(settings))
     try:
         trio.run(_serve, settings, log)
     except BaseException as error:

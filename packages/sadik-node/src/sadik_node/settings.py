@@ -69,14 +69,18 @@ class Node:
 
 @frozen
 class Listen:
-    """``[listen]``: where clients and peers reach this node."""
+    """``[listen]``: where clients, operators and peers reach this node."""
 
     http: Address = _setting(rules.address(any_port=True), Address("127.0.0.1", 7070))
     peer: Address = _setting(rules.address(any_port=True), Address("127.0.0.1", 7071))
+    admin: Address | None = _setting(rules.address(any_port=True), None)
+    """A listener for operators alone; None: clients' serves what is theirs too."""
     advertise: Address | None = _setting(rules.address(any_port=False), None)
     """What peers dial, where it differs from ``peer``."""
     advertise_http: Address | None = _setting(rules.address(any_port=False), None)
     """What clients are told, where it differs from ``http``."""
+    advertise_admin: Address | None = _setting(rules.address(any_port=False), None)
+    """What operators are told, where it differs from ``admin``."""
     insecure: bool = _setting(rules.flag(), default=False)
     """Listen beyond loopback though nothing protects the traffic."""
 
@@ -87,6 +91,11 @@ class Listen:
     def advertised_http(self, bound_port: int) -> Address:
         """The address that the member table bears for clients."""
         return self.advertise_http or self.http.advertised(bound_port)
+
+    def advertised_admin(self, bound_port: int) -> Address:
+        """The address that operators are told; there must be a listener of theirs."""
+        assert self.admin is not None
+        return self.advertise_admin or self.admin.advertised(bound_port)
 
 
 @frozen
@@ -157,7 +166,8 @@ class Repair:
 
 @frozen
 class TlsFiles:
-    """``[tls.http]``: TLS for clients; certificate and key, or neither. PEM files."""
+    """``[tls.http]`` and ``[tls.admin]``: TLS for clients, and for operators where they have a
+    listener of their own; certificate and key, or neither. PEM files."""
 
     cert: Path | None = _setting(rules.path(
         "a file with the certificate that clients are shown"), None)  # fmt: skip
@@ -183,7 +193,14 @@ class Tls:
     """``[tls]``: encryption, and who is at the other end."""
 
     http: TlsFiles = Factory(TlsFiles)
+    admin: TlsFiles = Factory(TlsFiles)
+    """Where nothing is said here, ``http`` holds for operators too."""
     peer: PeerTls = Factory(PeerTls)
+
+    @property
+    def of_admin(self) -> TlsFiles:
+        """What the operators' listener uses."""
+        return self.http if self.admin.cert is None else self.admin
 
 
 @frozen

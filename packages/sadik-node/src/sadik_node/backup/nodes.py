@@ -13,6 +13,7 @@ from sadik_client import Response, SadikError, Settings, StoppedError, encode_ke
 from sadik_client.blocking import Client
 from sadik_machine import decode_plain, encode_plain
 from sadik_node.backup.layout import BackupError, Name
+from sadik_node.following import follow
 from sadik_vnode.version import Version, version_from_plain
 
 __all__ = ["Cluster", "Node", "NodeFailedError", "Reach"]
@@ -21,7 +22,7 @@ _SETTINGS = Settings(ring=False, retries=False, timeout_s=60, connect_timeout_s=
 _BETWEEN_TRIES_S = 0.2
 
 Reach = Callable[[str, Settings], Client]
-"""Makes a client of the node at an address, with all that clients of the cluster need."""
+"""Makes a client of the node at an address or URL, with all that clients of the cluster need."""
 
 
 class NodeFailedError(BackupError):
@@ -29,11 +30,13 @@ class NodeFailedError(BackupError):
 
 
 class Node:
-    """One node. Each call is one try."""
+    """One node. Each call is one try. ``address`` is the one that members show."""
 
-    def __init__(self, name: str, client: Client) -> None:
+    def __init__(self, name: str, address: str, reach: Reach) -> None:
         self.name = name
-        self.client = client
+        self._reach = reach
+        self._clients = [self._connect(address)]
+        """The one in use last. Others may still be in another thread's hands."""
 
     def sums(self, partition: int | None) -> dict[int, int]:
         """The sums of its hash tree's middles that are not 0."""
@@ -74,6 +77,19 @@ class Node:
         ])  # fmt: skip
         self._ask("POST", "/v1/restore", body=body)
 
+    def close(self) -> None:
+        """Close the connections to it."""
+        for client in self._clients:
+            client.close()
+
+    def stop(self) -> None:
+        """End what it is being asked, from another thread."""
+        for client in self._clients:
+            client.stop()
+
+    def _connect(self, address: str) -> Client:
+        return self._reach(address, _SETTINGS)
+
     def _ask(
         self,
         method: str,
@@ -84,7 +100,11 @@ class Node:
     ) -> Response:
         headers = None if body is None else {"Content-Type": "application/cbor"}
         try:
-            answer = self.client.request(method, target, headers=headers, body=body)
+            answer = self._clients[-1].request(method, target, headers=headers, body=body)
+            elsewhere = follow(answer, self.name, self._connect)
+            if elsewhere is not None:
+                self._clients.append(elsewhere)
+                answer = elsewhere.request(method, target, headers=headers, body=body)
         except StoppedError:
             raise
         except SadikError as error:
@@ -127,20 +147,20 @@ class Cluster:
             if member["state"] != "left":
                 name = member["name"]
                 if name not in self.nodes:
-                    self.nodes[name] = Node(name, self.reach(member["http"], _SETTINGS))
+                    self.nodes[name] = Node(name, member["http"], self.reach)
         told = self.client.ring()
         self.ring = _Ring(told["partitions"], told["owners"])
 
     def close(self) -> None:
         """Close the connections to the nodes."""
         for node in self.nodes.values():
-            node.client.close()
+            node.close()
 
     def stop(self) -> None:
         """End what is being asked, from another thread."""
         self.client.stop()
         for node in self.nodes.values():
-            node.client.stop()
+            node.stop()
 
     def middles_of(self, partition: int) -> range:
         """The shares of the ring that make up a partition."""

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
@@ -28,6 +28,7 @@ from sadik_client import (
     encode_key,
 )
 from sadik_client.blocking import Client
+from sadik_node.following import follow
 
 if TYPE_CHECKING:
     import ssl
@@ -80,6 +81,7 @@ class Session:
     ) -> None:
         self.as_json = as_json
         self._token_file = token_file
+        self._ca = ca
         try:
             address = Address.parse(node)
         except InvalidRequestError as error:
@@ -92,9 +94,29 @@ class Session:
         """A client of the session's node, with its token and trusting its authority."""
         return self.connect_to(self.url, settings)
 
-    def reach(self, authority: str, settings: Settings) -> Client:
-        """A client of another node of the same cluster, by the host and port that members show."""
-        return self.connect_to(f"{self.url.partition('://')[0]}://{authority}", settings)
+    def reach(self, address: str, settings: Settings) -> Client:
+        """A client of another node, by its URL or the host and port that members show."""
+        return self.connect_to(self.url_of(address), settings)
+
+    def url_of(self, address: str) -> str:
+        """The URL of a node; where no scheme is said, it is that of this session's."""
+        return address if "://" in address else f"{self.url.partition('://')[0]}://{address}"
+
+    def at(self, member: Mapping[str, Any]) -> Session:
+        """A session with another member that is up, at its operators' listener if it has one."""
+        other = Session(
+            self.url_of(member["http"]),
+            as_json=self.as_json,
+            token_file=self._token_file,
+            ca=self._ca,
+        )
+        with other.asking() as client:
+            answer = client.request("GET", "/v1/status")
+        found = follow(answer, member["name"], lambda url: other.connect_to(url, _SETTINGS))
+        if found is not None:
+            client.close()
+            other.client = found
+        return other
 
     def connect_to(self, url: str, settings: Settings) -> Client:
         """A client of another node of the same cluster."""

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from sadik_node.cli.common import (
     say,
 )
 from sadik_node.config import ConfigError, Settings, load_settings
+from sadik_node.following import follow
 
 if TYPE_CHECKING:
     from sadik_node.doctor import Finding, Told
@@ -139,12 +141,14 @@ def _wrong(problem: str) -> Finding:
 
 
 def _own_url(settings: Settings) -> str:
-    address = settings.listen.http
+    """Where this configuration's node tells operators how it is."""
+    address = settings.listen.admin or settings.listen.http
+    files = settings.tls.http if settings.listen.admin is None else settings.tls.of_admin
     port = f":{address.port}"
     host = str(address).removesuffix(port)
     if address.is_wildcard:
         host = "[::1]" if ":" in address.host else "127.0.0.1"
-    scheme = "http" if settings.tls.http.cert is None else "https"
+    scheme = "http" if files.cert is None else "https"
     return f"{scheme}://{host}{port}"
 
 
@@ -178,6 +182,12 @@ def _ask(session: Session, name: str, url: str, path: str) -> Told:
     before = time.time()
     try:
         answer = client.request("GET", path)
+        elsewhere = follow(answer, name, partial(session.connect_to, settings=_ASKING))
+        if elsewhere is not None:
+            client.close()
+            client = elsewhere
+            before = time.time()
+            answer = client.request("GET", path)
         between = (before + time.time()) / 2
         if answer.status != 200:
             return Told(name, url, None, reason=answer.complaint)

@@ -94,8 +94,8 @@ def leave(*, session: Session, name: str | None) -> None:
         fail_answered(answer.complaint, answer.status)
     planned = answer.json()
     _show_plan(session, planned)
-    others = [m["http"] for m in members if m["name"] != called and m["state"] == "up"]
-    watch = Session(f"http://{others[0]}", as_json=session.as_json) if others else session
+    others = [each for each in members if each["name"] != called and each["state"] == "up"]
+    watch = session.at(others[0]) if others else session
     with Progress(f"replicas moved from {called}", len(planned["moves"])) as progress:
         while True:
             with watch.asking() as client:

@@ -14,6 +14,7 @@ _BY_STATUS: Mapping[int, str] = {
     409: "see all with `sadik-node get BUCKET KEY --json`, and put one value with its --context",
     412: "it has changed: get it again, and decide anew",
     413: "see limits.value_bytes, and `sadik-node bucket show BUCKET`",
+    421: "ask where it says: --node URL",
     428: "get the key first, and put with the --context that it prints",
     429: "there is too much to do: try again in a moment; `sadik-node top` shows where",
     431: "send less metadata; see limits.meta_bytes",

@@ -1,7 +1,7 @@
 """The metrics of every member of a cluster, as its nodes expose them, for the verbs that show them.
 
-Any node names the members; each is then asked at the address that it tells clients. All are asked
-at once and with little patience.
+Any node names the members; each is then asked at the address that it tells clients, or where that
+sends operators to. All are asked at once and with little patience.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import Factory, define
 
 from sadik_client import SadikError, Settings
+from sadik_node.following import follow
 
 if TYPE_CHECKING:
     from sadik_client.blocking import Client
@@ -119,9 +120,15 @@ class ClusterScrapes:
     def _scrape(self, member: dict[str, Any]) -> Scrape | None:
         if member["state"] == "down":
             return None
+        url = f"{self._scheme}://{member['http']}"
         try:
-            answer = self._client(f"{self._scheme}://{member['http']}").request("GET", "/metrics")
+            answer = self._client(url).request("GET", "/metrics")
+            elsewhere = follow(answer, member["name"], self._connect)
+            if elsewhere is not None:
+                self._replace(url, elsewhere)
+                answer = elsewhere.request("GET", "/metrics")
         except SadikError:
+            self._replace(url, None)  # it may have come back, and be elsewhere
             return None
         if answer.status != 200:
             return None
@@ -129,5 +136,15 @@ class ClusterScrapes:
 
     def _client(self, url: str) -> Client:
         if url not in self._clients:
-            self._clients[url] = self._session.connect_to(url, _ASKING)
+            self._clients[url] = self._connect(url)
         return self._clients[url]
+
+    def _connect(self, url: str) -> Client:
+        return self._session.connect_to(url, _ASKING)
+
+    def _replace(self, url: str, client: Client | None) -> None:
+        old = self._clients.pop(url, None)
+        if old is not None:
+            old.close()
+        if client is not None:
+            self._clients[url] = client

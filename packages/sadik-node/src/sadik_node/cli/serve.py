@@ -28,8 +28,10 @@ __all__ = ["serve"]
 @click.option("--data-dir", metavar="DIR", help="Where its data are; made if not there.")
 @click.option("--http", metavar="ADDR", help="Where clients reach it; default 127.0.0.1:7070.")
 @click.option("--peer", metavar="ADDR", help="Where nodes reach it; default 127.0.0.1:7071.")
+@click.option("--admin", metavar="ADDR", help="Where operators alone reach it; default: --http.")
 @click.option("--advertise", metavar="ADDR", help="What nodes dial, if it differs from --peer.")
 @click.option("--advertise-http", metavar="ADDR", help="What clients dial, if not --http.")
+@click.option("--advertise-admin", metavar="ADDR", help="What operators dial, if not --admin.")
 @click.option(
     "--join",
     metavar="ADDR",
@@ -50,8 +52,10 @@ def serve(
     data_dir: str | None,
     http: str | None,
     peer: str | None,
+    admin: str | None,
     advertise: str | None,
     advertise_http: str | None,
+    advertise_admin: str | None,
     join: tuple[str, ...],
     zone: str | None,
     insecure: bool | None,
@@ -72,8 +76,10 @@ def serve(
         "node.data_dir": data_dir,
         "listen.http": http,
         "listen.peer": peer,
+        "listen.admin": admin,
         "listen.advertise": advertise,
         "listen.advertise_http": advertise_http,
+        "listen.advertise_admin": advertise_admin,
         "cluster.join": list(join) or None,
         "node.zone": zone,
         "listen.insecure": insecure,

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as installed_version
 
 from sadik_node.doctor.finding import Finding, Verdict
+from sadik_node.http.limits import connections_wanted
 from sadik_node.settings import Settings
 
 __all__ = ["examine_clock", "examine_limits", "examine_versions"]
@@ -89,7 +90,7 @@ def _clock_state() -> int | None:
 
 def examine_limits(settings: Settings) -> Iterator[Finding]:
     """Open files, address space and memory, against what the configuration lets clients have."""
-    wanted = settings.limits.connections + _FILES_BESIDE_CONNECTIONS
+    wanted = connections_wanted(settings) + _FILES_BESIDE_CONNECTIONS
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         yield Finding(

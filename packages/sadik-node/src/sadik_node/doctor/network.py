@@ -16,12 +16,16 @@ _PATIENCE_S = 2.0
 
 
 def examine_ports(settings: Settings, running: str | None) -> Iterator[Finding]:
-    """Whether the node's two ports are free; ``running`` names the node that has the first.
+    """Whether the node's ports are free; ``running`` names the node that has them.
 
     The address that others are told must mean something to this machine too.
     """
     listen = settings.listen
-    for key, address in (("listen.http", listen.http), ("listen.peer", listen.peer)):
+    for key, address in (
+        ("listen.http", listen.http), ("listen.admin", listen.admin), ("listen.peer", listen.peer)
+    ):  # fmt: skip
+        if address is None:
+            continue
         if running is not None:
             yield Finding(key, Verdict.OK, f"{address}: {running} runs there")
         else:
@@ -29,6 +33,7 @@ def examine_ports(settings: Settings, running: str | None) -> Iterator[Finding]:
     told = (
         ("listen.advertise", listen.advertise),
         ("listen.advertise_http", listen.advertise_http),
+        ("listen.advertise_admin", listen.advertise_admin),
     )
     for key, advertised in told:
         if advertised is not None:

@@ -9,6 +9,7 @@ from sadik_machine import to_seconds
 from sadik_metrics import NodeMetrics
 from sadik_node.http.access import Access, forbidden
 from sadik_node.http.answers import Answer, outcome_of, problem
+from sadik_node.http.elsewhere import Elsewhere
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.hosts import HostCheck
 from sadik_node.http.names import parse_bucket
@@ -28,7 +29,7 @@ _KNOWN_REASONS = {
 
 class HttpApplication:
     """One node's HTTP API. ``id_prefix`` begins the request ids made here; ``clock_ns`` as the
-    server's.
+    server's. With ``elsewhere`` what is the operators' is not served here, but there.
     """
 
     single_fields = frozenset({
@@ -46,7 +47,9 @@ class HttpApplication:
         *,
         id_prefix: str,
         clock_ns: Callable[[], int],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self._service = service
         self._hosts = hosts
         self._access = access
@@ -93,7 +96,9 @@ class HttpApplication:
         if isinstance(found, Answer):
             return found
         route, bucket, key = found
-        refusal = self._judge(exchange, route, bucket)
+        refusal = self._judge(exchange, route, bucket) or self._send_elsewhere(
+            exchange, route, path
+        )
         if refusal is not None:
             return refusal
         refusal = route.admit(self._service, exchange, bucket, key, query)
@@ -112,6 +117,17 @@ class HttpApplication:
         assert needs.action is not None
         of = parse_bucket(bucket) if "{bucket}" in route.template and not needs.is_global else ""
         return forbidden(exchange.grant, needs.action, of)
+
+    def _send_elsewhere(self, exchange: Exchange, route: Route, path: bytes) -> Answer | None:
+        """Is it served here? Judged after the client was, so that no stranger learns more of it."""
+        if self._elsewhere is None or route.for_clients:
+            return None
+        connection = exchange.connection
+        return self._elsewhere.misdirected(
+            path.decode("latin-1")[:200],
+            "" if connection is None else connection.address,
+            is_known=route.needs is not Needs.NOTHING or self._access.tokens is None,
+        )
 
     def start(self, exchange: Exchange) -> None:
         """See `Application.start`."""

@@ -6,15 +6,20 @@ minute, a client that asks and never reads. The values are the contract's.
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from sadik_machine import SECOND
-from sadik_node.settings import Limits
+from sadik_node.settings import Limits, Settings
 
-__all__ = ["FAR_ADDRESS_CONNECTIONS", "HttpLimits"]
+__all__ = ["FAR_ADDRESS_CONNECTIONS", "OPERATORS_CONNECTIONS", "HttpLimits", "connections_wanted"]
 
 FAR_ADDRESS_CONNECTIONS = 2000
 """What one address beyond loopback may have, where nothing was said."""
+
+OPERATORS_CONNECTIONS = 256
+"""What operators may have beside clients, where they have a listener of their own."""
+
+_OPERATORS_HELD_BYTES = 64 * 2**20
 
 
 @frozen
@@ -102,3 +107,17 @@ class HttpLimits:
             idle_ns=limits.idle_seconds * SECOND,
             body_rate_bytes=limits.body_bytes_per_second,
         )
+
+    def of_operators(self) -> HttpLimits:
+        """Those of the operators' own listener: few people and programs, but beside all clients."""
+        return evolve(
+            self,
+            connections=min(self.connections, OPERATORS_CONNECTIONS),
+            held_bytes=min(self.held_bytes, _OPERATORS_HELD_BYTES),
+        )
+
+
+def connections_wanted(settings: Settings) -> int:
+    """How many HTTP connections there may be, of clients and of operators."""
+    of_operators = 0 if settings.listen.admin is None else OPERATORS_CONNECTIONS
+    return settings.limits.connections + of_operators

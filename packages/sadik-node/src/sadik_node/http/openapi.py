@@ -135,6 +135,10 @@ def _operation(route: Route, method: str) -> Schema:
         # Nothing is asked for where no tokens are configured.
         described["security"] = [{"token": []}, {}]
         described["description"] = f"Needs, where tokens are asked for: {route.needs.value}."
+    if not route.for_clients:
+        # A listener of operators' own is the exception; where there is none, it is served here.
+        said = "Where operators have a listener of their own: only there, elsewhere 421."
+        described["description"] = f"{described.get('description', '')} {said}".strip()
     if api.body is not None:
         content = _content(*api.body)
         if api.body[0] == _NDJSON:

@@ -57,7 +57,11 @@ class Needs(enum.Enum):
 
 @frozen
 class Route:
-    """One method on one template. ``parameters`` are those of its query, by name."""
+    """One method on one template. ``parameters`` are those of its query, by name.
+
+    Where operators have a listener of their own, that serves everything, and the clients' listener
+    what is ``for_clients``: data, where to find them, and whether the node is well.
+    """
 
     method: str
     template: str
@@ -66,6 +70,7 @@ class Route:
     api: Api = field(repr=False)
     parameters: Mapping[str, str] = Factory(dict)
     needs: Needs = field(kw_only=True)
+    for_clients: bool = field(default=False, kw_only=True)
 
 
 def _keys(
@@ -148,27 +153,28 @@ _BATCH = Api({200: (_NDJSON, "Outcome")}, (503,), body=(_NDJSON, "Operation"))
 
 ROUTES = (
     Route("GET", "/v1/kv/{bucket}/{key}", "read an object", _object, _READ, kv.READ_PARAMETERS,
-          needs=Needs.READ),
+          needs=Needs.READ, for_clients=True),
     Route("PUT", "/v1/kv/{bucket}/{key}", "write an object", _object, _PUT, kv.PUT_PARAMETERS,
-          needs=Needs.WRITE),
+          needs=Needs.WRITE, for_clients=True),
     Route("DELETE", "/v1/kv/{bucket}/{key}", "delete an object", _object, _DELETE,
-          kv.DELETE_PARAMETERS, needs=Needs.WRITE),
+          kv.DELETE_PARAMETERS, needs=Needs.WRITE, for_clients=True),
     Route("GET", "/v1/kv/{bucket}", "list keys in byte order", _keys,
-          Api({200: (_NDJSON, "Entry")}, _QUORUM), kv.LIST_PARAMETERS, needs=Needs.READ),
+          Api({200: (_NDJSON, "Entry")}, _QUORUM), kv.LIST_PARAMETERS,
+          needs=Needs.READ, for_clients=True),
     Route("POST", "/v1/batch", "many operations in one request", _batch, _BATCH,
-          batch.BATCH_PARAMETERS, needs=Needs.TOKEN),
+          batch.BATCH_PARAMETERS, needs=Needs.TOKEN, for_clients=True),
     Route("GET", "/v1/buckets", "buckets with properties of their own", _buckets,
-          _shows("Buckets", 503), needs=Needs.TOKEN),
+          _shows("Buckets", 503), needs=Needs.TOKEN, for_clients=True),
     Route("GET", "/v1/buckets/{bucket}", "a bucket's properties", _bucket, _shows("Bucket", 503),
-          needs=Needs.READ),
+          needs=Needs.READ, for_clients=True),
     Route("PUT", "/v1/buckets/{bucket}", "change some of a bucket's properties", _bucket,
-          _BUCKET_CHANGE, needs=Needs.ADMIN),
+          _BUCKET_CHANGE, needs=Needs.ADMIN, for_clients=True),
     Route("DELETE", "/v1/buckets/{bucket}", "reset a bucket's properties", _bucket,
-          _shows("Bucket", 503, 507), needs=Needs.ADMIN),
+          _shows("Bucket", 503, 507), needs=Needs.ADMIN, for_clients=True),
     Route("GET", "/v1/explain/{bucket}/{key}", "where a key lives and who holds what", _explain,
           _shows("Explanation", *_QUORUM), needs=Needs.READ),
     Route("GET", "/v1/members", "the members of the cluster", _view(views.members),
-          _shows("Members"), needs=Needs.TOKEN),
+          _shows("Members"), needs=Needs.TOKEN, for_clients=True),
     Route("POST", "/v1/members/{name}/{action}", "have a member leave, or remove a dead one",
           membership.admit_member, Api({202: (_JSON, "Plan")}, (404, 409, 503)),
           membership.REMOVE_PARAMETERS, needs=Needs.OPERATOR),
@@ -176,7 +182,7 @@ ROUTES = (
           Api({200: (_JSON, "Plan")}, (404, 409, 503)), membership.PLAN_PARAMETERS,
           needs=Needs.OPERATOR),
     Route("GET", "/v1/ring", "who owns which partition", _view(views.ring), _shows("Ring", 503),
-          needs=Needs.TOKEN),
+          needs=Needs.TOKEN, for_clients=True),
     Route("GET", "/v1/status", "this node in figures", _view(views.status), _shows("Status"),
           needs=Needs.TOKEN),
     Route("GET", "/v1/transfers", "partitions that move", _view(membership.transfers),
@@ -199,13 +205,13 @@ ROUTES = (
           scrub.admit_scrub, Api({200: (_JSON, "Scrub"), 202: (_JSON, "Scrub")}, (503,)),
           needs=Needs.OPERATOR),
     Route("GET", "/healthz", "whether the process is alive", _view(views.health),
-          Api({200: _TEXT}), needs=Needs.NOTHING),
+          Api({200: _TEXT}), needs=Needs.NOTHING, for_clients=True),
     Route("GET", "/readyz", "whether the node serves", _view(views.readiness),
-          Api({200: _TEXT}, (503,)), needs=Needs.NOTHING),
+          Api({200: _TEXT}, (503,)), needs=Needs.NOTHING, for_clients=True),
     Route("GET", "/metrics", "Prometheus metrics", _view(views.metrics), Api({200: _TEXT}),
           needs=Needs.TOKEN),
     Route("GET", "/v1/openapi.json", "this description", _view(_describe),
-          Api({200: (_JSON, "")}), needs=Needs.NOTHING),
+          Api({200: (_JSON, "")}), needs=Needs.NOTHING, for_clients=True),
     Route("GET", "/", "the web console", _view(console.page), Api({200: ("text/html", "")}),
           needs=Needs.NOTHING),
 )  # fmt: skip
