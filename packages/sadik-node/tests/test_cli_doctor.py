@@ -1,6 +1,5 @@
 """``doctor``: each thing that can be wrong with a machine is found, with what to do about it."""
 
-import datetime as dt
 import json
 import socket
 import time
@@ -30,7 +29,17 @@ from sadik_node.doctor import (
     examine_versions,
     machine,
 )
-from sadik_node.settings import Auth, Cluster, Limits, Listen, Node, PeerTls, Settings, Tls
+from sadik_node.settings import (
+    Auth,
+    Cluster,
+    Limits,
+    Listen,
+    Node,
+    PeerTls,
+    Settings,
+    Tls,
+    TlsFiles,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -165,10 +174,10 @@ def test_secrets_are_loaded_as_a_node_would(tmp_path: Path) -> None:
     secured = Settings(
         node=Node(name="n1"), tls=Tls(peer=files), auth=Auth(cluster_secret_file=secret)
     )
-    now = dt.datetime.now(dt.UTC)
+    now_s = time.time()
 
     def found(after_days: int) -> dict[str, Verdict]:
-        return verdicts(examine_secrets(secured, now + dt.timedelta(days=after_days)))
+        return verdicts(examine_secrets(secured, now_s + 86_400 * after_days))
 
     assert set(found(1).values()) == {Verdict.OK}
     assert found(70)["certificate"] is Verdict.WARN
@@ -178,6 +187,34 @@ def test_secrets_are_loaded_as_a_node_would(tmp_path: Path) -> None:
     secret.chmod(0o600)
     (pki / "n1.key").unlink()
     assert found(1)["secrets"] is Verdict.FAIL
+
+
+def test_what_clients_are_shown_is_looked_at_too(tmp_path: Path) -> None:
+    runner, pki, tokens = CliRunner(), tmp_path / "pki", tmp_path / "tokens.toml"
+    assert runner.invoke(cli, ["certs", "init", str(pki)]).exit_code == 0
+    for name, days in (("n1", "90"), ("operators", "40")):
+        issued = ["certs", "issue", str(pki), name, "--days", days]
+        assert runner.invoke(cli, issued).exit_code == 0
+    added = ["token", "add", str(tokens), "op", "--scope", "admin"]
+    assert runner.invoke(cli, added).exit_code == 0
+    tls = Tls(
+        http=TlsFiles(pki / "n1.crt", pki / "n1.key"),
+        admin=TlsFiles(pki / "operators.crt", pki / "operators.key"),
+    )
+    secured = Settings(tls=tls, auth=Auth(tokens=tokens))
+
+    def found(after_days: int) -> list[tuple[Verdict, str]]:
+        all_of = examine_secrets(secured, time.time() + 86_400 * after_days)
+        return [(each.verdict, each.found) for each in all_of if each.what == "certificate"]
+
+    assert [verdict for verdict, _ in found(1)] == [Verdict.OK, Verdict.OK]
+    (first, _), (second, text) = found(15)
+    assert (first, second) == (Verdict.OK, Verdict.WARN)
+    assert "operators.crt" in text
+    assert [verdict for verdict, _ in found(45)] == [Verdict.OK, Verdict.FAIL]
+    assert verdicts(examine_secrets(secured))["secrets"] is Verdict.OK
+    tokens.write_text("no tokens")
+    assert verdicts(examine_secrets(secured))["secrets"] is Verdict.FAIL
 
 
 def told(who: str, date_s: float, **status: object) -> Told:
@@ -205,15 +242,19 @@ def test_everything_that_ails_a_cluster_is_told(listener: socket.socket) -> None
     answers = [
         told("n1", 900, store={"durable": False, "short_of_space": True},
              tombstones={"waits_for": ["n3"]}, version="2"),
-        told("n3", 1000),
+        told("n3", 1000, certificates={"peer": {"expires": "2026-12-24T00:00:00Z", "days_left": 9},
+                                       "http": {"expires": "2027-12-24T00:00:00Z",
+                                                "days_left": 300}}),
         Told("n2", "", None, reason="connection refused"),
     ]  # fmt: skip
     own = {"name": "n1", "ready": False, "waits_for": "its peers"}
     found = {each.what: each for each in examine_members(own, members, answers)}
     bad = {what for what, each in found.items() if each.verdict is not Verdict.OK}
     assert bad == {"node", "members", "reachability", "versions", "members' clocks",
-                   "members' disks", "durability", "reaping"}  # fmt: skip
+                   "members' disks", "durability", "reaping", "members' certificates"}  # fmt: skip
     assert "100 s behind" in found["members' clocks"].found
+    assert "n3 at listen.peer: 2026-12-24" in found["members' certificates"].found
+    assert "http" not in found["members' certificates"].found
     assert "n2 at h:2" in found["reachability"].found
     assert all(found[what].advice for what in bad)
 

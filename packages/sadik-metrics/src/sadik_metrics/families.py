@@ -22,6 +22,7 @@ __all__ = [
     "FAMILIES",
     "LAG_BOUNDS",
     "LATE_BOUNDS",
+    "LISTENERS",
     "MEMBER_STATES",
     "OPERATIONS",
     "OUTCOMES",
@@ -132,6 +133,9 @@ PEER_REFUSALS = (
 )
 """Why a peer's stream, or what it said, was refused, by either side. ``duplicate``, ``no_link``,
 ``self``, ``closed`` and ``shutting_down`` belong to nodes that dial each other or stop."""
+
+LISTENERS = ("http", "admin", "peer")
+"""Where a node listens: for clients, for operators if they have their own, for other nodes."""
 
 REQUEST_BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0
@@ -277,6 +281,9 @@ FAMILIES: tuple[Family, ...] = (
     _counter("peer_violations", "Peer streams closed because of what they carried."),
     _counter("peer_refused", "Streams between nodes, and words of peers, that were refused.",
              reason=PEER_REFUSALS),
+    _gauge("certificate_expiry_timestamp_seconds",
+           "When the certificate shown by a listener runs out, as Unix time; 0 where it has none.",
+           listener=LISTENERS),
     _gauge("peers_connected", "Nodes to which a stream is open."),
     _counter("clock_refused", "Remote times not adopted, too far ahead of this node's clock."),
     _counter("loop_steps", "Inputs that the node's machines have taken."),

@@ -70,6 +70,10 @@ def _by_label(attribute: str) -> dict[str, int]:
     return dict.fromkeys(values, 0)
 
 
+def _zeros(attribute: str) -> dict[str, float]:
+    return dict.fromkeys(_by_label(attribute), 0.0)
+
+
 def _histogram(attribute: str) -> Histogram:
     return Histogram(_BY_ATTRIBUTE[attribute].bounds)
 
@@ -154,6 +158,10 @@ class NodeMetrics:
     peer_violations: int = 0
     peer_refused: dict[str, int] = field(factory=lambda: _by_label("peer_refused"))
     """By reason."""
+    certificate_expiry_timestamp_seconds: dict[str, float] = field(
+        factory=lambda: _zeros("certificate_expiry_timestamp_seconds")
+    )
+    """By listener."""
     peers_connected: int = 0
     clock_refused: int = 0
     loop_steps: int = 0

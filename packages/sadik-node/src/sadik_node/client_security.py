@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from sadik_comms.tls import load_authority, load_certificate
+from sadik_node.certificate_expiry import expiry_of
 from sadik_node.errors import EXIT_REFUSED, NodeError
 from sadik_node.http.access import Access
 from sadik_node.private_files import FileWatch, check_private, read_private
@@ -34,6 +35,8 @@ class ListenerTls:
         self._files = files
         self.context: ssl.SSLContext | None = None
         """That of now; None where clients speak in the clear."""
+        self.expires_s: float | None = None
+        """When its certificate runs out, in Unix time, as far as that is known."""
         if files.cert is not None:
             self.load()
 
@@ -60,7 +63,7 @@ class ListenerTls:
         if ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
             load_authority(context, ca)
-        self.context = context
+        self.context, self.expires_s = context, expiry_of(cert)
         return context
 
 

@@ -33,6 +33,9 @@ EVENTS = {
     "failed": EventKind("it ends because of this", "exit_code"),
     "not_durable": EventKind("at start: acknowledged writes may be lost, and when"),
     "insecure": EventKind("at start: what of the traffic nothing protects"),
+    "certificate_ends": EventKind(
+        "at start and when one was read anew: it runs out within 14 days, or has", "listener at"
+    ),
     "new_instance": EventKind("it took a new storage instance, and why", "boot"),
     "damaged": EventKind("rows that the engine had saved cannot be read"),
     "damage": EventKind(

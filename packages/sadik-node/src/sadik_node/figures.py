@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sadik_machine import node_id_hex, to_seconds
+from sadik_machine import SECOND, node_id_hex, to_seconds
+from sadik_node.certificate_expiry import day_of, days_left
 
 if TYPE_CHECKING:
     from sadik_node.running_life import RunningLife
@@ -118,6 +119,7 @@ def _bind_peers(life: RunningLife) -> None:
         return found
 
     read("peer_refused", peer_refused)
+    read("certificate_expiry_timestamp_seconds", lambda: life.certificates)
     read("peer_violations", lambda: _violations(counts.rejected))
 
 
@@ -172,4 +174,11 @@ def status_document(life: RunningLife) -> dict[str, object]:
         },
         "catching_up": engine.is_catching_up,
         "clock": {"refused": engine.clock_refused_count},
+        "certificates": {
+            listener: {
+                "expires": day_of(at),
+                "days_left": days_left(at, life.clock.wall() / SECOND),
+            }
+            for listener, at in life.certificates.items()
+        },
     }

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from sadik_comms import TlsCredentials, TlsTransport, Transport
 from sadik_members import ClusterSecrets
+from sadik_node.certificate_expiry import expiry_of
 from sadik_node.errors import EXIT_REFUSED, NodeError
 from sadik_node.log import Log
 from sadik_node.private_files import FileWatch, check_private, read_private
@@ -36,6 +37,8 @@ class PeerSecurity:
         """What peers are dialled and listened for by."""
         self.secrets: ClusterSecrets | None = None
         """Those of now; None where the cluster has none."""
+        self.expires_s: float | None = None
+        """When its certificate runs out, in Unix time, as far as that is known."""
         self._credentials: TlsCredentials | None = None
         key = "auth.cluster_secret_file"
         try:
@@ -51,8 +54,15 @@ class PeerSecurity:
                 inner=transport, credentials=self._credentials, on_stranger=self._note_stranger
             )
 
-    def watch(self, files: FileWatch, use_secrets: Callable[[ClusterSecrets], None]) -> None:
-        """Have changes noticed; new secrets are handed to ``use_secrets`` too."""
+    def watch(
+        self,
+        files: FileWatch,
+        use_secrets: Callable[[ClusterSecrets], None],
+        on_certificate: Callable[[], None],
+    ) -> None:
+        """Have changes noticed; new secrets are handed to ``use_secrets`` too, and
+        ``on_certificate`` is told when there is a new one in use.
+        """
         if self._secret_file is not None:
 
             def reload_secrets() -> None:
@@ -61,7 +71,12 @@ class PeerSecurity:
             files.add("auth.cluster_secret_file", [self._secret_file], reload_secrets)
         if self._credentials is not None:
             cert, key, ca = self._files.cert, self._files.key, self._files.ca
-            files.add("tls.peer", [each for each in (cert, key, ca) if each], self._reload_tls)
+
+            def reload_tls() -> None:
+                self._reload_tls()
+                on_certificate()
+
+            files.add("tls.peer", [each for each in (cert, key, ca) if each], reload_tls)
 
     def _load_secrets(self) -> ClusterSecrets:
         assert self._secret_file is not None
@@ -78,13 +93,17 @@ class PeerSecurity:
         assert key is not None
         assert ca is not None
         check_private(key)
-        return TlsCredentials(cert, key, ca)
+        credentials = TlsCredentials(cert, key, ca)
+        self.expires_s = expiry_of(cert)
+        return credentials
 
     def _reload_tls(self) -> None:
         assert self._credentials is not None
         assert self._files.key is not None
+        assert self._files.cert is not None
         check_private(self._files.key)
         self._credentials.reload()
+        self.expires_s = expiry_of(self._files.cert)
 
     def _note_stranger(self, address: str, reason: str) -> None:
         self.strangers += 1

@@ -7,6 +7,7 @@ ports' numbers) belongs to `sadik_node.node.Node`.
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -35,6 +36,8 @@ from sadik_members import (
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_members.messenger import Messenger, MessengerLimits
 from sadik_metrics import NodeMetrics
+from sadik_node.certificate_expiry import day_of, warning_of
+from sadik_node.client_security import ListenerTls
 from sadik_node.cluster_view import ClusterView
 from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError
 from sadik_node.exposure import unprotected
@@ -129,7 +132,9 @@ class RunningLife:
         )
         self.security = node.security
         self.files = FileWatch(node.log)
-        node.security.watch(self.files, self.messenger.use_secrets)
+        node.security.watch(
+            self.files, self.messenger.use_secrets, partial(self._warn_of_expiry, "peer")
+        )
         self.clock = clock
         self.started_ns = clock.now()
         self.host = self._make_host(source)
@@ -138,7 +143,7 @@ class RunningLife:
         self.service = self._make_service()
         clients, operators = fronts[0], fronts[1] if len(fronts) > 1 else None
         self.fronts = Fronts.make(clients, operators, self.limits, clock, self._make_application)
-        node.client_security.watch(self.files, self.access, self.fronts.use_tls)
+        node.client_security.watch(self.files, self.access, self._use_tls)
         self.space = SpaceWatch(
             store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
         )
@@ -303,6 +308,36 @@ class RunningLife:
         why = unprotected(settings)
         if why:
             self.log.event("insecure", why)
+
+        for listener in self.certificates:
+            self._warn_of_expiry(listener)
+
+    # Certificates
+
+    @property
+    def certificates(self) -> dict[str, float]:
+        """When those that are shown run out, in Unix time, by listener: http, admin, peer."""
+        of_clients = self._node.client_security
+        found = {
+            "http": of_clients.http.expires_s,
+            "admin": None if self.fronts.operators is None else of_clients.admin.expires_s,
+            "peer": self.security.expires_s,
+        }
+        return {listener: at for listener, at in found.items() if at is not None}
+
+    def _use_tls(self, tls: ListenerTls, context: ssl.SSLContext) -> None:
+        """Clients and operators are shown another certificate from now on."""
+        self.fronts.use_tls(tls, context)
+        of_clients = self._node.client_security
+        for listener, shown in (("http", of_clients.http), ("admin", of_clients.admin)):
+            if shown is tls:
+                self._warn_of_expiry(listener)
+
+    def _warn_of_expiry(self, listener: str) -> None:
+        at = self.certificates.get(listener)
+        warning = "" if at is None else warning_of(at, self.clock.wall() / SECOND)
+        if at is not None and warning:
+            self.log.event("certificate_ends", warning, listener=listener, at=day_of(at))
 
     # News
 

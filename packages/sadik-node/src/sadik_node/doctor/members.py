@@ -14,6 +14,7 @@ from attrs import frozen
 from sadik_node.address import Address
 from sadik_node.doctor.finding import Finding, Verdict
 from sadik_node.doctor.network import dial
+from sadik_node.doctor.secrets import SOON_DAYS
 
 __all__ = ["Told", "examine_members"]
 
@@ -48,6 +49,7 @@ def examine_members(
     yield from _versions(answered)
     yield from _clocks(answered)
     yield from _state_of_data(answered)
+    yield from _certificates(answered)
 
 
 def _readiness(own: Mapping[str, Any]) -> Finding:
@@ -174,6 +176,29 @@ def _state_of_data(answered: Sequence[Told]) -> Iterator[Finding]:
             f"deleted keys wait for {' '.join(sorted(held))}",
             "bring it back, or remove it (docs/reaping.md)",
         )
+
+
+def _certificates(answered: Sequence[Told]) -> Iterator[Finding]:
+    ends = [
+        (each.name, listener, shown)
+        for each in answered
+        if each.status is not None
+        for listener, shown in each.status.get("certificates", {}).items()
+    ]
+    soon = [
+        (shown["days_left"], f"{name} at listen.{listener}: {shown['expires']}")
+        for name, listener, shown in ends
+        if shown["days_left"] < SOON_DAYS
+    ]
+    if soon:
+        yield Finding(
+            "members' certificates",
+            Verdict.FAIL if min(soon)[0] < 0 else Verdict.WARN,
+            "have ended or end soon: " + ", ".join(text for _, text in sorted(soon)),
+            "issue new ones and copy them there (docs/security.md); running nodes read them",
+        )
+    elif ends:
+        yield Finding("members' certificates", Verdict.OK, f"none ends within {SOON_DAYS} days")
 
 
 def _of(told: Told, section: str, name: str) -> Any:

@@ -103,6 +103,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
             waiting=_COUNT, reaped=_COUNT, generation=_COUNT, waits_for=_list(_TEXT),
         ),
         foreign={"type": "object"}, catching_up=_FLAG,
+        certificates={
+            "type": "object",
+            "propertyNames": {"enum": ["http", "admin", "peer"]},
+            "additionalProperties": _object(
+                "expires days_left", expires=_TEXT, days_left={"type": "integer"}
+            ),
+        },
     ),
     "Transfers": _object("transfers", transfers=_list(_object(
         "partition from to bytes_done bytes_total state reason",
