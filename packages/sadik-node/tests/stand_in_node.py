@@ -1,4 +1,4 @@
-"""A process that takes the place of a node for the tests of ``dev``: ready at once.
+"""A process that takes the place of a node for the tests of ``dev``: ready at once, its ring soon.
 
 Run with ``dev`` for its first argument it is ``sadik-node dev`` with such nodes. What a node does
 there is said by files in the data directory's parent: ``fail-<name>`` (end with code 2),
@@ -8,17 +8,30 @@ there is said by files in the data directory's parent: ``fail-<name>`` (end with
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+RING = {"epoch": 1, "partitions": 1, "replicas": 3, "owners": [["n1", "n2", "n3"]]}
+
 
 class _Ready(BaseHTTPRequestHandler):
+    moving = 2
+    """How often it still says that something moves."""
+
     def do_GET(self) -> None:
+        body: Any = {}
+        if self.path == "/v1/ring":
+            body = RING
+        elif self.path == "/v1/transfers":
+            body = {"transfers": [{"partition": 0}] if _Ready.moving > 0 else []}
+            _Ready.moving -= 1
         self.send_response(200)
         self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
         pass

@@ -1,6 +1,7 @@
 """``sadik-node dev``: real processes, told about, outlived, and ended. The nodes are stand-ins."""
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -115,6 +116,16 @@ def test_it_starts_nodes_tells_about_them_and_ends_them_on_ctrl_c(tmp_path: Path
         assert f"curl http://127.0.0.1:{base + 20}/v1/kv/" in dev.printed
         assert dev.end() == 0
         assert "all nodes have ended" in dev.printed
+
+
+def test_it_says_that_all_are_ready_when_the_ring_is_what_it_is_going_to_be(
+    tmp_path: Path,
+) -> None:
+    base = free_base_port()
+    with running(tmp_path / "data", base) as dev:
+        dev.until("all 3 nodes are ready")
+        with urllib.request.urlopen(f"http://127.0.0.1:{base}/v1/transfers", timeout=30) as answer:
+            assert json.load(answer) == {"transfers": []}
 
 
 def test_the_first_node_founds_and_later_all_know_each_other(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ __all__ = ["dev"]
 _HOST = "127.0.0.1"
 _PORT_STEP = 10
 _READY_WITHIN_S = 60.0
+_RING_WITHIN_S = 10.0
 _LOOK_EVERY_S = 0.1
 _DRAIN_S = 10.0
 _LOG_LINES_SHOWN = 5
@@ -205,6 +206,7 @@ class _Cluster:
         if not self._await_ready():
             return
         if not self._formed:
+            self._await_ring()
             _write_marker(self._directory, len(self._plans), formed=True)
         first = self._plans[0].url
         click.echo(f"\nall {len(self._plans)} nodes are ready; console: {first}/")
@@ -242,6 +244,15 @@ class _Cluster:
                 give_up_at = float("inf")
             time.sleep(_LOOK_EVERY_S)
         return not self._ending
+
+    def _await_ring(self) -> None:
+        """Let the new ring become what it is going to be: the first writes then have all owners."""
+        give_up_at = time.monotonic() + _RING_WITHIN_S
+        while not self._ending and time.monotonic() < give_up_at:
+            if _is_ring_formed(self._plans[0], len(self._plans)):
+                return
+            self._note_deaths()
+            time.sleep(_LOOK_EVERY_S)
 
     def _note_deaths(self) -> list[_Plan]:
         """Tell of nodes that have ended; those that ended of themselves, not killed."""
@@ -311,14 +322,33 @@ def _end_with_parent() -> Callable[[], None]:
 
 
 def _is_ready(plan: _Plan) -> bool:
+    return _ask(plan, "/readyz") is not None
+
+
+def _is_ring_formed(plan: _Plan, nodes: int) -> bool:
+    """Whether every partition has all the owners that so many nodes can be, and nothing moves."""
+    ring, transfers = _ask(plan, "/v1/ring"), _ask(plan, "/v1/transfers")
+    if ring is None or transfers is None:
+        return False
+    view = json.loads(ring)
+    owners = min(nodes, int(view["replicas"]))
+    is_full = all(len(each) >= owners for each in view["owners"])
+    is_spread = len({name for each in view["owners"] for name in each}) >= nodes
+    return is_full and is_spread and not json.loads(transfers)["transfers"]
+
+
+def _ask(plan: _Plan, path: str) -> bytes | None:
+    """What the node answers with 200, or nothing."""
     connection = http.client.HTTPConnection(_HOST, plan.http_port, timeout=1.0)
     try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.client.OK
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
+    return body if answer.status == http.client.OK else None
 
 
 def _tail(log: Path) -> str:
