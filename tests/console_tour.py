@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from attrs import define, frozen
 
@@ -59,14 +61,22 @@ class Shell:
 
     _MARK = "--- done, code "
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], within_s: float) -> None:
-        """Commands run in ``directory``; one that takes longer than ``within_s`` ends the shell."""
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        within_s: float,
+        errors: IO[bytes] | None = None,
+    ) -> None:
+        """Commands run in ``directory``; one that takes longer than ``within_s`` ends the shell.
+        What they say on standard error goes to ``errors``."""
         self._within_s = within_s
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # progress meters: not what a tour shows
+            # Progress meters: not what a tour shows.
+            stderr=subprocess.DEVNULL if errors is None else errors,
             cwd=directory,
             env={**os.environ, **environment},
             start_new_session=True,
@@ -77,11 +87,12 @@ class Shell:
 
     def __exit__(self, *exception: object) -> None:
         process = self._process
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # what it left in the background, too
         process.wait()
         for stream in (process.stdin, process.stdout):
             assert stream is not None
-            stream.close()
+            with suppress(BrokenPipeError):  # it ended by itself
+                stream.close()
 
     def run(self, step: Step) -> Done:
         """Run one command to its end. EOFError if it, or the shell, did not get there."""

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from alone import can_be_alone, is_alone, run_alone
 from console_tour import Done, Shell, Step, console_steps
 from every_backend import every_backend
 from real_cluster import eventually, free_base_port
@@ -26,16 +27,13 @@ ROOT = Path(__file__).resolve().parents[2]
 START = "make run"
 KILLED = "<pid of n3>"
 DOCUMENTED_PORT = 7070
-ALONE = "TOUR_IN_NAMESPACE"  # set in the test that runs alone in a namespace
-ENTER = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 
 
 class Dev:
     """``sadik-node dev`` on ports that are free, and what it has said so far."""
 
     def __init__(self, root: Path) -> None:
-        is_alone = ALONE in os.environ
-        self.base = DOCUMENTED_PORT if is_alone else free_base_port([0, 1, 10, 11, 20, 21])
+        self.base = DOCUMENTED_PORT if is_alone() else free_base_port([0, 1, 10, 11, 20, 21])
         self.directory = root / "sadik-data"
         self._log = root / "dev.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -119,29 +117,15 @@ def on_ports_of(dev: Dev, text: str) -> str:
     return text
 
 
-def has_namespaces() -> bool:
-    """Whether this machine lets us make a network of our own."""
-    try:
-        return subprocess.run([*ENTER, "true"], capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
-
-
 @every_backend
 def test_the_tour_is_as_printed(
     backend: str, dev: Dev, require_program: Callable[..., str]
 ) -> None:
     require_program("curl", package="curl")
-    if ALONE in os.environ or not has_namespaces():
+    if is_alone() or not can_be_alone():
         take_the_tour(dev, backend)
-        return
-    this = f"{__file__}::test_the_tour_is_as_printed[{backend}]"
-    within = subprocess.run(
-        [*ENTER, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", this],
-        cwd=ROOT, env={**os.environ, ALONE: "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert within.returncode == 0, within.stdout + within.stderr
-    assert "1 passed" in within.stdout
+    else:
+        run_alone(f"{__file__}::test_the_tour_is_as_printed[{backend}]")
 
 
 def take_the_tour(dev: Dev, backend: str) -> None:
@@ -160,7 +144,9 @@ def take_the_tour(dev: Dev, backend: str) -> None:
         for step in steps[1:]:
             command = on_ports_of(dev, step.command).replace(KILLED, str(dev.pid("n3")))
             result = shell.run(Step(command, on_ports_of(dev, step.printed)))
-            assert result.code == 0, result
+            # What the doctor finds is of this machine, which may be slow, and of the backend.
+            is_judged = step.command == "sadik-node doctor"
+            assert result.code in ((0, 1) if is_judged else (0,)), result
             if step.printed:
                 assert result.output == result.step.printed
             done.append(result)
@@ -200,6 +186,10 @@ def check_what_the_text_says(done: list[Done]) -> None:
     assert sum("down" in line or "suspect" in line for line in states) == 1, members
     hints = output("sadik-node hints")
     assert re.search(r"^n3 +[1-9]\d*$", hints, re.MULTILINE), hints
+    looked_at = output("sadik-node top --once")
+    assert all(name in looked_at for name in ("n1", "n2", "n3"))
+    doctor = output("sadik-node doctor")
+    assert re.search(r"^members +WARN +n3 is down$", doctor, re.MULTILINE), doctor
     ring = output("sadik-node ring")
     assert all(name in ring for name in ("n1", "n2", "n3"))
     assert output("/v1/ring").startswith('{"epoch": ')
