@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from sadik_node.config import load_settings
+from sadik_node.exposure import are_clients_asked
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "deploy" / "docker"
@@ -41,6 +42,16 @@ def test_a_node_takes_the_environment_that_compose_gives_it(name: str) -> None:
     # The first founds the cluster; the others join nodes that there are, and not themselves.
     joined = {seed.host for seed in found.cluster.join}
     assert joined == (set() if name == "n1" else set(NODES) - {name})
+    assert not found.listen.insecure
+    assert are_clients_asked(found)
+    assert found.tls.peer.cert is not None
+    assert found.auth.cluster_secret_file is not None
+    # Each has its own, read-only, and none of another's.
+    mounted = COMPOSE["services"][name]["volumes"]
+    assert mounted == [f"{name}:/var/lib/sadik", f"{name}-secrets:/etc/sadik:ro"]
+    assert COMPOSE["services"][name]["depends_on"]["secrets"] == {
+        "condition": "service_completed_successfully"
+    }
 
 
 def test_what_compose_mounts_is_there() -> None:
@@ -48,7 +59,7 @@ def test_what_compose_mounts_is_there() -> None:
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
             if source.startswith("."):
-                assert (DOCKER / source).is_dir(), source
+                assert (DOCKER / source).exists(), source
             else:
                 assert source in COMPOSE["volumes"], source
 

@@ -110,8 +110,11 @@ def test_labels_ports_and_names_fit_each_other(written: dict[tuple[str, str], An
         pod["spec"]["containers"][0][f"{p}Probe"] for p in ("startup", "liveness", "readiness")
     ]
     assert all(probe["httpGet"]["port"] in ports for probe in probes)
+    assert all(probe["httpGet"]["scheme"] == "HTTPS" for probe in probes)
     assert probes[1]["httpGet"]["path"] == "/healthz", "a node that waits for others is not killed"
-    assert pod["spec"]["terminationGracePeriodSeconds"] > 10
+    # The services lead elsewhere, then the drain; before the pod is killed.
+    wait = int(pod["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["spec"]["terminationGracePeriodSeconds"] >= wait + 10 + 10
 
 
 @pytest.mark.parametrize(
@@ -140,6 +143,9 @@ def test_a_pod_starts_its_node_with_what_it_is(
     assert settings.node.name == pod
     assert [str(seed) for seed in settings.cluster.join] == joins
     assert str(settings.listen.advertise) == f"{pod}.sadik-peers:7071"
+    assert not settings.listen.insecure
+    assert settings.tls.http.cert == settings.tls.peer.cert == Path(f"/etc/sadik-secret/{pod}.crt")
+    assert settings.tls.http.key == settings.tls.peer.key == Path(f"/etc/sadik-secret/{pod}.key")
     mounts = {each["mountPath"] for each in containers[0]["volumeMounts"]}
     assert str(settings.node.data_dir.parent) in mounts
     assert str(settings.auth.cluster_secret_file).rpartition("/")[0] in mounts

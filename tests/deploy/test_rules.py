@@ -34,6 +34,7 @@ def expressions() -> Iterator[tuple[str, str]]:
     [
         ("check", "config", "prometheus.yml"),
         ("check", "config", "local.yml"),
+        ("check", "config", "--syntax-only", "../docker/prometheus.yml"),
         ("check", "rules", "recording.rules.yml", "alerts.rules.yml"),
         ("test", "rules", "rules_test.yml"),
     ],
