@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from contract_server import Cluster, Server, serving
+from sadik_node.cli.next_steps import next_step
 from sadik_node.cli.root import cli
+from sadik_node.testing import start_cluster
 
 
 @pytest.fixture
@@ -81,6 +83,55 @@ def test_a_refusal_names_the_next_step(server: Server, status: int, told: str) -
     result = run("put", "b", "k", "v", node=server.url)
     assert (result.exit_code, result.stdout) == (1, "")
     assert told in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("get", "b", "k", "--r", "9"), 400, "`sadik-node get --help`"),
+        (("bucket", "set", "b", "foo=1"), 400, "`sadik-node bucket set --help`"),
+    ],
+)
+def test_the_next_step_is_one_of_the_verb(
+    server: Server, arguments: tuple[str, ...], status: int, told: str
+) -> None:
+    server.fault = lambda method, path: str(status)
+    result = run(*arguments, node=server.url)
+    assert result.exit_code == 1
+    assert told in result.stderr.splitlines()[-1]
+
+
+def test_changes_of_members_that_cannot_be_name_the_next_step() -> None:
+    with start_cluster(nodes=1) as cluster:
+        for arguments, said in (
+            (("remove", "n9"), "no member is called"),
+            (("plan", "--leave", "n9"), "no member is called"),
+            (("plan", "--join", "n1"), "n1 is a member already"),
+        ):
+            result = run(*arguments, node=cluster.urls[0])
+            assert result.exit_code == 1
+            assert said in result.stderr
+            assert "sadik-node members" in result.stderr.splitlines()[-1]
+    assert "sadik-node leave" in next_step("sadik-node remove", 409)
+
+
+def test_a_mistyped_verb_is_told_what_it_may_have_been() -> None:
+    result = run("stauts")
+    assert result.exit_code == 2
+    assert "Did you mean 'status'?" in result.stderr
+    assert "Did you mean" not in run("frobnicate").stderr
+
+
+def test_nothing_to_list_is_told_beside_the_data(server: Server) -> None:
+    nothing = run("list", "empty", node=server.url)
+    assert (nothing.exit_code, nothing.stdout, nothing.stderr) == (0, "", "no key in empty\n")
+    assert run("list", "empty", "--json", node=server.url).stderr == ""
+
+
+def test_tls_to_a_port_without_it_is_told_so(server: Server) -> None:
+    result = run("get", "b", "k", node=server.url.replace("http:", "https:"))
+    assert result.exit_code == 1
+    assert f"speaks no TLS: give --node {server.url}" in result.stderr
 
 
 def test_put_get_delete(server: Server) -> None:

@@ -10,6 +10,7 @@ from sadik_node.cli.common import (
     client_options,
     print_json,
     print_table,
+    say,
 )
 
 __all__ = ["bucket"]
@@ -88,6 +89,8 @@ def list_buckets(*, session: Session) -> None:
     if session.as_json:
         print_json({"buckets": found})
         return
+    if not found:
+        say("every bucket has the default properties; buckets need not be made")
     for each in found:
         click.echo(each["bucket"])
 

@@ -169,12 +169,14 @@ def client_options(command: _Command) -> _Command:
             "--ca",
             metavar="FILE",
             envvar="SADIK_CA",
+            show_envvar=True,
             help="Authorities to trust for https; default: the system's.",
         ),
         click.option(
             "--token-file",
             metavar="FILE",
             envvar="SADIK_TOKEN_FILE",
+            show_envvar=True,
             help="A file with the bearer token to send.",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
@@ -273,12 +275,15 @@ def fail_answered(complaint: str, status: int, *, is_write: bool = False) -> NoR
     """End the verb because a node would not, with what to do about it."""
     from sadik_node.cli.next_steps import next_step  # noqa: PLC0415 - only where it is shown
 
-    advice = next_step(status, is_write=is_write)
+    verb = click.get_current_context().command_path
+    advice = next_step(verb, status, is_write=is_write)
     fail(f"{complaint}\n  {advice}" if advice else complaint)
 
 
 def fail_unreachable(error: UnreachableError) -> NoReturn:
-    """End the verb because there is no node."""
+    """End the verb because there is no node, or none that speaks so."""
+    if "wrong_version_number" in error.reason:
+        fail(f"{error.url} speaks no TLS: give --node {error.url.replace('https:', 'http:', 1)}")
     fail(
         f"nothing answers at {error.url} ({error.reason}); is a node running? "
         "Start some with: sadik-node dev"

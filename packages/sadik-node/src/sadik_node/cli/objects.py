@@ -186,6 +186,7 @@ def list_keys(
     stream = sys.stdout.buffer
     end = b"\0" if nul else b"\n"
     readable = stream.isatty() and not nul
+    is_empty = True
     while True:
         page_limit = 1000 if left is None else min(left, 1000)
         with session.asking() as client:
@@ -199,8 +200,11 @@ def list_keys(
         after = page.next
         if left is not None:
             left -= len(page.keys)
+        is_empty = is_empty and not page.keys
         if after is None or left == 0:
-            return
+            break
+    if is_empty and not session.as_json:
+        say(f"no key in {bucket}" if prefix is None else f"no key in {bucket} begins so")
 
 
 def _value_bytes(value: str) -> bytes:

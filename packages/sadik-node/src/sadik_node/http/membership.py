@@ -108,6 +108,9 @@ def admit_plan(
             joining.append(_joining(value))
             if joining[-1][0] in [name for name, _, _ in joining[:-1]]:
                 raise BadTarget(f"two nodes that would join are called {joining[-1][0]!r}")
+            member = _find(service, joining[-1][0])
+            if member is not None and member.state is not MemberState.LEFT:
+                return problem(409, f"{member.name} is a member already; names are unique")
         elif parameter in ("leave", "remove"):
             member = _find(service, value)
             if member is None or member.state is MemberState.LEFT:
