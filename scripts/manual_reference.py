@@ -208,7 +208,7 @@ def _errors() -> Iterator[str]:
     yield from _table(
         ("status", "means", "what to do next"),
         (
-            (status, text, next_step(int(status), is_write=True))
+            (status, text, next_step("sadik-node VERB", int(status), is_write=True))
             for status, text in sorted(STATUSES.items())
             if int(status) >= 400
         ),

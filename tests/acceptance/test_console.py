@@ -67,15 +67,25 @@ def test_the_ring_is_a_picture_that_the_keyboard_walks(
         browser.reads("#owners", name)
 
 
+def drawn(browser: Browser) -> str:
+    """What stands in the graph of a key's versions."""
+    return browser.find("#history").get_attribute("textContent") or ""
+
+
 def test_siblings_are_shown_and_resolved(browser: Browser, shared: RealCluster) -> None:
     make_siblings(shared, "console-carts")
     browser.go(f"{shared.nodes[2].url}#keys/console-carts/ada")
     browser.reads("#found", "2 versions were written")
     assert browser.count(".sibling") == 2
-    assert browser.count("#history circle") == 3, "what was replaced, and both"
+    assert browser.count("#history circle") == 3, "where both began, and both"
+    versions = browser.driver.find_elements("css selector", "#history circle")[1:]
+    assert len({each.get_attribute("cx") for each in versions}) == 1, "neither follows the other"
+    assert len({each.get_attribute("cy") for each in versions}) == 2
+    assert "nothing before" in drawn(browser)
     browser.fill("#found textarea", "milk, bread")
     browser.click_text("button", "Write this instead of all")
     browser.reads("#found", "Stored.")
+    browser.until(lambda: "2 replaced" in drawn(browser), "both are history")
     for node in shared.nodes:
         got = node.ask("GET", "/v1/kv/console-carts/ada")
         assert (got.status, got.body) == (200, b"milk, bread")
@@ -203,6 +213,11 @@ def test_it_is_readable_at_400_pixels(
         narrow.find("main h2")
         wide = narrow.driver.execute_script("return document.documentElement.scrollWidth")
         assert wide <= 400, "the page itself does not scroll sideways"
+        if tab == "members":
+            # What an operator may do is in sight, too, and not beyond the edge of its table.
+            buttons = narrow.driver.find_elements("css selector", "#members button")
+            assert len(buttons) == len(shared.nodes)
+            assert all(each.rect["x"] + each.rect["width"] <= 400 for each in buttons)
         page = narrow.driver.execute_script(
             "return getComputedStyle(document.body).backgroundColor"
         )

@@ -84,8 +84,8 @@ def started(place: Path, containers: list[Container]) -> Iterator[dict[str, dict
         for process in processes:
             process.kill()
             process.wait()
-    for log in place.glob("*.log"):
-        assert "insecure" not in log.read_text(), "a node that nobody is asked at says so"
+    for name in place.glob("*.log"):
+        assert "insecure" not in name.read_text(), "a node that nobody is asked at says so"
 
 
 def check_it_is_secure(inside: Mapping[str, dict[str, str]], ca: Path) -> None:
@@ -157,7 +157,7 @@ def test_what_compose_starts_is_secured(alone: bool, tmp_path: Path) -> None:
         check_it_is_secure(inside, secrets / "watch" / "ca.crt")
         # Prometheus' token opens the figures, and nothing else.
         token = (secrets / "watch" / "prometheus.token").read_text().strip()
-        curl = ["curl", "-sf", "--cacert", secrets / "watch" / "ca.crt",
+        curl = ["curl", "-sf", "--cacert", str(secrets / "watch" / "ca.crt"),
                 "-H", f"Authorization: Bearer {token}"]  # fmt: skip
         assert "sadik_requests_total" in run(*curl, "https://n2:7070/metrics", env=CLEAN)
         run(*curl, "https://n2:7070/v1/kv/notes/hello", env=CLEAN, code=22)

@@ -398,7 +398,7 @@ async def test_explain_names_nodes() -> None:
                 versions=[ExplainVersion("ab:1:2", 7, deleted=False, timestamp=TIMESTAMP)],
             )  # fmt: skip
             here.engine.answers[Explain] = ExplainResult(
-                5, 2, [OWN_ID], [PEER_ID], [replica], [(OWN_ID, PEER_ID)]
+                5, 2, [OWN_ID], [PEER_ID], [replica], [(OWN_ID, PEER_ID)], writes=4
             )
             wire = await here.connect()
             got = await wire.ask(request("GET /v1/explain/b/a%20b"))
@@ -409,9 +409,10 @@ async def test_explain_names_nodes() -> None:
                     "node": "n2", "owner": True, "state": "behind", "behind": True,
                     "why": "a hint waits",
                     "versions": [{"dot": "ab:1:2", "bytes": 7, "deleted": False,
-                                  "time": "2023-11-14T22:13:20.000Z"}],
+                                  "time": "2023-11-14T22:13:20.000Z", "replaced": False}],
                 }],
                 "hints": [{"on": "n1", "for": "n2"}],
+                "writes": 4,
             }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from path_requests import TIMEOUT, delete, get, ids, put, values
 from sadik_machine import MILLISECOND, SECOND
+from sadik_vnode import EngineConfig
 from sadik_vnode.requests import (
     BucketSet,
     Explain,
@@ -345,6 +346,28 @@ def test_explain_tells_who_is_behind_and_why(world: World) -> None:
     told = world.answer(three, Explain("b", b"k", TIMEOUT))
     assert [replica.state for replica in told.replicas] == ["ok"] * 3
     assert told.hints == []
+
+
+def test_explain_tells_what_was_replaced_from_what_counts() -> None:
+    # Nothing mends what is missed.
+    world = World(1, config=EngineConfig(anti_entropy_interval_ns=0, hint_bytes_max=0))
+    one, two, three = ids(world)
+    world.answer(one, put(b"v"))
+    world.run(SECOND)
+    world.cut_off(one, three)
+    world.cut_off(two, three)
+    world.run(3 * SECOND)
+    world.answer(one, put(b"w"))
+    world.run(SECOND)
+    world.heal()
+    world.run(5 * SECOND)
+    told = world.answer(one, Explain("b", b"k", TIMEOUT))
+    behind = {replica.node: replica for replica in told.replicas}[three]
+    assert behind.state == "behind"
+    assert [version.is_replaced for version in behind.versions] == [True]
+    others = [replica for replica in told.replicas if replica.node != three]
+    assert [v.is_replaced for replica in others for v in replica.versions] == [False, False]
+    assert told.writes == 2
 
 
 def test_explain_shows_a_fallback_that_cannot_be_asked_and_none_that_holds_nothing() -> None:

@@ -86,6 +86,8 @@ def _version(version: dict[str, Any]) -> str:
     words = ["deleted" if version.get("deleted") else f"{version.get('bytes')} bytes"]
     if version.get("time"):
         words.append(f"written {version['time']}")
+    if version.get("replaced"):
+        words.append("replaced since")
     if version.get("expires"):
         words.append(f"expires {version['expires']}")
     return f"{version['dot']}  {', '.join(words)}"

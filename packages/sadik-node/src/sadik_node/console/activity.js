@@ -6,6 +6,7 @@ import { ask, bytes } from "/console/api.js";
 import { parse, quantile, total } from "/console/metrics.js";
 
 const KEPT = 300;
+const LEAST_S = 60;
 const EMPTY = {
   times: [], gets: [], puts: [], get99: [], put99: [], first: [], majority: [], last: [], repairs: [], hints: [],
 };
@@ -73,7 +74,11 @@ function Chart({ title, unit, series, data }) {
       width: place.current.clientWidth,
       height: 180,
       legend: { live: true },
-      scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] } },
+      scales: {
+        // A minute at least: seconds stay seconds while there are few.
+        x: { range: (_, first, last) => [Math.min(first, last - LEAST_S), last] },
+        y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] },
+      },
       axes: [axis, { ...axis, size: 56 }],
       series: [
         {},
@@ -129,13 +134,13 @@ export function Activity({ status }) {
       data=${[lines.times, lines.gets, lines.puts]}
     />
     <${Chart}
-      title="Latency, 99th percentile of each second"
+      title="Latency in ms, 99th percentile of each second"
       unit="ms"
       series=${[["gets", GREEN], ["puts", BLUE]]}
       data=${[lines.times, lines.get99, lines.put99]}
     />
     <${Chart}
-      title="Staleness: from a write to its copies on disk, 99th percentile of each second"
+      title="Staleness: ms from a write to its copies on disk, 99th percentile of each second"
       unit="ms"
       series=${[["first owner", GREEN], ["majority", BLUE], ["last owner", ORANGE]]}
       data=${[lines.times, lines.first, lines.majority, lines.last]}

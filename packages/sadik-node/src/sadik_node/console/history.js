@@ -1,6 +1,6 @@
-// The causal history of a key as a graph: every version that some replica holds, on the lane of the
-// actor that made it (a store's instance and a birth), the newest to the right. Versions that replaced
-// others took their place, so what is drawn side by side was written without knowledge of each other.
+// The causal history of a key as a graph, from left to right: what was replaced and is gone, what was
+// replaced and is still held by who is behind, and what counts. Versions that count stand below each
+// other, for each was written without knowledge of the others; whoever resolves them joins them again.
 
 import { html } from "/console/vendor/htm-preact.js";
 
@@ -10,9 +10,10 @@ export function letters(versions) {
   return new Map(dots.map((dot, at) => [dot, at < 26 ? String.fromCharCode(65 + at) : `V${at + 1}`]));
 }
 
-const LANE = 46;
-const LEFT = 96;
-const WIDTH = 640;
+const ROW = 46;
+const COLUMNS = [48, 168, 288];
+const WIDTH = 340;
+const RADIUS = 14;
 
 export function History({ explained, named }) {
   const versions = new Map();
@@ -25,43 +26,56 @@ export function History({ explained, named }) {
   }
   if (!versions.size) return null;
   const all = [...versions.values()].sort((a, b) => (a.time < b.time ? -1 : 1));
-  const actorOf = (dot) => dot.slice(0, dot.lastIndexOf(":"));
-  const lanes = [...new Set(all.map((each) => actorOf(each.dot)))].sort();
-  const step = Math.min(140, (WIDTH - LEFT - 60) / Math.max(all.length, 1));
-  const height = lanes.length * LANE + 16;
-  const x = (at) => LEFT + step * (at + 0.6);
-  const y = (dot) => 8 + LANE * (lanes.indexOf(actorOf(dot)) + 0.5);
-  const middle = height / 2;
+  const outdated = all.filter((each) => each.replaced);
+  const live = all.filter((each) => !each.replaced);
+  const gone = Math.max(0, (explained.writes ?? all.length) - all.length);
+  const height = ROW * Math.max(outdated.length, live.length, 1) + 24;
+  const y = (list, at) => (height - 8) / 2 + ROW * (at - (list.length - 1) / 2);
+  const from = { x: COLUMNS[0], y: (height - 8) / 2 };
+  const placed = (list, column) => list.map((each, at) => ({ each, x: COLUMNS[column], y: y(list, at) }));
+  const middle = placed(outdated, 1);
+  const right = placed(live, 2);
+  const edges = [
+    ...middle.map((to) => [from, to]),
+    ...right.flatMap((to) => (middle.length ? middle : [from]).map((before) => [before, to])),
+  ];
+  const words = `${live.length} version${live.length === 1 ? "" : "s"} that count`;
   return html`<h3>Versions</h3>
     <div class="scroll">
       <svg id="history" viewBox="0 0 ${WIDTH} ${height}" width=${WIDTH} height=${height} role="img"
-        aria-label="${all.length} versions of ${lanes.length} actors">
-        <circle cx="40" cy=${middle} r="14" fill="none" stroke="var(--quiet)" stroke-dasharray="3 3" />
-        <text x="40" y=${middle + 30} text-anchor="middle" font-size="11" fill="var(--quiet)">replaced</text>
-        ${all.map(
-          (each, at) => html`
-            <path d="M54 ${middle}C${LEFT} ${middle} ${LEFT - 20} ${y(each.dot)} ${x(at) - 14} ${y(each.dot)}"
-              fill="none" stroke="var(--line)" stroke-width="2" />
-            <circle cx=${x(at)} cy=${y(each.dot)} r="14"
-              fill=${each.deleted ? "var(--panel)" : "var(--accent)"} stroke="var(--accent)" stroke-width="2"
-              stroke-dasharray=${each.deleted ? "4 3" : undefined} />
-            <text x=${x(at)} y=${y(each.dot) + 5} text-anchor="middle" font-size="13"
-              fill=${each.deleted ? "var(--ink)" : "var(--accent-ink)"}>${named.get(each.dot)}</text>
-          `,
+        aria-label="${words}; ${outdated.length} replaced and still held; ${gone} replaced and gone">
+        ${edges.map(
+          ([a, b]) => html`<path fill="none" stroke="var(--quiet)" stroke-width="1.5"
+            d="M${a.x + RADIUS} ${a.y}C${a.x + 60} ${a.y} ${b.x - 60} ${b.y} ${b.x - RADIUS} ${b.y}" />`,
         )}
+        <circle cx=${from.x} cy=${from.y} r=${RADIUS} fill="none" stroke="var(--quiet)" stroke-dasharray="3 3" />
+        <text x=${from.x} y=${from.y + 30} text-anchor="middle" font-size="11" fill="var(--quiet)">
+          ${gone ? `${gone} replaced` : "nothing before"}
+        </text>
+        ${[...middle, ...right].map(({ each, x, y }) => {
+          const filled = !each.deleted && !each.replaced;
+          return html`<circle cx=${x} cy=${y} r=${RADIUS}
+              fill=${filled ? "var(--accent)" : "var(--panel)"}
+              stroke=${each.replaced ? "var(--quiet)" : "var(--accent)"} stroke-width="2"
+              stroke-dasharray=${each.deleted ? "4 3" : undefined} />
+            <text x=${x} y=${y + 5} text-anchor="middle" font-size="13"
+              fill=${filled ? "var(--accent-ink)" : "var(--ink)"}>${named.get(each.dot)}</text>`;
+        })}
       </svg>
     </div>
+    ${live.length > 1 &&
+    html`<p class="quiet">Below each other: written without knowledge of each other.</p>`}
     <div class="scroll">
-      <table>
+      <table class="stacked">
         <thead><tr><th></th><th>Dot</th><th>Written</th><th>Bytes</th><th>On</th></tr></thead>
         <tbody>
           ${all.map(
             (each) => html`<tr>
               <td><b>${named.get(each.dot)}</b></td>
-              <td><code>${each.dot}</code></td>
-              <td>${each.time}</td>
-              <td>${each.deleted ? "deleted" : each.bytes}</td>
-              <td>${each.holders.join(", ")}</td>
+              <td data-of="Dot"><code>${each.dot}</code></td>
+              <td data-of="Written">${each.time}</td>
+              <td data-of="Bytes">${each.deleted ? "deleted" : each.bytes}${each.replaced ? ", replaced since" : ""}</td>
+              <td data-of="On">${each.holders.join(", ")}</td>
             </tr>`,
           )}
         </tbody>

@@ -13,7 +13,7 @@ export function Keys({ rest, question }) {
   const key = parts.join("/");
   return html`
     <h2>Keys</h2>
-    <${Finder} bucket=${bucket} />
+    <${Finder} bucket=${bucket} wanted=${shownKey(key)} />
     ${bucket && key && html`<${Found} key=${rest} path=${rest} question=${question} />`}
   `;
 }
@@ -23,7 +23,7 @@ function open(bucket, encodedKey) {
 }
 
 /** Buckets are not kept in a list of their own: a name is typed, its keys are listed. */
-function Finder({ bucket }) {
+function Finder({ bucket, wanted }) {
   const [listed, setListed] = useState(null);
 
   async function list(event) {
@@ -55,7 +55,7 @@ function Finder({ bucket }) {
     <div class="panel">
       <form class="row" id="look" onSubmit=${look}>
         <label>Bucket<input name="bucket" required pattern="[A-Za-z0-9._\\-]+" value=${bucket} /></label>
-        <label>Key<input name="key" required /></label>
+        <label>Key<input name="key" required value=${wanted} /></label>
         <button class="main">Look</button>
       </form>
     </div>

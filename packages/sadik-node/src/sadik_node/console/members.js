@@ -37,7 +37,7 @@ export function Members({ abilities, question }) {
     <h2>Members</h2>
     <${Notice} notice=${notice} />
     <div class="scroll">
-      <table id="members">
+      <table id="members" class="stacked">
         <thead>
           <tr><th>Name</th><th>State</th><th>Zone</th><th>HTTP</th><th>Peers</th><th>Id</th><th></th></tr>
         </thead>
@@ -46,10 +46,10 @@ export function Members({ abilities, question }) {
             (each) => html`<tr>
               <td><b>${each.name}</b>${each.self ? " (this node)" : ""}</td>
               <td><span class="state ${each.state}">${each.state}</span></td>
-              <td>${each.zone || "–"}</td>
-              <td>${each.http ? html`<a href="${location.protocol}//${each.http}/">${each.http}</a>` : "–"}</td>
-              <td>${each.peer}</td>
-              <td><code>${each.id}</code></td>
+              <td data-of="Zone">${each.zone || "–"}</td>
+              <td data-of="HTTP">${each.http ? html`<a href="${location.protocol}//${each.http}/">${each.http}</a>` : "–"}</td>
+              <td data-of="Peers">${each.peer}</td>
+              <td data-of="Id"><code>${each.id}</code></td>
               <td>
                 ${can && ["up", "suspect"].includes(each.state) &&
                 html`<button onClick=${() => decide(each, "leave")}>Leave…</button>`}

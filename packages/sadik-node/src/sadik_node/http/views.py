@@ -134,6 +134,7 @@ def _finish_explain(service: Service, exchange: Exchange, result: Result) -> Non
         "fallbacks": [name(node) for node in result.fallbacks],
         "replicas": [_replica(service, each) for each in result.replicas],
         "hints": [{"on": name(holder), "for": name(owner)} for holder, owner in result.hints],
+        "writes": result.writes,
     }))  # fmt: skip
 
 
@@ -154,6 +155,7 @@ def _version(version: ExplainVersion) -> dict[str, object]:
         "bytes": version.size_bytes,
         "deleted": version.deleted,
         "time": _iso(timestamp_wall_ns(version.timestamp)),
+        "replaced": version.is_replaced,
     }
     if version.expires_ms is not None:
         shown["expires"] = _iso(version.expires_ms * MILLISECOND)

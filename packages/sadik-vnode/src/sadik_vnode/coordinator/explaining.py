@@ -161,7 +161,13 @@ class Explaining(Conversation):
         replicas = [self._replica(node, register.owners, truth, hints) for node in shown]
         self._done(
             ExplainResult(
-                partition, register.epoch, list(register.owners), fallbacks, replicas, hints
+                partition,
+                register.epoch,
+                list(register.owners),
+                fallbacks,
+                replicas,
+                hints,
+                sum(last - first + 1 for _, first, last in truth.context.spans()),
             )
         )
 
@@ -186,7 +192,10 @@ class Explaining(Conversation):
                 why += f"; {waiting} hints of this key wait for it"
             return ExplainReplica(node, is_owner, "unreachable", [], False, why)
         container = self._held[node][0]
-        versions = [_version(dot, v) for dot, v in sorted(container.versions.items())]
+        versions = [
+            _version(dot, version, is_replaced=dot not in truth.versions)
+            for dot, version in sorted(container.versions.items())
+        ]
         if container.same_live(truth):
             return ExplainReplica(node, is_owner, "ok", versions, False, "")
         state = "behind" if container else "missing"
@@ -199,11 +208,13 @@ class Explaining(Conversation):
         return ExplainReplica(node, is_owner, state, versions, is_owner, why)
 
 
-def _version(dot: Dot, version: Version) -> ExplainVersion:
+def _version(dot: Dot, version: Version, *, is_replaced: bool) -> ExplainVersion:
     actor, counter = dot
     timestamp, expires_ms = 0, None
     with contextlib.suppress(MalformedVersion):
         head = version.parsed()
         timestamp, expires_ms = head.timestamp, head.expires_ms
     printed = f"{actor[:8].hex()}:{int.from_bytes(actor[8:], 'big')}:{counter}"
-    return ExplainVersion(printed, version.size, version.is_deleted, timestamp, expires_ms)
+    return ExplainVersion(
+        printed, version.size, version.is_deleted, timestamp, expires_ms, is_replaced
+    )

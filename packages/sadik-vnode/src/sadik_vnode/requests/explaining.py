@@ -28,6 +28,8 @@ class ExplainVersion:
     deleted: bool
     timestamp: int
     expires_ms: int | None = None
+    is_replaced: bool = False
+    """Whether somebody knows what replaced it: a node that still holds it is behind."""
 
 
 @define(slots=True)
@@ -53,3 +55,5 @@ class ExplainResult:
     replicas: list[ExplainReplica]
     hints: list[tuple[NodeId, NodeId]] = Factory(list)
     """Pairs (holder, owner slot) of hint notes that wait for this key."""
+    writes: int = 0
+    """Versions that were ever made of it, as far as those who answered know."""
