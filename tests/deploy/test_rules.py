@@ -37,6 +37,7 @@ def expressions() -> Iterator[tuple[str, str]]:
         ("check", "config", "--syntax-only", "../docker/prometheus.yml"),
         ("check", "rules", "recording.rules.yml", "alerts.rules.yml"),
         ("test", "rules", "rules_test.yml"),
+        ("test", "rules", "recording_test.yml"),
     ],
     ids=" ".join,
 )
@@ -54,6 +55,18 @@ def test_every_alert_is_tested() -> None:
     alerts = [name for name, _ in expressions() if name.startswith("Sadik")]
     assert alerts
     assert [name for name in alerts if name not in text] == []
+
+
+def test_every_recorded_rule_is_tested() -> None:
+    asked = {
+        each["expr"]
+        for file in ("rules_test.yml", "recording_test.yml")
+        for test in yaml.safe_load((RULES / file).read_text("utf-8"))["tests"]
+        for each in test.get("promql_expr_test", ())
+    }
+    recorded = {name for name, _ in expressions() if re.match(r"(job|instance)\w*:", name)}
+    assert recorded
+    assert recorded - asked == set()
 
 
 def test_every_alert_leads_to_a_heading_that_says_what_to_do() -> None:
