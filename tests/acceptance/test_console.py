@@ -240,3 +240,34 @@ def test_files_are_the_nodes_own_and_are_not_sent_twice(shared: RealCluster) -> 
         connection.request("GET", path)
         assert connection.getresponse().status == 404
         connection.close()
+
+
+def test_transfers_are_summed_over_all_looks(browser: Browser, shared: RealCluster) -> None:
+    def row(partition: int, done: int, total: int) -> dict[str, object]:
+        return {"partition": partition, "to": "n4", "bytes_done": done, "bytes_total": total}
+
+    mebibyte = 1 << 20
+    looks = [
+        (0, [row(1, 0, 10 * mebibyte), row(2, 0, 0)]),
+        (2000, [row(1, 4 * mebibyte, 10 * mebibyte), row(2, 0, 30 * mebibyte)]),
+        (4000, [row(2, 10 * mebibyte, 30 * mebibyte)]),
+        (6000, []),
+        (9000, [row(7, 0, 0)]),
+    ]
+    browser.go(shared.nodes[0].url)
+    browser.reads("h1", "Sadik n1")
+    told = browser.driver.execute_async_script(
+        "const [looks, done] = arguments;"
+        "import('/console/movement.js').then(({ fresh, look }) => {"
+        "  const counted = fresh();"
+        "  done(looks.map(([now, transfers]) => look(counted, now, transfers).text));"
+        "});",
+        looks,
+    )
+    assert told == [
+        "0 of 2 replicas moved, 0 B of 10.0 MiB (0%)",
+        "0 of 2 replicas moved, 4.0 MiB of 40.0 MiB (10%), 2.0 MiB/s, about 18 s left",
+        "1 of 2 replicas moved, 20.0 MiB of 40.0 MiB (50%), 5.0 MiB/s, about 4 s left",
+        "0 of 0 replicas moved",
+        "0 of 1 replicas moved",
+    ]

@@ -6,12 +6,16 @@ older than what it was last told is written.
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from real_cluster import RealCluster, RealNode, eventually, free_ports
+
+from sadik_hashing import token_of
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -184,3 +188,54 @@ def test_a_dead_node_is_removed_and_the_survivors_data_come_to_another(tmp_path:
         assert dead.process is not None
         assert dead.process.wait(_PATIENCE_S) == 2
         assert "was removed from the cluster" in dead.log.read_text("utf-8")
+
+
+def partitions_of(values: dict[str, bytes], partitions: int) -> Counter[int]:
+    """The bytes of the values of each partition."""
+    sizes: Counter[int] = Counter()
+    for key, value in values.items():
+        sizes[token_of("ring", key.encode()) * partitions >> 64] += len(value)
+    return sizes
+
+
+@pytest.mark.timeout(300)
+def test_a_join_tells_how_many_bytes_it_has_moved_and_is_to_move(tmp_path: Path) -> None:
+    # Some 700 keys a partition: more than the sample by which owners estimate.
+    values = {f"key-{n:05}": bytes(n % 256 for _ in range(1100)) for n in range(11_000)}
+    with RealCluster(tmp_path, environment={"SADIK_CLUSTER__PARTITIONS": "16"}) as cluster:
+        cluster.start()
+        one = cluster.nodes[0]
+        items = list(values.items())
+        for at in range(0, len(items), 1000):
+            lines = [
+                json.dumps({"op": "put", "bucket": "ring", "key": key,
+                            "value_b64": base64.b64encode(value).decode()})
+                for key, value in items[at : at + 1000]
+            ]  # fmt: skip
+            written = one.ask("POST", "/v1/batch", "\n".join(lines).encode(), {}, 60)
+            assert written.status == 200
+            assert b'"status":204' in written.body.replace(b" ", b"")
+        add(cluster, tmp_path, "n4")
+        seen: dict[int, list[tuple[int, int, str]]] = {}
+        asked = cluster.nodes[:3]
+
+        def look() -> bool:
+            for node in asked:
+                for each in node.ask("GET", "/v1/transfers").json()["transfers"]:
+                    figures = each["bytes_done"], each["bytes_total"], each["state"]
+                    seen.setdefault(each["partition"], []).append(figures)
+            return bool(seen) and cluster.is_ring_settled()
+
+        eventually(_PATIENCE_S, look, "nothing moves any more")
+        told = [figures for found in seen.values() for figures in found]
+        real = partitions_of(values, 16)
+        assert len(seen) >= 12
+        assert all(0 <= done <= total for done, total, _ in told)
+        assert any(state == "planned" and total for _, total, state in told)
+        for partition, found in seen.items():
+            totals = [total for _, total, _ in found if total]
+            assert totals, f"nobody told how large partition {partition} is"
+            assert totals == pytest.approx([real[partition]] * len(totals), rel=0.2)
+        assert sum(max(total for _, total, _ in found) for found in seen.values()) == pytest.approx(
+            sum(real[partition] for partition in seen), rel=0.2
+        )

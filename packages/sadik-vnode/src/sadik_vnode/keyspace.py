@@ -64,6 +64,7 @@ __all__ = [
     "record_key",
     "records_range",
     "row_leaf",
+    "row_place",
 ]
 
 REGISTERS_PREFIX = b"A"
@@ -241,8 +242,15 @@ def record_key(row: bytes) -> Key:
 
 def row_leaf(row: bytes) -> int:
     """The leaf in whose range a record's row lies: its own, unless the row's key is damaged."""
+    return row_place(row) >> (8 * _TOKEN_PREFIX_BYTES - LEAF_BITS)
+
+
+def row_place(row: bytes) -> int:
+    """Where on the ring a record's row lies, or a bound of `records_range`: 0 to 2**32."""
+    if row >= DATA_RANGE[1]:
+        return 1 << 8 * _TOKEN_PREFIX_BYTES
     prefix = row[1 : 1 + _TOKEN_PREFIX_BYTES].ljust(_TOKEN_PREFIX_BYTES, b"\0")
-    return int.from_bytes(prefix, "big") >> (8 * _TOKEN_PREFIX_BYTES - LEAF_BITS)
+    return int.from_bytes(prefix, "big")
 
 
 def lost_leaves(row: bytes) -> list[int]:

@@ -16,6 +16,7 @@ from sadik_node.cli.common import (
     print_table,
     say,
 )
+from sadik_node.cli.movement import Movement
 from sadik_node.cli.progress import Progress
 
 __all__ = ["leave", "plan", "remove", "transfers"]
@@ -50,27 +51,41 @@ def plan(
 
 
 @click.command()
+@click.option("--wait", is_flag=True, help="Show progress until nothing moves any more.")
 @client_options
-def transfers(*, session: Session) -> None:
+def transfers(*, session: Session, wait: bool) -> None:
     """Show which partitions move, how far they are, and why one does not go on.
 
     \b
     Example:
       sadik-node transfers
+      sadik-node transfers --wait
     """
-    with session.asking() as client:
-        answer = client.request("GET", "/v1/transfers")
-    if answer.status != 200:
-        fail_answered(answer.complaint, answer.status)
-    found = answer.json()
+    movement = Movement()
+    found = _look(session, movement)
+    if wait:
+        with Progress("moved", None) as progress:
+            while found["transfers"]:
+                progress.show(movement.bytes_done, movement.bytes_total, str(movement))
+                time.sleep(_POLL_S)
+                found = _look(session, movement)
     if session.as_json:
         print_json(found)
     elif not found["transfers"]:
         say("nothing moves: the ring is where it should be")
     else:
-        columns = ("partition", "from", "to", "bytes_done", "state", "reason")
+        columns = ("partition", "from", "to", "bytes_done", "bytes_total", "state", "reason")
         rows = [[each[column] for column in columns] for each in found["transfers"]]
         print_table(columns, rows)
+        say(f"there already: {movement}")
+
+
+def _look(session: Session, movement: Movement) -> dict[str, Any]:
+    """Ask what moves, and count it."""
+    with session.asking() as client:
+        found = client.transfers()
+    movement.look(time.monotonic(), found["transfers"])
+    return found
 
 
 @click.command()
@@ -96,15 +111,16 @@ def leave(*, session: Session, name: str | None) -> None:
     _show_plan(session, planned)
     others = [each for each in members if each["name"] != called and each["state"] == "up"]
     watch = session.at(others[0]) if others else session
-    with Progress(f"replicas moved from {called}", len(planned["moves"])) as progress:
+    movement = Movement()
+    with Progress(f"moved from {called}", None) as progress:
         while True:
             with watch.asking() as client:
                 found = client.members()["members"]
-                moving = client.transfers()["transfers"]
             states = [member["state"] for member in found if member["name"] == called]
             if all(state == "left" for state in states):
                 break
-            progress.reach(len(planned["moves"]) - len(moving))
+            _look(watch, movement)
+            progress.show(movement.bytes_done, movement.bytes_total, str(movement))
             time.sleep(_POLL_S)
     if not session.as_json:
         say(f"{called} has left")

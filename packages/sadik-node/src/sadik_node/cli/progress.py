@@ -62,8 +62,21 @@ class Progress:
         self._done = max(self._done, done)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done)
-        elif time.monotonic() >= self._next_line_at:
-            self._next_line_at = time.monotonic() + _LINE_EVERY_S
+        else:
             megabytes = f", {self._bytes / 1e6:.1f} MB" if self._bytes else ""
             of = "" if self._total is None else f" of {self._total}"
-            say(f"{self._what}: {self._done}{of}{megabytes}")
+            self._line(f"{self._done}{of}{megabytes}")
+
+    def show(self, done: int, total: int, text: str) -> None:
+        """So much is done of what is to do, which may have changed; ``text`` says it in words."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(
+                self._task, completed=done, total=total, description=f"{self._what}: {text}"
+            )
+        else:
+            self._line(text)
+
+    def _line(self, text: str) -> None:
+        if time.monotonic() >= self._next_line_at:
+            self._next_line_at = time.monotonic() + _LINE_EVERY_S
+            say(f"{self._what}: {text}")

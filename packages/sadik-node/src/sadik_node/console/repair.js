@@ -1,8 +1,9 @@
 // What brings replicas together: hints that wait, partitions that move, and anti-entropy.
 
-import { html, useState } from "/console/vendor/htm-preact.js";
+import { html, useRef, useState } from "/console/vendor/htm-preact.js";
 import { ask, bytes, usePolled } from "/console/api.js";
 import { Notice } from "/console/dialog.js";
+import { fresh, look } from "/console/movement.js";
 
 export function Repair({ abilities, question }) {
   const [notice, setNotice] = useState(null);
@@ -80,11 +81,21 @@ function Hints() {
 function Transfers() {
   const answer = usePolled("/v1/transfers", 1000);
   const transfers = answer?.json?.transfers ?? [];
+  const counted = useRef(fresh());
+  const seen = useRef({ answer: undefined, told: undefined });
+  if (answer?.ok && seen.current.answer !== answer) {
+    seen.current = { answer, told: look(counted.current, Date.now(), transfers) };
+  }
+  const told = seen.current.told;
   return html`<h2>Transfers</h2>
     ${answer && !answer.ok && html`<p class="panel notice bad">${answer.detail}</p>`}
     ${transfers.length === 0
       ? html`<p>None: the ring is where it should be.</p>`
-      : html`<div class="scroll"><table>
+      : html`${told &&
+          html`<p id="movement">
+            <progress max=${told.total || 1} value=${told.done}></progress> ${told.text}
+          </p>`}
+        <div class="scroll"><table>
           <thead>
             <tr><th>Partition</th><th>From</th><th>To</th><th>Done</th><th>State</th><th>Why</th></tr>
           </thead>

@@ -35,6 +35,7 @@ ASSETS: Final = (
     "keys.js",
     "members.js",
     "metrics.js",
+    "movement.js",
     "repair.js",
     "ring.js",
     "style.css",

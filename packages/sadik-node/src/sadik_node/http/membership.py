@@ -189,7 +189,7 @@ def _finish_transfers(service: Service, exchange: Exchange, result: Result) -> N
                 "from": None if each.giver is None else name(each.giver),
                 "to": None if each.receiver is None else name(each.receiver),
                 "bytes_done": each.bytes,
-                "bytes_total": each.bytes,
+                "bytes_total": each.total,
                 "state": each.state,
                 "reason": each.reason,
             }

@@ -50,9 +50,12 @@ class Transfer:
     giver: NodeId | None
     receiver: NodeId | None
     bytes: int
-    """Brought to the receiver so far."""
+    """What the receiver has of it: brought to it so far, or there when the transfer began."""
     state: str
     reason: str
+    total: int
+    """What it is going to have, as far as is known: an owner's estimate, and never below ``bytes``.
+    """
 
 
 @frozen

@@ -44,10 +44,13 @@ from sadik_vnode.ringchange.messages import (
     FillAsked,
     FillTold,
     RegistersTold,
+    SizesAsked,
+    SizesTold,
     TransfersAsked,
-    TransfersTold,
 )
+from sadik_vnode.ringchange.sizes import Sizes
 from sadik_vnode.ringchange.steps import abort_of, after, givers
+from sadik_vnode.ringchange.telling import AskingTransfers, transfers_told
 
 __all__ = ["RingChanges"]
 
@@ -71,6 +74,7 @@ class _Change:
     fill_asked_at: dict[NodeId, int] = Factory(dict)
     fill_waits: str = ""
     bytes: int = 0
+    bytes_epoch: int = 0
 
 
 class RingChanges(Conversation):
@@ -85,6 +89,7 @@ class RingChanges(Conversation):
         "_filling",
         "_key",
         "_serve",
+        "_sizes",
         "_source",
         "_still_at",
         "_target",
@@ -100,6 +105,7 @@ class RingChanges(Conversation):
         self._deciding = Deciding(desk, random.Random(source.getrandbits(64)))
         self._adopting = Adopting(desk)
         self._filling = Filling(desk, self._fill_told)
+        self._sizes = Sizes(desk)
         self._changes: dict[int, _Change] = {}
         self._adopted: dict[NodeId, dict[int, int]] = {}
         self._asked: dict[tuple[NodeId, int], tuple[int, int]] = {}
@@ -113,6 +119,8 @@ class RingChanges(Conversation):
             AdoptionTold: self._adoption_told,  # type: ignore[dict-item]
             FillAsked: self._filling.asked,  # type: ignore[dict-item]
             FillTold: self._fill_told,  # type: ignore[dict-item]
+            SizesAsked: self._sizes.asked,  # type: ignore[dict-item]
+            SizesTold: self._sizes.told,  # type: ignore[dict-item]
             TransfersAsked: self._transfers_asked,  # type: ignore[dict-item]
         }
 
@@ -235,12 +243,14 @@ class RingChanges(Conversation):
         for node, partitions in asks.items():
             registers = tuple(register_to_plain(p, desk.placement.register(p)) for p in partitions)
             desk.outbox.send(node, AdoptionAsked(self.id, registers))
+        self._sizes.look(self._changes)
         if self._changes or target is None:
             wait_ns = max(self._still_at - desk.now, _SOON_NS) if target is None else _TICK_NS
             self._soon(min(wait_ns, _TICK_NS))
         else:
             self._adopted.clear()
             self._asked.clear()
+            self._sizes.rest()
 
     def _see_off(self) -> None:
         """A node that leaves says when it owns nothing any more, and no note waits with it."""
@@ -271,6 +281,7 @@ class RingChanges(Conversation):
         self._changes.clear()
         self._adopted.clear()
         self._asked.clear()
+        self._sizes.rest()
         self._target = None
         self._key = None
 
@@ -421,6 +432,9 @@ class RingChanges(Conversation):
         if change is None:
             return
         change.fill_waits = message.waits_for
+        if message.epoch > change.bytes_epoch:
+            # Another slot of the same partition: it begins anew.
+            change.bytes_epoch, change.bytes = message.epoch, 0
         change.bytes = max(change.bytes, message.bytes)
         if message.is_filled:
             change.filled[sender] = message.epoch
@@ -444,17 +458,35 @@ class RingChanges(Conversation):
             else:
                 state = "moving" if register.phase is Phase.WRITE_BOTH else "switching"
                 giving, receiving = givers(register), register.receivers
+            done, total = self._progress(partition, change, register, receiving)
             found.append(
                 Transfer(
                     partition,
                     giving[0] if giving else None,
                     receiving[0] if receiving else None,
-                    change.bytes,
+                    done,
                     "waiting" if change.is_stalled else state,
                     change.reason,
+                    total,
                 )
             )
         return found
+
+    def _progress(
+        self, partition: int, change: _Change, register: Register, receiving: tuple[NodeId, ...]
+    ) -> tuple[int, int]:
+        """Bytes that are there, and that there are to be. The latter is an estimate until the
+        receivers are filled."""
+        if not receiving:
+            return 0, 0
+        total = self._sizes.of(partition)
+        if register.phase is Phase.READ_NEW:
+            total = max(total, change.bytes)
+            return total, total
+        done = change.bytes if change.bytes_epoch == register.epoch else 0
+        if done and all(change.filled.get(node) == register.epoch for node in receiving):
+            total = done
+        return done, max(done, total)
 
     def here(self) -> list[Transfer]:
         """What can be seen from the registers alone, where no driver answers."""
@@ -467,6 +499,7 @@ class RingChanges(Conversation):
                 0,
                 "waiting",
                 "no member that could drive it can be reached",
+                0,
             )
             for partition, register in enumerate(ring.registers if ring is not None else ())
             if register.phase is not Phase.DONE
@@ -481,58 +514,8 @@ class RingChanges(Conversation):
         elif driver is None:
             done(TransfersResult(self.here(), None))
         else:
-            _AskingTransfers(self, driver, done).start()
+            AskingTransfers(self.desk, driver, self.here, done).start()
 
     def _transfers_asked(self, sender: NodeId, message: TransfersAsked) -> None:
         self._tick()
-        rows = tuple(
-            (t.partition, t.giver, t.receiver, t.bytes, t.state, t.reason) for t in self.transfers()
-        )
-        self.desk.outbox.send(sender, TransfersTold(message.request, rows))
-
-
-class _AskingTransfers(Conversation):
-    """One look at what moves, on a node that does not drive it."""
-
-    __slots__ = ("_changes", "_done", "_driver")
-
-    def __init__(
-        self, changes: RingChanges, driver: NodeId, done: Callable[[Result], None]
-    ) -> None:
-        super().__init__(changes.desk)
-        self._changes = changes
-        self._driver = driver
-        self._done = done
-
-    def start(self) -> None:
-        self.wake("deadline", self.desk.now + SECOND)
-        self.desk.outbox.send(self._driver, TransfersAsked(self.id))
-
-    def received(self, sender: NodeId, message: object) -> None:
-        if isinstance(message, TransfersTold) and sender == self._driver:
-            rows = [
-                Transfer(
-                    partition,
-                    None if giver is None else NodeId(giver),
-                    None if receiver is None else NodeId(receiver),
-                    size,
-                    state,
-                    reason,
-                )
-                for partition, giver, receiver, size, state, reason in message.rows
-            ]
-            self._end(TransfersResult(rows, self._driver))
-
-    def unsent(self, to: NodeId, message: object) -> None:
-        self._end(TransfersResult(self._changes.here(), None))
-
-    def peer_lost(self, peer: NodeId) -> None:
-        if peer == self._driver:
-            self._end(TransfersResult(self._changes.here(), None))
-
-    def due(self, what: str) -> None:
-        self._end(TransfersResult(self._changes.here(), None))
-
-    def _end(self, result: TransfersResult) -> None:
-        self.close("deadline")
-        self._done(result)
+        self.desk.outbox.send(sender, transfers_told(message.request, self.transfers()))

@@ -18,6 +18,7 @@ from sadik_members import Phase
 from sadik_vnode.anti_entropy.comparing import Comparing, Figures
 from sadik_vnode.anti_entropy.engagement import Engagement
 from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.ringchange.measuring import Measuring
 from sadik_vnode.ringchange.messages import FillAsked, FillTold
 from sadik_vnode.ringchange.steps import sources
 
@@ -34,6 +35,8 @@ class _Job:
     request: int
     givers: dict[NodeId, None]
     bytes: int = 0
+    held: int = 0
+    """Bytes that were here before: it takes up where it was."""
     failures: int = 0
 
 
@@ -82,6 +85,7 @@ class Filling(Conversation):
             givers = dict.fromkeys((*found[turn:], *found[:turn]))
             job = _Job(epoch, sender, message.request, givers)
             self._jobs[partition] = job
+            self._measure(partition, job)
         job.asker, job.request = sender, message.request
         self._report(partition, job)
         self._pump()
@@ -91,6 +95,12 @@ class Filling(Conversation):
         job = self._jobs.get(partition)
         if job is not None and sender in job.givers:
             job.bytes += size
+
+    def _measure(self, partition: int, job: _Job) -> None:
+        def done(sizes: dict[int, int]) -> None:
+            job.held = sizes.get(partition, 0)
+
+        Measuring(self.desk, [partition], done).start()
 
     def poke(self) -> None:
         """The ring or the members have changed."""
@@ -169,9 +179,10 @@ class Filling(Conversation):
             waits_for = f"{placement.name_of(lost[0])} cannot be reached to give what it holds"
         elif not self.desk.replica.tree.is_known:
             waits_for = "its hash tree is still being read"
+        size = job.held + job.bytes
         self._tell(
             job.asker,
-            FillTold(job.request, partition, job.epoch, not job.givers, job.bytes, waits_for),
+            FillTold(job.request, partition, job.epoch, not job.givers, size, waits_for),
         )
 
     def _tell(self, asker: NodeId, told: FillTold) -> None:

@@ -12,6 +12,8 @@ __all__ = [
     "FillAsked",
     "FillTold",
     "RegistersTold",
+    "SizesAsked",
+    "SizesTold",
     "TransfersAsked",
     "TransfersTold",
 ]
@@ -56,7 +58,9 @@ class FillAsked:
 @MESSAGES.message(187)
 @define(slots=True)
 class FillTold:
-    """How far that is. ``waits_for`` names what keeps it from going on, if anything does."""
+    """How far that is. ``bytes`` counts what the receiver had when it began, too; ``waits_for``
+    names what keeps it from going on, if anything does.
+    """
 
     request: int
     partition: int
@@ -77,7 +81,26 @@ class TransfersAsked:
 @MESSAGES.message(189)
 @define(slots=True)
 class TransfersTold:
-    """Rows ``(partition, giver, receiver, bytes, state, reason)``."""
+    """Rows ``(partition, giver, receiver, bytes, state, reason)``, and beside them the bytes that
+    there are to be in the end: none where the sender is of a version that does not know.
+    """
 
     request: int
     rows: tuple[tuple[int, bytes | None, bytes | None, int, str, str], ...]
+    totals: tuple[int, ...] = ()
+
+
+@MESSAGES.message(190)
+@define(slots=True)
+class SizesAsked:
+    """You own these partitions: how many bytes are they?"""
+
+    partitions: tuple[int, ...]
+
+
+@MESSAGES.message(191)
+@define(slots=True)
+class SizesTold:
+    """``(partition, bytes)``, the bytes estimated (`sadik_vnode.ringchange.measuring`)."""
+
+    sizes: tuple[tuple[int, int], ...]
