@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sadik_machine import MILLISECOND
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.hints import Delivery, HintNotes
-from sadik_vnode.keyspace import hint_row
+from sadik_vnode.inheriting import Inheriting
+from sadik_vnode.keyspace import hint_row, parse_hint_row
 from sadik_vnode.messages import ReplicaAck, Status
 
 __all__ = ["BUGS"]
@@ -71,6 +73,22 @@ def _forgotten_at_restart() -> list[Patch]:
     return [(HintNotes, "start", lambda self: None)]
 
 
+def _lost_with_its_owner() -> list[Patch]:
+    def dropped(self: Inheriting, rows: Any) -> None:
+        for row, _ in rows:
+            self.desk.hints.delivered(self._node, parse_hint_row(row)[1])
+        if not rows and self.desk.hints.inherited(self._node):
+            self.close("next")
+        else:
+            self.wake("next", self.desk.now + MILLISECOND)
+
+    return [(Inheriting, "_scanned", dropped)]
+
+
+def _kept_for_the_departed() -> list[Patch]:
+    return [(Inheriting, "start", lambda self: None)]
+
+
 BUGS = (
     PlantedBug(
         "note-dropped-when-sent",
@@ -123,5 +141,20 @@ BUGS = (
         "A node that starts does not look for the notes on its disk.",
         _forgotten_at_restart,
         {"profile": "crashes"},
+    ),
+    PlantedBug(
+        "note-lost-with-its-owner",
+        12,
+        "Notes for an owner that has left the cluster are thrown away.",
+        _lost_with_its_owner,
+        {"profile": "membership"},
+        found_by="test_planted.py::test_notes_for_a_departed_owner_pass_to_the_new_one",
+    ),
+    PlantedBug(
+        "note-kept-for-the-departed",
+        12,
+        "Notes for an owner that has left the cluster wait for it for ever.",
+        _kept_for_the_departed,
+        {"profile": "membership"},
     ),
 )
