@@ -116,6 +116,7 @@ def test_three_to_five_to_three_nodes_under_load(tmp_path: Path) -> None:
         for node in leaving:
             assert node.process is not None
             assert node.process.wait(2 * _PATIENCE_S) == 0
+            assert "farewell_unheard" not in node.log.read_text("utf-8")
         stop.set()
         for client in clients:
             client.join()

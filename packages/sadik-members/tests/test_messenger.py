@@ -283,6 +283,21 @@ async def test_who_left_loses_its_link_and_is_told_why_it_gets_no_other(
         await b.until(lambda: any(r.reason == "removed" for r in b.refused))
 
 
+async def test_who_left_still_gets_what_was_said_before(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    async with running(network.transport("h1"), 1) as a, running(network.transport("h2"), 2) as b:
+        aim(b, a)
+        await linked(a, b)
+        for number in range(3):
+            assert a.messenger.send(node_id(2), Note(number))
+        tell_members(a, member(2, "h2:1", state=MemberState.LEFT))
+        assert not a.messenger.send(node_id(2), Note(9))
+        await b.until(lambda: not b.is_linked(1))
+        assert b.got == [(1, Note(number)) for number in range(3)]
+
+
 async def test_a_joiner_may_speak_of_membership_only_until_it_is_a_member(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

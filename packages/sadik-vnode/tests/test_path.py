@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from path_requests import TIMEOUT, delete, get, ids, put, values
-from sadik_machine import MILLISECOND, SECOND
+from sadik_machine import MILLISECOND, SECOND, Received
 from sadik_vnode import EngineConfig
+from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.requests import (
     BucketSet,
     Explain,
@@ -398,3 +399,20 @@ def test_a_paused_replica_does_not_hold_a_read_up(world: World) -> None:
     began = world.now
     assert values(world.answer(one, get())) == [b"v"]
     assert world.now - began < 300 * MILLISECOND
+
+
+def test_who_has_left_takes_nothing_any_more_that_would_go_with_it() -> None:
+    world = World(1, nodes=4)
+    one, *others = ids(world)
+    world.run(SECOND)
+    world.leave(one)
+    refused = world.answer(one, put(b"v"))
+    assert isinstance(refused, Unavailable)
+    assert refused.outcome is Outcome.NOT_APPLIED
+    plain = (b"actor-of-t", 1, b"\0", b"v", 1)
+    message = ReplicaWrite(7, 1, "b", b"k", others[0], (plain,), (), 1)
+    [answer] = [
+        m for m in world.sent_by(one, Received(others[0], message)) if isinstance(m, ReplicaAck)
+    ]
+    assert answer.status == Status.NOT_READY
+    assert world.live(world.nodes[one]) == {}

@@ -5,7 +5,7 @@ Four ideas, each in a module of its own, over one `State` that is on disk before
 - `gossip`: what is known spreads, digest first;
 - `detector`: who answers, for routing only;
 - `joining`: a node without a cluster asks its seeds to be taken in;
-- `taking_in` and `removing`: a member takes nodes in, and lets them go.
+- `taking_in`, `removing` and `farewell`: a member takes nodes in, and lets them go.
 
 ::
 
@@ -40,6 +40,7 @@ from sadik_machine import (
 )
 from sadik_members.admission import is_stale_boot
 from sadik_members.detector import Detector
+from sadik_members.farewell import Farewells
 from sadik_members.gossip import Gossip
 from sadik_members.hello import RefusalReason
 from sadik_members.joining import Joiner
@@ -48,6 +49,8 @@ from sadik_members.messages import (
     AckFor,
     Delta,
     Digest,
+    Farewell,
+    FarewellHeard,
     JoinAccepted,
     JoinRefusal,
     JoinRequest,
@@ -153,6 +156,7 @@ class Membership:
         self._joiner = Joiner(self._state)
         self._taking_in = TakingIn(self._state)
         self._removing = Removing(self._state, random)
+        self._farewells = Farewells(self._state)
         self._is_started = False
         self._deadline: int | None = 0
         self._now = 0
@@ -206,8 +210,9 @@ class Membership:
 
     def _next_deadline(self) -> int | None:
         first = self._detector.deadline
+        left_parts = (self._stores, self._farewells)
         parts = (self._stores, self._gossip, self._joiner, self._removing)
-        for part in parts[:1] if self._state.is_left else parts:
+        for part in left_parts if self._state.is_left else parts:
             deadline = part.deadline
             if deadline is not None and (first is None or deadline < first):
                 first = deadline
@@ -267,6 +272,9 @@ class Membership:
             if own.state is MemberState.JOINING:
                 # It was accepted, and stopped before it said so itself.
                 state.merge_member(state.own_entry(own.incarnation + 1, MemberState.UP))
+            elif state.is_left:
+                # It stopped before it knew that others have heard of it.
+                self._farewells.begin(now, 0, ())
             else:
                 state.raise_incarnation()
         elif state.settings.seeds:
@@ -322,6 +330,9 @@ class Membership:
         # News first: whoever reacts to a message must find this node knowing what it said.
         if news:
             state.turn.when_stored[:0] = news
+        if self._farewells.answers:
+            state.turn.when_stored[:0] = self._farewells.answers
+            self._farewells.answers = []
 
     def _dial_targets(self) -> DialTargets:
         state = self._state
@@ -358,7 +369,9 @@ class Membership:
         detector.wake(now, state.members)
         if state.cluster is None:
             self._joiner.wake(now, detector.linked)
-        elif not state.is_left:
+        elif state.is_left:
+            self._farewells.wake(now, self._linked_members())
+        else:
             if _is_due(self._gossip.deadline, now):
                 self._gossip.wake(now, [n for n in detector.linked if not self._has_left(n)])
             if _is_due(self._removing.deadline, now):
@@ -373,6 +386,8 @@ class Membership:
             return
         if self._state.cluster is None:
             self._joiner.ask(peer)
+        elif self._state.is_left:
+            self._farewells.say(peer)
         else:
             self._gossip.open(peer)
 
@@ -387,8 +402,7 @@ class Membership:
             case Leave():
                 self._removing.leave(news)
             case Left():
-                self._removing.left(news)
-                self._has_just_left = True  # and says so to the others before it stops
+                self._leave_for_good(now, news)
             case Remove():
                 self._removing.remove(now, news)
             case NewerRegister(partition, register, is_own):
@@ -401,6 +415,14 @@ class Membership:
                 self._handshake_refused(news)
             case _:
                 pass
+
+    def _leave_for_good(self, now: int, news: Left) -> None:
+        state = self._state
+        live = [m for m in state.others if self.liveness(m.id) is Liveness.UP]
+        self._removing.left(news)
+        self._has_just_left = True  # and says so to the others before it stops
+        if state.is_left and self._farewells.deadline is None:
+            self._farewells.begin(now, len(live), self._linked_members())
 
     def _handshake_refused(self, news: HandshakeRefused) -> None:
         state = self._state
@@ -442,7 +464,9 @@ class Membership:
         state = self._state
         self._detector.heard(now, sender)
         # Tuples of classes: told apart in a third of the time that their unions take.
-        if not state.table.is_present(sender) and self._has_left(sender):
+        if isinstance(message, (Farewell, FarewellHeard)):
+            self._receive_farewell(sender, message)
+        elif not state.table.is_present(sender) and self._has_left(sender):
             state.count("removed")
         elif isinstance(message, (JoinRequest, JoinRefusal, JoinAccepted)):
             self._receive_joining(now, sender, message)
@@ -456,6 +480,14 @@ class Membership:
             state.count("unknown_sender")
         else:
             self._receive_from_member(now, sender, message)
+
+    def _receive_farewell(self, sender: NodeId, message: Farewell | FarewellHeard) -> None:
+        if isinstance(message, FarewellHeard):
+            self._farewells.heard(sender)
+        elif self._state.is_left:
+            self._state.count("not_a_member")
+        else:
+            self._farewells.told(sender, message)
 
     def _receive_joining(
         self,

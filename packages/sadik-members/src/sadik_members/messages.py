@@ -16,6 +16,8 @@ __all__ = [
     "AckFor",
     "Delta",
     "Digest",
+    "Farewell",
+    "FarewellHeard",
     "JoinAccepted",
     "JoinRefusal",
     "JoinRequest",
@@ -172,3 +174,18 @@ class RemovalAgreed:
     """Yes, in answer to the `RemovalAsked` of this number."""
 
     number: int
+
+
+@MESSAGES.message(53)
+@define
+class Farewell:
+    """I have left the cluster: this is the last entry of mine."""
+
+    cluster_id: bytes
+    member: object
+
+
+@MESSAGES.message(54)
+@define
+class FarewellHeard:
+    """I have on disk that you have left."""

@@ -20,6 +20,7 @@ __all__ = [
     "DialTargets",
     "Document",
     "DocumentsChanged",
+    "FarewellEnded",
     "HandshakeRefused",
     "Heard",
     "JoinRefused",
@@ -104,6 +105,19 @@ class NothingHeld:
 @frozen
 class Left:
     """From the host: this node has finished what it took, and is about to stop for good."""
+
+
+@frozen
+class FarewellEnded:
+    """This node has left and may end: ``heard`` of its ``others`` have that on disk.
+
+    Not ``is_enough`` where it was given up: if nobody has heard, it is leaving for ever to the
+    others, until an operator removes it.
+    """
+
+    heard: int
+    others: int
+    is_enough: bool
 
 
 @frozen

@@ -48,6 +48,9 @@ EVENTS = {
     "join_refused": EventKind("the cluster would not have it, and why"),
     "removed": EventKind("it was removed from the cluster, and how it knows"),
     "moved_aside": EventKind("as it ends: the data of a removed node are kept there"),
+    "farewell_unheard": EventKind(
+        "it has left and ends, though few or none of the others told that they know", "heard others"
+    ),
     "link_up": EventKind("streams to a peer are open", "peer address dialled", _SELDOM),
     "link_down": EventKind("streams to a peer are gone", "peer reason", _SELDOM),
     "dial_failed": EventKind("a peer could not be reached", "address reason", _SELDOM),

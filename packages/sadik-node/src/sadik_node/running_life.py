@@ -21,6 +21,7 @@ from sadik_members import (
     MEMBERSHIP_ROWS,
     ClusterJoined,
     ClusterSettings,
+    FarewellEnded,
     HandshakeRefused,
     Heard,
     Identity,
@@ -34,6 +35,7 @@ from sadik_members import (
     SettingsError,
 )
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
+from sadik_members.farewell import FAREWELL_NS
 from sadik_members.messenger import Messenger, MessengerLimits
 from sadik_metrics import NodeMetrics
 from sadik_node.certificate_expiry import day_of, warning_of
@@ -150,6 +152,8 @@ class RunningLife:
         self.host.committer.grown = self.space.grown
         bind_figures(self)
         self.is_leaving = False
+        self._farewell: FarewellEnded | None = None
+        self._farewell_ended = trio.Event()
         self._renew: NewInstanceNeeded | None = None
         self._renewed = trio.Event()
 
@@ -270,12 +274,28 @@ class RunningLife:
             await self.host.settle(lambda: not self.engine.requests_open)
         if self.is_leaving:
             # Only now: who has left is asked nothing, and answers nothing, any more.
-            self.host.tell(Left())
-            with trio.move_on_after(_SETTLE_NS / SECOND):
-                await self.host.settle()
+            await self._say_farewell()
         with trio.move_on_after(2 * _FLUSH_NS / SECOND):
             await self.messenger.shutdown(_FLUSH_NS)
         scope.cancel()
+
+    async def _say_farewell(self) -> None:
+        """Have the others know that this node has left, and have it on their disks."""
+        self.host.tell(Left())
+        with trio.move_on_after((FAREWELL_NS + _SETTLE_NS) / SECOND):
+            await self._farewell_ended.wait()
+        with trio.move_on_after(_SETTLE_NS / SECOND):
+            await self.host.settle()
+        ended = self._farewell
+        if ended is None or not ended.is_enough:
+            name = self.settings.node.name
+            self.log.event(
+                "farewell_unheard",
+                f"too few of the others have told that they know of it: should they show {name} as "
+                f"leaving for more than a minute, remove it (sadik-node remove {name})",
+                heard=0 if ended is None else ended.heard,
+                others=None if ended is None else ended.others,
+            )
 
     @staticmethod
     async def _cancel_at(event: trio.Event, scope: trio.CancelScope) -> None:
@@ -353,6 +373,9 @@ class RunningLife:
                 self.is_leaving = True
                 self.log.event("draining", "its last partition is safe: it leaves the cluster")
                 self._node.stop()
+            case FarewellEnded():
+                self._farewell = news
+                self._farewell_ended.set()
             case JoinRefused():
                 self.log.event("join_refused", news.reason)
             case ClusterJoined():

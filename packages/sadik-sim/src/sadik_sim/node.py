@@ -47,6 +47,7 @@ from sadik_members import (
     BootsMet,
     ClusterSettings,
     DialTargets,
+    FarewellEnded,
     Heard,
     Identity,
     Left,
@@ -122,6 +123,8 @@ class SimNode:
         self._deadlines: list[int | None] = [None, None]
         self._is_feeding = False
         self.is_leaving = False
+        self._farewell_boot = 0
+        """The life in which its farewell was over."""
         self._worked_off = 0
 
     @property
@@ -436,6 +439,8 @@ class SimNode:
             self.world.dial(self)
         elif isinstance(news, Readiness):
             self.is_ready = news.ready
+        elif isinstance(news, FarewellEnded):
+            self._farewell_boot = self.boot
         elif isinstance(news, NothingHeld):
             self.world.events.after(0, partial(self._leave, self.boot))
         elif isinstance(news, NewInstanceNeeded):
@@ -453,17 +458,19 @@ class SimNode:
         self.world.events.after(_FAREWELL_NS, self._depart)
 
     def _depart(self) -> None:
-        """End for good, once the farewell is on disk and with it on its way, as a host does. Who
-        crashed before that is still leaving, and says it again.
+        """End for good, once its farewell was heard, or given up, as a host does. Who crashed
+        before it was on disk is still leaving, and says it again.
         """
         if self.is_gone:
             return
         if self.membership is None or self.is_paused or self.has_unsynced:
             self.world.events.after(_FAREWELL_NS, self._depart)
-        elif self.membership.members[self.id].state is MemberState.LEFT:
+        elif self.membership.members[self.id].state is not MemberState.LEFT:
+            self.is_leaving = False
+        elif self._farewell_boot == self.boot:
             self.world.depart(self)
         else:
-            self.is_leaving = False
+            self.world.events.after(_FAREWELL_NS, self._depart)
 
     def _renew(self, boot: int, above_boot: int) -> None:
         if self.boot == boot and self.is_running:

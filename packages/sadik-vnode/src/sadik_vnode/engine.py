@@ -411,7 +411,9 @@ class Engine:
                 touched = Touched(trace[:_TRACE_CHARS_MAX], what, message.bucket, key, sender)  # type: ignore[attr-defined]
                 desk.outbox.announce(touched)
             is_write = type(message) is ReplicaWrite
-            if desk.placement.ring is not None and (is_write or not desk.generations.is_behind):
+            is_able = is_write or not desk.generations.is_behind
+            has_left = desk.placement.has_left(desk.self_id)
+            if desk.placement.ring is not None and is_able and not has_left:
                 serve(sender, message)
             else:
                 self._not_ready(sender, message)
@@ -440,6 +442,12 @@ class Engine:
         if desk.placement.ring is None or desk.sealer is None:
             refusal = Unavailable(
                 Outcome.NOT_APPLIED, "this node is not yet a member of a cluster", _NOBODY
+            )
+        elif desk.placement.has_left(desk.self_id):
+            refusal = Unavailable(
+                Outcome.NOT_APPLIED,
+                "this node has left the cluster or was removed from it",
+                _NOBODY,
             )
         elif desk.is_overloaded:
             refusal = Refused(Refusal.OVERLOADED, "this node has too many requests in flight")

@@ -70,6 +70,9 @@ __all__ = ["Messenger"]
 SETTLED_S = 1.0
 """A link that lasted this long was a good one: after it the wait between dials starts anew."""
 
+SEEN_OFF_S = 0.5
+"""So long the streams to who has left go on, for what was still to be written."""
+
 # What belongs to two nodes that dial each other, or to one that stops: nobody need act on it.
 _ORDINARY = ("duplicate", "self", "no_link", "closed", "shutting_down", "busy")
 _KNOWN = tuple(str(reason) for reason in RefusalReason)
@@ -165,7 +168,7 @@ class Messenger:
                 for node in list(self._links):
                     member = self._members.get(node)
                     if member is not None and member.state is MemberState.LEFT:
-                        self._down(self._links[node], "removed")
+                        self._down(self._links[node], "removed", is_seen_off=True)
             case _:
                 return
         for link in self._links.values():
@@ -277,8 +280,11 @@ class Messenger:
             return False
         return bool(hello.cluster_id) or NodeId(hello.node_id) in self._members
 
-    def _down(self, link: Link, reason: str) -> None:
-        """End a link. Synchronous, so that nobody sees it half ended; twice is harmless."""
+    def _down(self, link: Link, reason: str, *, is_seen_off: bool = False) -> None:
+        """End a link. Synchronous, so that nobody sees it half ended; twice is harmless.
+
+        Who is seen off still gets what waits for it: the last of that answers its farewell.
+        """
         if link.is_down:
             return
         link.is_down = True
@@ -287,11 +293,22 @@ class Messenger:
         if self._links.get(node) is link:
             del self._links[node]
         self.counters.links_down += 1
-        unsent = link.small.take_unsent() + link.bulk.take_unsent()
-        if unsent:
-            self._events.on_unsent(node, unsent)
+        if is_seen_off and self._nursery is not None:
+            link.is_full = False
+            link.small.close()
+            link.bulk.close()
+            self._nursery.start_soon(self._end_soon, link)
+        else:
+            unsent = link.small.take_unsent() + link.bulk.take_unsent()
+            if unsent:
+                self._events.on_unsent(node, unsent)
+            link.scope.cancel()
+            link.ended.set()
         self._events.on_link(node, LinkState.DOWN)
         self._events.on_log("link_down", {"peer": node.hex(), "reason": reason})
+
+    async def _end_soon(self, link: Link) -> None:
+        await trio.sleep(SEEN_OFF_S)
         link.scope.cancel()
         link.ended.set()
 
