@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import attrs
 import pytest
@@ -117,6 +118,35 @@ async def test_an_upgrade_is_ignored() -> None:
             await wire.send(OK[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + GET)
             assert (await wire.answer()).body == b"ok\n"
             assert (await wire.answer()).status == 404
+
+
+async def test_any_number_of_upgrades_in_one_packet_is_ignored() -> None:
+    upgrade = b"GET /healthz HTTP/1.1\r\nHost:x\r\nConnection:upgrade\r\nUpgrade:x\r\n\r\n"
+    count = sys.getrecursionlimit() + 10
+    assert len(upgrade) * count < 65536, "they fit one read"
+    async with site(names=None) as here:
+        with trio.fail_after(10):
+            wire = await here.connect()
+            await wire.send(upgrade * count)
+            for _ in range(count):
+                assert (await wire.answer()).body == b"ok\n"
+
+
+async def test_requests_may_be_cut_anywhere() -> None:
+    chunks = b"Transfer-Encoding: chunked\r\n\r\n6\r\n\r\n\r\nGE\r\n2\r\n\r\n\r\n0\r\nT: u\r\n\r\n"
+    said = PUT + b"\r" + GET + b"\r\n" + PUT.partition(b"Content-Length")[0] + chunks + GET + OK
+    async with site() as here:
+        with trio.fail_after(20):
+            for at in range(1, len(said)):
+                wire = await here.connect()
+                await wire.send(said[:at])
+                if at % 2:  # both reads of one turn and of two
+                    await trio.testing.wait_all_tasks_blocked()
+                await wire.send(said[at:])
+                got = [await wire.answer() for _ in range(5)]
+                assert [each.status for each in got] == [204, 200, 204, 200, 200], said[:at]
+                assert (got[1].body, got[3].body) == (b"\r", b"\r\n\r\nGE\r\n")
+                wire.close()
 
 
 async def test_a_client_that_has_said_all_is_still_answered() -> None:

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["Reading", "RequestReader"]
 
 _METHOD_START = re.compile(rb"[A-Z-]{1,24} ")
+_LINES_END = b"\r\n\r\n"
+_BLANK = re.compile(rb"[\r\n]+")
+_NEXT = re.compile(rb"\r\n\r\n(?=[A-Z-]{1,24}(?:\Z| [^ \r\n]*(?:\Z| (?:HTTP/|[HTP]{0,4}\Z))))")
+"""An empty line with a request line behind it, or with what may become one."""
 _SMALL_BODY_BYTES = 64 * 2**10
 _SMALL_PART_BYTES = 2**10
 _FRAMING_BYTES_MAX = 16 * 2**10
@@ -71,7 +75,8 @@ class RequestReader:
         "_fields",
         "_framing_bytes",
         "_header_bytes",
-        "_line_from",
+        "_last",
+        "_length",
         "_parser",
         "_raw",
         "_server",
@@ -93,8 +98,10 @@ class RequestReader:
         self._carried = b""
         self._raw: bytes | None = None
         """Both together, where they have been looked at."""
-        self._line_from = 0
-        """Where in it the next request line stands, or behind."""
+        self._last = b""
+        """The last bytes, where an empty line may be on its way."""
+        self._length: int | None = None
+        """The declared length of the body that is being received."""
         self._fields = 0
         self._header_bytes = 0
         self._unfinished_bytes = 0
@@ -114,25 +121,63 @@ class RequestReader:
         return self.reading is Reading.ENDED
 
     def feed(self, data: memoryview) -> None:
-        """Take what has come."""
+        """Take what has come, in portions that are of one request at most.
+
+        So each request begins a portion, and its first line is where it has to be; the parser does
+        not tell where it found it.
+        """
+        said = b""
+        at, count = 0, len(data)
+        while at < count and self.reading is not Reading.DROPPING:
+            if self.reading is Reading.BODY and self._length is not None:
+                end = min(count, at + self._length - self._body_bytes)
+            else:
+                said = said or bytes(data)
+                end = self._end_in(said, at)
+            self._take(data if end - at == count else data[at:end])
+            if not self._connection.is_open:
+                return
+            at = end
+        self._connection.advance()
+
+    def _end_in(self, said: bytes, at: int) -> int:
+        """Where a header or a chunked body that goes on at ``at`` may end, or all that was said.
+
+        Both end with an empty line. Of those that look like one within chunks only such count as
+        have the next request behind them: cutting there does no harm but takes time.
+        """
+        if not at and self._last:
+            end = (self._last + said[:3]).find(_LINES_END)
+            if end >= 0:
+                end += len(_LINES_END) - len(self._last)
+                self._last = b""
+                return end
+        if self.reading is Reading.BODY:
+            found = _NEXT.search(said, at)
+            end = -1 if found is None else found.start()
+        else:
+            blank = _BLANK.match(said, at) if self.reading is Reading.BETWEEN else None
+            end = said.find(_LINES_END, at if blank is None else blank.end())
+        if end < 0:
+            self._last = (self._last + said[max(at, len(said) - 3) :])[-3:]
+            return len(said)
+        self._last = b""
+        return end + len(_LINES_END)
+
+    def _take(self, data: memoryview) -> None:
+        """Have the parser call back, and count what it holds back."""
         body_bytes = self._body_bytes
         before = self.reading
         exchange = self.exchange
         self._data = data
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Nobody is upgraded; the request was taken as if it had not asked.
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self._carry()
-                self.feed(rest)
-                return
+        except httptools.HttpParserUpgrade:
+            pass  # Nobody is upgraded: the request was taken as if it had not asked.
         except httptools.HttpParserError as error:
             self._on_parser_error(error, data)
-        if not self._connection.is_open:
-            return
-        self._carry()
+        self._carried = self._received() if self.reading is Reading.HEADER else b""
+        self._raw = None
         if self.reading is Reading.HEADER:
             if self.exchange is exchange:
                 # The parser shows a field only when it is whole: count what it holds back.
@@ -147,29 +192,20 @@ class RequestReader:
                 if self._framing_bytes > _FRAMING_BYTES_MAX:
                     self.refuse(malformed("a chunked body with too much between its chunks"))
             self._connection.schedule(self._connection.due)
-        self._connection.advance()
-
-    def _carry(self) -> None:
-        """Keep what is needed of the data just parsed, which will be overwritten."""
-        is_cut = self.reading is Reading.HEADER
-        self._carried = self._received()[self._line_from :] if is_cut else b""
-        self._raw = None
-        self._line_from = 0
 
     def _received(self) -> bytes:
+        """What has come of the header that is being received, but for blank lines before it."""
         if self._raw is None:
-            self._raw = self._carried + self._data
+            self._raw = (self._carried + self._data).lstrip(b"\r\n")
         return self._raw
 
     def _is_line(self, method: bytes, target: bytes, version: str) -> bool:
-        """Whether the request line stood there as HTTP has it.
+        """Whether the request line stands there as HTTP has it.
 
         The parser takes several blanks for one, and other protocols' names for ours.
         """
         line = b"%b %b HTTP/%b\r\n" % (method, target, version.encode())
-        at = self._received().find(line, self._line_from)
-        self._line_from = at + len(line)
-        return at >= 0
+        return self._received().startswith(line)
 
     def _on_parser_error(self, error: Exception, data: memoryview) -> None:
         cause = error.__context__
@@ -181,8 +217,7 @@ class RequestReader:
             self.reading = Reading.DROPPING
             return
         if isinstance(error, httptools.HttpParserInvalidMethodError):
-            # Behind another request in the same data it is not known where this one began.
-            if not self._line_from and _METHOD_START.match(self._received()):
+            if _METHOD_START.match(self._received()):
                 answer = problem(
                     405,
                     "no resource knows this method",
@@ -365,6 +400,7 @@ class RequestReader:
                 exchange.wants_continue = False
                 self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._body_bytes = self._window_bytes = self._framing_bytes = 0
+        self._length = declared
         if exchange.has_body:
             self._connection.due = server.now + server.limits.body_window_ns
 
