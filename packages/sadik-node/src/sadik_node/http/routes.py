@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from attrs import Factory, define, field, frozen
 
@@ -121,7 +122,13 @@ def _no_query(query: bytes) -> None:
 
 
 def _describe(_service: Service, exchange: Exchange) -> None:
-    exchange.answer(json_answer(openapi_document(ROUTES)))
+    exchange.answer(_description())
+
+
+@cache
+def _description() -> Answer:
+    # Some milliseconds of the loop to make, and nobody needs a token to ask for it.
+    return json_answer(openapi_document(ROUTES))
 
 
 _object = kv.admit_object
