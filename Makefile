@@ -162,13 +162,13 @@ sim-slice: setup ## what CI runs of the simulator: 300 seeds and ten planted bug
 schemathesis: setup ## try a real node with thousands of cases made from its API's description
 	scripts/schemathesis $(ARGS)
 
-FUZZ_TARGETS := frames messages membership engine handshake records contexts
+FUZZ_TARGETS := frames messages membership engine handshake records contexts http
 
 # TARGET=name runs one fuzzer, and ARGS are its own: make fuzz TARGET=messages ARGS="--runs 1000000"
 .PHONY: fuzz
-fuzz: setup ## a minute of fuzzing, over all that peers send (docs/security.md)
+fuzz: setup ## a minute of fuzzing, over all that peers and clients send (docs/security.md)
 	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
-	    $(BIN)/python fuzz/run.py $$target $(or $(ARGS),--seconds 9) || exit 1; \
+	    $(BIN)/python fuzz/run.py $$target $(or $(ARGS),--seconds 8) || exit 1; \
 	done
 
 .PHONY: ci-slow

@@ -1,9 +1,10 @@
 """Run a fuzzer: ``python fuzz/run.py TARGET [--runs N] [--seconds S] [--seed S]``.
 
 With atheris (``pip install atheris``) inputs are led by the coverage of Sadik's own code; without
-it they are mutations of the corpus. Either way one input may take 100 ms of CPU and no more, and
-memory may not grow; a finding is written to ``build/fuzz/TARGET`` with the way to run it again:
-``python fuzz/run.py TARGET FILE``. The exit code is 0 when nothing was found.
+it they are mutations of the corpus. A dictionary (``TARGET.dict``) helps either. Either way one
+input may take 100 ms of CPU and no more, and memory may not grow; a finding is written to
+``build/fuzz/TARGET`` with the way to run it again: ``python fuzz/run.py TARGET FILE``. The exit
+code is 0 when nothing was found.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import argparse
 import hashlib
 import importlib.util
 import random
+import re
 import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -28,6 +30,9 @@ WARM_UP = 20_000
 GROWTH_MAX_BYTES = 64 * 2**20
 _LOOK_EVERY = 256
 _PARTS_MAX = 4
+_WORD_SHARE = 0.5
+_WORD = re.compile(rb'^"(.*)"$', re.MULTILINE)
+_ESCAPED = re.compile(rb"\\x([0-9a-fA-F]{2})|\\(.)")
 _INTERESTING = (0, 1, 0x17, 0x18, 0x1F, 0x20, 0x3B, 0x5F, 0x7F, 0x80, 0x9F, 0xBF, 0xC2, 0xF6, 0xFB,
                 0xFF)  # fmt: skip
 
@@ -105,12 +110,31 @@ def corpus_of(name: str) -> list[bytes]:
     return [file.read_bytes() for file in files]
 
 
-class Mutator:
-    """Mutations of a corpus, the same for the same seed."""
+def dictionary_of(name: str) -> Path | None:
+    """A target's words, as libFuzzer has them: a word a line, quoted."""
+    file = HERE / f"{name}.dict"
+    return file if file.exists() else None
 
-    def __init__(self, corpus: list[bytes], seed: int) -> None:
+
+def words_of(name: str) -> list[bytes]:
+    """The words of a target's dictionary."""
+    file = dictionary_of(name)
+    if file is None:
+        return []
+
+    def plain(escaped: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(escaped[1].decode()) if escaped[1] else escaped[2]
+
+    return [_ESCAPED.sub(plain, word[1]) for word in _WORD.finditer(file.read_bytes())]
+
+
+class Mutator:
+    """Mutations of a corpus, with words put into them, the same for the same seed."""
+
+    def __init__(self, corpus: list[bytes], seed: int, words: Sequence[bytes] = ()) -> None:
         self._corpus = corpus
         self._random = random.Random(seed)
+        self._words = words
 
     def next(self) -> bytes:
         """One more input."""
@@ -118,6 +142,9 @@ class Mutator:
         data = bytearray(chance.choice(self._corpus))
         for _ in range(chance.randint(1, 6)):
             at = chance.randrange(len(data) + 1)
+            if self._words and chance.random() < _WORD_SHARE:
+                self._put_word(data, at)
+                continue
             match chance.randrange(8):
                 case 0 if data:
                     data[at % len(data)] ^= 1 << chance.randrange(8)
@@ -141,11 +168,22 @@ class Mutator:
                     data[at : at + size] = chance.choice((0, 1, 2 ** (8 * size) - 1)).to_bytes(size)
         return bytes(data[:INPUT_BYTES_MAX])
 
+    def _put_word(self, data: bytearray, at: int) -> None:
+        """Put a word at a place, in the place of something or not, or another input at the end."""
+        chance = self._random
+        match chance.randrange(4):
+            case 0:
+                data[at : at + chance.randint(1, 16)] = chance.choice(self._words)
+            case 1:
+                data += chance.choice(self._corpus)
+            case _:
+                data[at:at] = chance.choice(self._words)
+
 
 def mutate(watch: Watch, runs: int, seconds: float, seed: int) -> None:
     """Without atheris: the corpus as it is, then mutations of it."""
     corpus = corpus_of(watch.name)
-    mutator = Mutator(corpus, seed)
+    mutator = Mutator(corpus, seed, words_of(watch.name))
     for data in corpus:
         watch(data)
     until = time.monotonic() + seconds
@@ -171,6 +209,9 @@ def lead(watch: Watch, runs: int, seconds: float, seed: int) -> None:
         ),
         *(f"-artifact_prefix={FINDINGS}/", "-timeout=5", "-rss_limit_mb=1024", "-verbosity=0"),
     ]
+    dictionary = dictionary_of(watch.name)
+    if dictionary is not None:
+        arguments.append(f"-dict={dictionary}")
     atheris.Setup(arguments, watch)
     atheris.Fuzz()
 
@@ -189,7 +230,9 @@ def main() -> int:
     if is_led:
         import atheris  # noqa: PLC0415 - may be missing
 
-        with atheris.instrument_imports(include=["sadik_machine", "sadik_members", "sadik_vnode"]):
+        with atheris.instrument_imports(
+            include=["sadik_machine", "sadik_members", "sadik_vnode", "sadik_node"]
+        ):
             from targets import TARGETS  # noqa: PLC0415 - under instrumentation
     else:
         from targets import TARGETS  # noqa: PLC0415 - see above

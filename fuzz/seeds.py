@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from http_seeds import http_seeds
 from targets import CODEC, HANDSHAKE_CODEC, SECRETS, hello, machine
 
 from sadik_causality import Context, ContextSealer
@@ -47,6 +48,7 @@ def seeds() -> dict[str, list[bytes]]:
         "handshake": _handshakes(),
         "records": _records(),
         "contexts": _tokens(),
+        "http": http_seeds(),
     }
 
 

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 
 from engine_host import EngineHost
+from http_target import http
 
 from sadik_causality import ContextSealer, TokenError
 from sadik_machine import Codec, FrameReader, NodeId, Received, RemoteProtocolError, Woke, frame
@@ -254,4 +255,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "handshake": handshake,
     "records": records,
     "contexts": contexts,
+    "http": http,
 }

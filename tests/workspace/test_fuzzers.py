@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sadik_node.http import request_reader
+from sadik_node.http.answers import Answer
+from sadik_node.http.connection import Connection
+from sadik_node.http.request_reader import Reading, RequestReader
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "fuzz"))
 
-import run as fuzz_run  # noqa: E402 - after the path to it
+import http_target  # noqa: E402 - after the path to it
+import run as fuzz_run  # noqa: E402
 from targets import TARGETS  # noqa: E402
 
 
@@ -62,3 +70,50 @@ def test_mutations_are_the_same_for_the_same_seed() -> None:
     corpus = fuzz_run.corpus_of("messages")
     one, other = fuzz_run.Mutator(corpus, 7), fuzz_run.Mutator(corpus, 7)
     assert [one.next() for _ in range(200)] == [other.next() for _ in range(200)]
+
+
+def lose_small_parts(take: Callable[..., None]) -> Callable[..., None]:
+    def on_body(reader: RequestReader, part: bytes) -> None:
+        take(reader, part if len(part) > 1 else b"")
+
+    return on_body
+
+
+def go_on(refuse: Callable[..., None]) -> Callable[..., None]:
+    def refused(reader: RequestReader, answer: Answer) -> None:
+        refuse(reader, answer)
+        reader.reading = Reading.BETWEEN
+        reader._connection.is_closing = reader._connection.queue[-1].close = False
+
+    return refused
+
+
+HTTP_BUGS: dict[str, tuple[Any, str, Any]] = {
+    "a request line in any shape": (RequestReader, "_is_line", lambda *_: True),
+    "any framing": (request_reader, "framing_fault", lambda *_: None),
+    "bytes held for nobody": (Connection, "let_go", lambda *_: None),
+    "a body that depends on the packets": (
+        RequestReader, "on_body", lose_small_parts(RequestReader.on_body),
+    ),
+    "a refusal that goes on": (RequestReader, "refuse", go_on(RequestReader.refuse)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", HTTP_BUGS)
+def test_the_fuzzer_of_http_finds_planted_bugs(monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
+    corpus = fuzz_run.corpus_of("http")
+    mutator = fuzz_run.Mutator(corpus, 1, fuzz_run.words_of("http"))
+    inputs = corpus + [mutator.next() for _ in range(2_000)]
+    monkeypatch.setattr(http_target, "_hosts", http_target._Hosts())
+    monkeypatch.setattr(*HTTP_BUGS[bug])
+    with pytest.raises(AssertionError):
+        list(map(TARGETS["http"], inputs))
+
+
+def test_a_dictionary_is_read_as_libfuzzer_reads_it() -> None:
+    words = fuzz_run.words_of("http")
+    assert b"\r\n\r\n" in words
+    assert b'"' in words
+    assert b'If-Match: "x"\r\n' in words
+    assert b"\x7f" in words
+    assert fuzz_run.words_of("frames") == []
