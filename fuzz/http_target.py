@@ -21,7 +21,7 @@ from sadik_node.http.limits import HttpLimits
 __all__ = ["http"]
 
 _INPUTS_PER_HOST = 500
-_COPIES = 16
+_COPIES = 12
 _OPEN_TO_ALL = re.compile(
     rb"(?:https?://[^/?]*)?/?(?:healthz|readyz|v1/openapi\.json|console/[a-z.-]+)?(?:\?.*)?",
     re.IGNORECASE,

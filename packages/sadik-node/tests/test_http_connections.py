@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 
@@ -11,7 +12,9 @@ import trio
 
 from node_fakes import OWN_ID, TALLY, site, version
 from sadik_machine import MILLISECOND, SECOND, Cancelled
+from sadik_node.http.exchange import Exchange
 from sadik_node.http.limits import HttpLimits
+from sadik_node.http.request_reader import RequestReader
 from sadik_vnode.requests import Found, Get, Put
 
 OK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -147,6 +150,37 @@ async def test_requests_may_be_cut_anywhere() -> None:
                 assert [each.status for each in got] == [204, 200, 204, 200, 200], said[:at]
                 assert (got[1].body, got[3].body) == (b"\r", b"\r\n\r\nGE\r\n")
                 wire.close()
+
+
+def of_connections() -> list[object]:
+    """What there is of requests, also where only the collector would find it.
+
+    Of connections some may stand in the heap of deadlines, which lets go of them in time.
+    """
+    return [each for each in gc.get_objects() if type(each) in (RequestReader, Exchange)]
+
+
+async def test_closed_connections_leave_nothing_to_the_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with site() as here:
+            with trio.fail_after(10):
+                for said in (b"", OK, OK[:30], PUT, PUT + b"a", OK * 3, b"nonsense\r\n\r\n"):
+                    wires = [await here.connect() for _ in range(3)]
+                    for wire in wires:
+                        await wire.send(said)
+                    await trio.testing.wait_all_tasks_blocked()
+                    wires[0].close()
+                    wires[1].reset()
+                    wires[2].socket.shutdown(1)
+                    while await wires[2].socket.recv(65536):
+                        pass
+                    while here.server.connections:
+                        await trio.lowlevel.checkpoint()
+                assert not of_connections()
+    finally:
+        gc.enable()
 
 
 async def test_a_client_that_has_said_all_is_still_answered() -> None:

@@ -378,4 +378,7 @@ class Connection:
             self.forget(exchange)
         self._server.forget(self)
         self._socket.close()
+        # Each holds the other. The collector of cycles, which looks seldom, and at what has lived
+        # long hardly ever, would keep the memory of thousands of connections for thousands more.
         self._reader.release()
+        del self._reader
