@@ -89,6 +89,10 @@ secured-slice: setup
 	SECURED=1 $(BIN)/pytest -m "system and not slow" tests/acceptance/test_siblings.py \
 	    tests/acceptance/test_kill_loop.py
 
+.PHONY: slow-clients
+slow-clients: setup ## a minute of 10,000 idle and 2,000 slow clients at a node; CI runs a short form
+	$(BIN)/pytest -s -k minute $(ARGS) tests/acceptance/test_slow_clients.py
+
 .PHONY: test-campaigns
 test-campaigns: setup ## tests too long for CI: a day of virtual time, every planted bug of the registers
 	$(BIN)/pytest -m "campaign and not soak" $(ARGS)

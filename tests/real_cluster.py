@@ -22,7 +22,15 @@ from typing import Any, Self
 
 from attrs import Factory, define
 
-__all__ = ["Answer", "RealCluster", "RealNode", "eventually", "free_base_port", "free_ports"]
+__all__ = [
+    "Answer",
+    "RealCluster",
+    "RealNode",
+    "anonymous_bytes",
+    "eventually",
+    "free_base_port",
+    "free_ports",
+]
 
 _HOST = "127.0.0.1"
 # Below the ports that the system gives to outgoing connections: one of those could be on the port
@@ -215,6 +223,14 @@ class RealNode:
             return self.ask("GET", "/readyz", timeout_s=2).status == 200
         except OSError:
             return False
+
+
+def anonymous_bytes(node: RealNode) -> int:
+    """Memory of a node's own: without the files that it has mapped, which the system may drop."""
+    assert node.process is not None
+    status = Path(f"/proc/{node.process.pid}/status").read_text("ascii")
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    return int(fields["RssAnon"].split()[0]) * 1024
 
 
 class RealCluster:

@@ -5,21 +5,12 @@ from __future__ import annotations
 import itertools
 import signal
 import time
-from pathlib import Path
 
 from http_checks import siblings_of
-from real_cluster import RealCluster, RealNode, eventually
+from real_cluster import RealCluster, RealNode, anonymous_bytes, eventually
 from write_load import Attempt, WriteLoad, check_kept
 
 MIB = 2**20
-
-
-def anonymous_bytes(node: RealNode) -> int:
-    """Memory of a node's own: without the files that it has mapped, which the system may drop."""
-    assert node.process is not None
-    status = Path(f"/proc/{node.process.pid}/status").read_text("ascii")
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    return int(fields["RssAnon"].split()[0]) * 1024
 
 
 def keys_of(cluster: RealCluster, owner: RealNode, bucket: str, count: int) -> list[str]:
