@@ -17,6 +17,7 @@ from sadik_node.identity import DataDirectory, begin_life, end_life, renew_insta
 from sadik_storage import Store
 from sadik_storage.lmdb import LmdbStore
 from sadik_storage.memory import MemoryStore
+from sadik_vnode import VOICE_ROW
 
 SOURCE = random.Random(1)
 
@@ -187,6 +188,8 @@ def test_a_renewed_instance_lives_above_what_peers_remember(remembered: int) -> 
     assert life.boot_number == max(remembered, old.boot_number) + 1
     assert life.instance != old.instance
     assert life.boot_nonce != old.boot_nonce
+    # And has no voice in the ring's registers: what it had promised may be lost.
+    assert store.get(VOICE_ROW) == b""
     store.close()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+import test_deciding
 from sadik_causality import EMPTY, Container, Context
 from sadik_machine import (
     MILLISECOND,
@@ -512,3 +513,13 @@ def test_notes_for_a_departed_owner_pass_to_the_new_one() -> None:
     assert (notes > 0, len(holders)) == (True, 1)
     with planted("note-lost-with-its-owner"):
         assert notes_after_an_owner_was_replaced() == (0, [])
+
+
+def test_who_forgot_what_it_had_voted_does_not_vote_again() -> None:
+    """Seeds do not find it: of three owners two have to decide without a word to anybody, one of
+    them to be put back, and the other one to be away while the third asks.
+    """
+    abstains = test_deciding.test_an_acceptor_that_was_rolled_back_does_not_help_to_decide_again
+    abstains()
+    with planted("rolled-back-votes"), pytest.raises(AssertionError, match="one value an epoch"):
+        abstains()

@@ -26,6 +26,7 @@ from attrs import frozen
 from sadik_machine import NodeId, node_id_from_hex, node_id_hex, random_node_id
 from sadik_node.errors import EXIT_FAILED, EXIT_REFUSED, NodeError
 from sadik_storage import Store
+from sadik_vnode import VOICE_ROW
 
 __all__ = ["FORMAT_VERSION", "META_RANGE", "STORE_DIRECTORY", "DataDirectory", "Life",
            "begin_life", "end_life", "renew_instance", "write_document"]  # fmt: skip
@@ -327,12 +328,14 @@ def end_life(store: Store) -> None:
 def renew_instance(store: Store, above_boot: int, source: random.Random) -> None:
     """Peers remember a later life than this store does: the next life has a new instance.
 
-    Its boot number will be above ``above_boot`` and above all that this store knew.
+    Its boot number will be above ``above_boot`` and above all that this store knew. What it had
+    promised of the ring's registers since then is lost, so it does not speak of them at first.
     """
     boot = store.get(_BOOT_ROW)
     known = 0 if boot is None else int.from_bytes(boot, "big")
     store.commit([
         (_INSTANCE_ROW, source.randbytes(_INSTANCE_BYTES)),
         (_BOOT_ROW, max(known, above_boot).to_bytes(8, "big")),
+        (VOICE_ROW, b""),
     ])  # fmt: skip
     store.sync()

@@ -115,6 +115,7 @@ def _is_calm(world: World) -> bool:
         and node.engine.hints_pending == 0
         and node.engine.conversations_open == 0
         and node.engine.is_ring_settled
+        and not node.engine.has_doubts
         and not node.has_unsynced
         for node in world.nodes.values()
     )
@@ -164,6 +165,7 @@ def _state_of(node: SimNode) -> str:
     return (
         f"{node.name}: ready={node.is_ready} hints={engine.hints_pending} "
         f"open={engine.conversations_open} settled={engine.is_ring_settled} "
+        f"doubts={engine.has_doubts} "
         f"unsynced={node.has_unsynced} {engine.transfers[:2]}"
     )
 

@@ -61,7 +61,7 @@ from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_sim.disk import Disk
 from sadik_sim.streams import below, chance
 from sadik_sim.violation import Violation
-from sadik_vnode import SAVED_RANGE, DamagedRecord, Engine
+from sadik_vnode import SAVED_RANGE, VOICE_ROW, DamagedRecord, Engine
 from sadik_vnode.messages import ReplicaWrite
 
 if TYPE_CHECKING:
@@ -262,6 +262,7 @@ class SimNode:
         """Peers remember a later life: take a new instance and start anew, as the real host."""
         self.crash()
         self._take_instance(above_boot)
+        self._write_meta([(VOICE_ROW, b"")])
         self.start()
 
     def _take_instance(self, above_boot: int) -> None:

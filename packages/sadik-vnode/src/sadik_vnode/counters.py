@@ -44,6 +44,9 @@ class Counters:
     registers_refused: int = 0
     """Registers that peers had decided or proposed, and that nobody can have: a wrong quorum, or a
     value of another partition."""
+    registers_abstained: int = 0
+    """Questions about registers of the ring that this node did not answer, since promises that it
+    had given may have been lost with an older state of its store."""
     foreign_handed_off: int = 0
     """Records of partitions that are not this node's, taken away when all owners had them."""
     reaped: int = 0

@@ -63,7 +63,15 @@ from sadik_vnode.desk import Desk
 from sadik_vnode.foreign import ForeignRecords
 from sadik_vnode.forwarding import not_taken
 from sadik_vnode.hints import HintNotes
-from sadik_vnode.keyspace import BIRTHS_ROW, DATA_RANGE, REAP_ROWS, TREE_ROW, Key, is_name
+from sadik_vnode.keyspace import (
+    BIRTHS_ROW,
+    DATA_RANGE,
+    REAP_ROWS,
+    TREE_ROW,
+    VOICE_ROW,
+    Key,
+    is_name,
+)
 from sadik_vnode.messages import (
     FetchBody,
     ForwardWrite,
@@ -169,7 +177,9 @@ class Engine:
         self._builder = TreeBuilder(self._desk)
         self._scrubbing = Scrubbing(self._desk, self._damaged, self._builder.mend)
         self._anti_entropy = AntiEntropy(self._desk, random.Random(source.getrandbits(64)))
-        self._changes = RingChanges(self._desk, random.Random(source.getrandbits(64)))
+        self._changes = RingChanges(
+            self._desk, random.Random(source.getrandbits(64)), saved_rows.get(VOICE_ROW)
+        )
         self._serving = Serving(self._desk)
         life = source.getrandbits(63)
         copies = [saved_rows.get(row) for row in REAP_ROWS]
@@ -177,7 +187,7 @@ class Engine:
         self._desk.generations = generations
         self._desk.foreign = ForeignRecords(self._desk)
         self._desk.reaper = Reaper(self._desk)
-        generations.on_behind = lambda: CatchingUp(self._desk, births).start()
+        generations.on_behind = lambda: self._is_behind(births)
         generations.on_entered = self._entered
         self._reaping = Answering(self._desk)
         self._started = False
@@ -286,6 +296,12 @@ class Engine:
     def transfers(self) -> list[Transfer]:
         """The changes of the ring that this node drives, planned ones too."""
         return self._changes.transfers()
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether this node's store was put back, and it waits for the others to decide registers
+        of the ring without it."""
+        return self._changes.has_doubts
 
     @property
     def is_ring_settled(self) -> bool:
@@ -576,6 +592,11 @@ class Engine:
                 self._buckets.documents_changed(news)
             case _:
                 pass  # news for somebody else
+
+    def _is_behind(self, births: Births) -> None:
+        """This node's store is an older state of itself."""
+        self._changes.voice.lost()
+        CatchingUp(self._desk, births).start()
 
     def _drain(self) -> None:
         """Tell all peers that this node is about to stop, so that they turn to others at once."""

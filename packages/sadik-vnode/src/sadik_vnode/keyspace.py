@@ -9,6 +9,7 @@ A     name, epoch (`sadik_register`)             promises for the register of a 
 B     (nothing)                                  births reserved so far
 B     g, and h the same                          the reap generation that this node has entered
 B     t                                          how far the hash tree was built, where it was not
+B     v                                          partitions whose promises may have been lost
 D     due (8), bucket, 0, key                    empty: a record that is gone, or will be then
 H     owner slot (8), bucket, 0, key             a hint note: that owner lacks this key's state
 K     bucket, 0, key                             empty: the keys of a bucket in byte order
@@ -48,6 +49,7 @@ __all__ = [
     "REGISTERS_RANGE",
     "SAVED_RANGE",
     "TREE_ROW",
+    "VOICE_ROW",
     "Key",
     "due_row",
     "hint_row",
@@ -72,6 +74,8 @@ REGISTERS_RANGE = (b"A", b"B")
 
 BIRTHS_ROW = b"B"
 TREE_ROW = b"Bt"
+VOICE_ROW = b"Bv"
+"""Empty for all partitions: a host writes it so when it knows that the store was put back."""
 REAP_ROWS = (b"Bg", b"Bh")
 """The same twice: without it a store is taken for an older state of itself."""
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_members import Phase, Register
+from sadik_register import Quorums
 from sadik_register.proposer import Proposal
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.ringchange.driver import RingChanges
+from sadik_vnode.ringchange.voice import Voice
 
 __all__ = ["BUGS"]
 
@@ -49,6 +51,16 @@ def _adoption_not_awaited() -> list[Patch]:
     return [(RingChanges, "_not_adopted", nobody)]
 
 
+def _rolled_back_votes() -> list[Patch]:
+    def always(self: Any, partition: int, epoch: int, voters: Any) -> bool:
+        return True
+
+    def all_of_them(self: Any, partition: int, voters: Any) -> Quorums:
+        return Quorums.majority(voters)
+
+    return [(Voice, "may_answer", always), (Voice, "quorums", all_of_them)]
+
+
 BUGS = (
     PlantedBug(
         "old-quorum-only",
@@ -65,6 +77,13 @@ BUGS = (
         _accepted_ignored,
         {"profile": "membership"},
         found_by="test_planted.py::test_a_proposer_takes_up_what_was_accepted",
+    ),
+    PlantedBug(
+        "rolled-back-votes",
+        30,
+        "A node whose store was put back votes on registers that it may have voted on before.",
+        _rolled_back_votes,
+        found_by="test_planted.py::test_who_forgot_what_it_had_voted_does_not_vote_again",
     ),
     PlantedBug(
         "adoption-not-awaited",

@@ -9,12 +9,14 @@ once, by Paxos among the owners of the epoch before. Here is what ties its machi
 - **What is known is not asked again.** Who asks about an epoch that this node knows to be decided
   is told the newest register, and the machine never sees the question. So promises are of use only
   until the ring on this node's disk has passed them, and are forgotten then.
+- **What may be forgotten is not spoken of.** `sadik_vnode.ringchange.voice` says when.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from attrs import frozen
@@ -53,7 +55,6 @@ from sadik_register import (
     DamagedRecordError,
     Decided,
     Propose,
-    Quorums,
     RegisterKey,
     Registers,
     read_key,
@@ -63,6 +64,7 @@ from sadik_vnode.adoption import adopt
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.keyspace import REGISTERS_PREFIX, REGISTERS_RANGE
 from sadik_vnode.ringchange.messages import RegistersTold
+from sadik_vnode.ringchange.voice import Voice
 
 __all__ = ["Deciding", "voters"]
 
@@ -70,6 +72,8 @@ _TIMEOUT_NS: Final = 2 * SECOND
 _NAME: Final = b"ring"
 _SCAN_ROWS: Final = 1000
 _SCAN_BYTES: Final = 256 * 1024
+_SETTLING_MAX: Final = 8
+_SETTLE_AGAIN_NS: Final = 3 * SECOND
 _MESSAGES: Final = frozenset(MESSAGES.classes.values())
 
 
@@ -115,19 +119,27 @@ def register_of(key: RegisterKey, value: bytes) -> Register | None:
 class _Asked:
     partition: int
     epoch: int
+    value: bytes
     done: Callable[[bool], None]
+    settles: bool = False
+    """Whether it is proposed to end a doubt: nobody else's business, and not given up."""
 
 
 class Deciding(Conversation):
     """This node's part in the ring's registers: it proposes, and it accepts."""
 
-    __slots__ = ("_asked", "_is_scanned", "_kept", "_number", "_registers")
+    __slots__ = (
+        "_asked", "_is_scanned", "_kept", "_number", "_registers", "_settling", "_source", "_voice",
+    )  # fmt: skip
 
     is_background = True
 
-    def __init__(self, desk: Desk, source: random.Random) -> None:
+    def __init__(self, desk: Desk, source: random.Random, voice: Voice) -> None:
         super().__init__(desk)
         self.close()
+        self._voice = voice
+        self._source = source
+        self._settling: dict[int, None] = {}
         boot = source.getrandbits(64)
         self._registers = Registers(desk.self_id, boot, source, row_prefix=REGISTERS_PREFIX)
         self._number = 0
@@ -145,21 +157,60 @@ class Deciding(Conversation):
         the epoch is decided, with this value or another.
         """
         assert value.epoch == base.epoch + 1, "epochs are decided one after the other"
+        self._propose(base, _Asked(partition, value.epoch, value_of(partition, value), done))
+
+    def _propose(self, base: Register, asked: _Asked) -> None:
         self._number += 1
         request_id = RequestId(self._number)
-        self._asked[request_id] = _Asked(partition, value.epoch, done)
-        self._keep(partition, value.epoch)
-        quorums = Quorums.majority(voters(self.desk, base))
-        key = key_of(partition, value.epoch)
-        self._step(
-            Requested(request_id, Propose(key, value_of(partition, value), quorums, _TIMEOUT_NS))
-        )
+        self._asked[request_id] = asked
+        self._keep(asked.partition, asked.epoch)
+        quorums = self._voice.quorums(asked.partition, voters(self.desk, base))
+        key = key_of(asked.partition, asked.epoch)
+        self._step(Requested(request_id, Propose(key, asked.value, quorums, _TIMEOUT_NS)))
 
     def give_up(self) -> None:
         """Another member proposes from now on. What was proposed may be decided all the same."""
-        asked, self._asked = self._asked, {}
-        for request_id in asked:
-            self._step(Cancelled(request_id))
+        for request_id, asked in list(self._asked.items()):
+            if not asked.settles:
+                del self._asked[request_id]
+                self._step(Cancelled(request_id))
+
+    def _settle(self) -> None:
+        """Have what this node is in doubt about decided without it, some partitions at a time."""
+        desk, voice = self.desk, self._voice
+        ring = desk.placement.ring
+        if not voice.is_in_doubt or ring is None or not desk.config.changes_ring:
+            return
+        voice.look()
+        is_waiting = False
+        for partition, base in enumerate(ring.registers):
+            if partition in self._settling or not voice.needs_settling(
+                partition, voters(desk, base)
+            ):
+                continue
+            is_waiting = True
+            if len(self._settling) >= _SETTLING_MAX:
+                break
+            self._settling[partition] = None
+            value = voice.same_again(partition, base, self._source.getrandbits(63))
+            done = partial(self._settled, partition)
+            self._propose(base, _Asked(partition, base.epoch + 1, value, done, settles=True))
+        if is_waiting:
+            self.wake("doubt", desk.now + _SETTLE_AGAIN_NS)
+
+    def _settled(self, partition: int, _is_decided: bool) -> None:
+        self._settling.pop(partition, None)
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether something that this node is in doubt about is to be settled now."""
+        ring = self.desk.placement.ring
+        if not self._voice.is_in_doubt or ring is None:
+            return False
+        return any(
+            self._voice.needs_settling(partition, voters(self.desk, base))
+            for partition, base in enumerate(ring.registers)
+        )
 
     # Answering
 
@@ -184,11 +235,17 @@ class Deciding(Conversation):
                 self.desk.outbox.send(sender, RegistersTold((plain,)))
             case Accept(value=value) if register_of(key, value) is None:
                 self.desk.counters.registers_refused += 1
+            case Prepare() | Accept() | Ask() if not self._may_answer(partition, key.epoch):
+                self.desk.counters.registers_abstained += 1
             case _:
                 if isinstance(message, Prepare | Accept):
                     self._keep(partition, key.epoch)
                 self._step(Received(sender, message))
         return True
+
+    def _may_answer(self, partition: int, epoch: int) -> bool:
+        base = self.desk.placement.register(partition)
+        return self._voice.may_answer(partition, epoch, voters(self.desk, base))
 
     def told(self, _sender: NodeId, message: RegistersTold) -> None:
         """A peer knows more than this node does."""
@@ -204,8 +261,11 @@ class Deciding(Conversation):
         self.look()
 
     def due(self, what: str) -> None:
-        """The machine wakes."""
-        self._step(Woke())
+        """The machine wakes; or it is time to look what is in doubt."""
+        if what == "doubt":
+            self._settle()
+        else:
+            self._step(Woke())
 
     def look(self) -> None:
         """The ring may have changed: what is decided is not proposed, and not kept, any more."""
@@ -215,6 +275,7 @@ class Deciding(Conversation):
                 self._step(Cancelled(request_id))
                 asked.done(True)
         self._forget()
+        self._settle()
 
     # The machine
 
@@ -268,6 +329,8 @@ class Deciding(Conversation):
             return
         is_decided = isinstance(reply.result, Decided)
         if isinstance(reply.result, Decided):
+            if asked.settles and reply.result.value == asked.value:
+                self._voice.settled(asked.partition)
             self.desk.counters.registers_decided += 1
             self._adopt(reply.result.key, reply.result.value, is_own=True)
         asked.done(is_decided)

@@ -51,6 +51,7 @@ from sadik_vnode.ringchange.messages import (
 from sadik_vnode.ringchange.sizes import Sizes
 from sadik_vnode.ringchange.steps import abort_of, after, givers
 from sadik_vnode.ringchange.telling import AskingTransfers, transfers_told
+from sadik_vnode.ringchange.voice import Voice
 
 __all__ = ["RingChanges"]
 
@@ -94,15 +95,18 @@ class RingChanges(Conversation):
         "_still_at",
         "_target",
         "_tick_at",
+        "voice",
     )  # fmt: skip
 
     is_background = True
 
-    def __init__(self, desk: Desk, source: random.Random) -> None:
+    def __init__(self, desk: Desk, source: random.Random, saved_voice: bytes | None) -> None:
         super().__init__(desk)
         self.close()
         self._source = source
-        self._deciding = Deciding(desk, random.Random(source.getrandbits(64)))
+        self.voice = Voice(desk, saved_voice)
+        """Of what this node's acceptor may speak."""
+        self._deciding = Deciding(desk, random.Random(source.getrandbits(64)), self.voice)
         self._adopting = Adopting(desk)
         self._filling = Filling(desk, self._fill_told)
         self._sizes = Sizes(desk)
@@ -130,6 +134,11 @@ class RingChanges(Conversation):
     def transfers_active(self) -> int:
         """Partitions that are being filled on this node."""
         return self._filling.active
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether this node is having decided what it may not vote on."""
+        return self._deciding.has_doubts
 
     @property
     def is_settled(self) -> bool:
