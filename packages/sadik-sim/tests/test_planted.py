@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 import test_deciding
+import test_farewell
 from sadik_causality import EMPTY, Container, Context
 from sadik_machine import (
     MILLISECOND,
@@ -523,3 +524,11 @@ def test_who_forgot_what_it_had_voted_does_not_vote_again() -> None:
     abstains()
     with planted("rolled-back-votes"), pytest.raises(AssertionError, match="one value an epoch"):
         abstains()
+
+
+def test_a_farewell_is_said_until_it_is_heard() -> None:
+    """Seeds seldom find it: every stream has to break in the moment of the farewell."""
+    is_heard = test_farewell.test_a_stream_that_breaks_at_the_wrong_moment_loses_nothing
+    is_heard()
+    with planted("farewell-not-awaited"), pytest.raises(AssertionError):
+        is_heard()

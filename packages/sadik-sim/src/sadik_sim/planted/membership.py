@@ -11,6 +11,7 @@ from sadik_members import Membership
 from sadik_members import membership as membership_module
 from sadik_members import table as table_module
 from sadik_members.detector import Detector
+from sadik_members.farewell import Farewells
 from sadik_members.registers import Merged, RegisterTable
 from sadik_members.removing import Removing
 from sadik_sim.planted.bug import Patch, PlantedBug
@@ -111,6 +112,17 @@ def _registers_not_gossiped() -> list[Patch]:
     return [(RegisterTable, "differences", none)]
 
 
+def _farewell_not_awaited() -> list[Patch]:
+    begin = Farewells.begin
+
+    def hasty(self: Farewells, now: int, live: int, linked: Any) -> None:
+        begin(self, now, live, linked)
+        if self.deadline is not None:
+            self._end(is_enough=True)
+
+    return [(Farewells, "begin", hasty)]
+
+
 def _owner_twice() -> list[Patch]:
     claim = vars(driver)["claim"]
 
@@ -146,6 +158,14 @@ BUGS = (
         "A decided register reaches only the nodes that are asked about its partition.",
         _registers_not_gossiped,
         {"profile": "membership"},
+    ),
+    PlantedBug(
+        "farewell-not-awaited",
+        0,
+        "A node that leaves says so once, and ends.",
+        _farewell_not_awaited,
+        {"profile": "membership"},
+        found_by="test_planted.py::test_a_farewell_is_said_until_it_is_heard",
     ),
     PlantedBug(
         "owner-twice",
