@@ -305,6 +305,29 @@ def test_operators_get_through_when_clients_have_every_connection(one: RealNode)
     assert one.stop() == 0
 
 
+def test_operators_get_through_when_clients_hold_all_the_memory(one: RealNode) -> None:
+    one.environment["SADIK_LIMITS__HELD_BYTES"] = str(2**20)
+    start(one)
+    holding = RawConnection(one.http_port)
+    try:
+        holding.send(
+            b"PUT /v1/kv/b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n"
+        )
+        holding.send(b"x" * (2**20 - 1))
+
+        def is_full() -> bool:
+            return one.ask("PUT", "/v1/kv/b/other", b"v").status == 503
+
+        eventually(10, is_full, "clients are told that there is no room")
+        assert one.ask_operators("PUT", "/v1/kv/b/other", b"v").status == 204
+        assert one.ask_operators("GET", "/v1/kv/b/other").body == b"v"
+        assert one.ask_operators("GET", "/v1/hints").status == 200
+        assert is_full()
+    finally:
+        holding.close()
+    assert one.stop() == 0
+
+
 # The end
 
 

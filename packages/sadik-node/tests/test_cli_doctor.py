@@ -259,6 +259,19 @@ def test_everything_that_ails_a_cluster_is_told(listener: socket.socket) -> None
     assert all(found[what].advice for what in bad)
 
 
+def test_a_member_whose_operators_are_asked_elsewhere_has_its_own_advice(
+    listener: socket.socket,
+) -> None:
+    peer = f"127.0.0.1:{listener.getsockname()[1]}"
+    members = [{"name": "n2", "state": "up", "http": "h:2", "peer": peer}]
+    reason = "421 Misdirected Request: /v1/status is served at the operators' listener of this "
+    answers = [Told("n2", "", None, reason=f"{reason}node (listen.admin), which is on loopback")]
+    found = list(examine_members({"name": "n1", "ready": True}, members, answers))
+    (missed,) = [each for each in found if each.what == "reachability"]
+    assert missed.verdict is Verdict.WARN
+    assert "listen.advertise_admin" in missed.advice
+
+
 def run(*arguments: str) -> tuple[int, dict[str, dict[str, str]], bool]:
     environment = {"SADIK_NODE": None, "SADIK_CONFIG": None}
     result = CliRunner().invoke(cli, ["doctor", *arguments, "--json"], env=environment)

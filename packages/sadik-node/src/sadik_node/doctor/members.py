@@ -88,11 +88,14 @@ def _reached(members: Sequence[Mapping[str, Any]], told: Sequence[Told]) -> Iter
             continue
         name = member["name"]
         if name in missed:
+            advice = "open its HTTP port to this machine, or set its listen.advertise_http"
+            if "listen.admin" in missed[name]:
+                advice = (
+                    "run doctor on its machine, or open its operators' port to this one "
+                    "(listen.admin, listen.advertise_admin)"
+                )
             yield Finding(
-                "reachability",
-                Verdict.WARN,
-                f"{name} at {member['http']}: {missed[name]}",
-                "open its HTTP port to this machine, or set its listen.advertise_http",
+                "reachability", Verdict.WARN, f"{name} at {member['http']}: {missed[name]}", advice
             )
         address = Address.parse(member["peer"])
         reason = dial(address.host, address.port)

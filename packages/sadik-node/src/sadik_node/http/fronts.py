@@ -1,9 +1,10 @@
 """The HTTP servers of a node: one for clients, and one for operators where they have their own.
 
 Operators have another port so that a firewall can tell them from clients, and so that they get
-through when clients have taken all the connections there are. So the two share what they know
-(service, tokens, figures) and nothing that can run out: connections and held bytes are counted for
-each by itself.
+through when clients have taken all the connections there are. So the two share what stands behind
+them (service, tokens, figures), and nothing of their own that can run out: connections and held
+bytes are counted for each by itself. Requests under way are not, since the engine is one; what is
+told without it (status, metrics, members) is told whatever there is to do.
 """
 
 from __future__ import annotations
