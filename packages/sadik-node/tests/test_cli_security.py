@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import stat
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from sadik_comms import TlsCredentials
 from sadik_members import ClusterSecrets
+from sadik_node import certificates
+from sadik_node.certificate_expiry import expiry_of
 from sadik_node.cli.root import cli
 from sadik_node.private_files import read_private
 
@@ -34,6 +39,36 @@ def test_an_authority_makes_certificates_that_nodes_take(tmp_path: Path) -> None
     assert run("certs", "issue", pki, "n1").exit_code == 0
     TlsCredentials(pki / "n1.crt", pki / "n1.key", pki / "ca.crt")
     assert (pki / "n1.key").read_bytes() != first, "a new certificate has a new key"
+
+
+def test_no_certificate_outlives_its_authority(tmp_path: Path) -> None:
+    assert run("certs", "init", tmp_path, "--days", "30").exit_code == 0
+    short = run("certs", "issue", tmp_path, "n1", "--days", "29")
+    assert "authority" not in short.output
+    long = run("certs", "issue", tmp_path, "n1", "--days", "365")
+    assert long.exit_code == 0
+    assert "it ends in 29 days, with its authority" in long.stderr
+    assert expiry_of(tmp_path / "n1.crt") == expiry_of(tmp_path / "ca.crt")
+
+
+def test_an_authority_that_has_run_out_issues_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(certificates, "_BACKDATED", dt.timedelta(days=9))
+        built = certificates._builder
+
+        def of_last_week(
+            subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, _days: int
+        ) -> x509.CertificateBuilder:
+            return built(subject, issuer, key, -2)
+
+        patched.setattr(certificates, "_builder", of_last_week)
+        assert run("certs", "init", tmp_path).exit_code == 0
+    told = run("certs", "issue", tmp_path, "n1")
+    assert told.exit_code == 1
+    assert "has run out" in told.output
+    assert not (tmp_path / "n1.crt").exists()
 
 
 def test_an_authority_is_never_overwritten(tmp_path: Path) -> None:

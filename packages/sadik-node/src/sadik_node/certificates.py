@@ -64,20 +64,28 @@ def init(directory: Path, name: str, days: int) -> None:
 def issue(directory: Path, name: str, hosts: Sequence[str], days: int) -> tuple[Path, Path]:
     """A certificate for the node ``name`` with a key of its own; the two files.
 
+    It ends with its authority at the latest: a later end would be a promise that nobody keeps.
     Those of an earlier one are replaced, the key first: who reads both in between finds that they
     do not belong together and reads again.
 
     Raises:
-        AuthorityError: there is no authority, a name is none, or a file cannot be written.
+        AuthorityError: there is no authority, it has run out, a name is none, or a file cannot be
+            written.
     """
     authority, authority_key = _authority(directory)
+    last = authority.not_valid_after_utc
+    if last <= dt.datetime.now(dt.UTC):
+        raise AuthorityError(
+            f"{directory}: the authority has run out on {last:%Y-%m-%d}; make another in another "
+            "directory, and put both ca.crt files into the one that nodes read"
+        )
     key = ec.generate_private_key(ec.SECP256R1())
     names: list[x509.GeneralName] = [x509.DNSName(name)]
     names += [_general_name(host) for host in dict.fromkeys(hosts) if host != name]
     signer = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
-        _builder(subject, authority.subject, key.public_key(), days)
+        _builder(subject, authority.subject, key.public_key(), days, last)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(
@@ -131,9 +139,14 @@ def _general_name(host: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    days: int,
+    last: dt.datetime | None = None,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
+    end = now + dt.timedelta(days=days)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -141,7 +154,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + dt.timedelta(days=days))
+        .not_valid_after(end if last is None else min(end, last))
     )
 
 

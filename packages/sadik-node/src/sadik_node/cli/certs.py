@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from sadik_node.cli.common import EXIT_FAILED, EXIT_USAGE, fail, print_json
+from sadik_node.certificate_expiry import days_left, expiry_of
+from sadik_node.cli.common import EXIT_FAILED, EXIT_USAGE, fail, print_json, say
 from sadik_node.settings_rules import NAME_PATTERN
 
 __all__ = ["certs"]
@@ -75,6 +77,9 @@ def issue(*, directory: Path, name: str, hosts: tuple[str, ...], days: int, as_j
         fail(f"{name!r} is no node's name: 1 to 64 characters of A-Z a-z 0-9 . _ -, and not ca",
              EXIT_USAGE)  # fmt: skip
     cert, key = from_authority(lambda module: module.issue(directory, name, hosts, days))
+    left = days_left(expiry_of(cert) or 0, time.time())
+    if left < days - 1:
+        say(f"it ends in {left} days, with its authority: bring in a new one (docs/security.md)")
     if as_json:
         print_json({"cert": str(cert), "key": str(key)})
         return
