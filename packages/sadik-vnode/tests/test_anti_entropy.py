@@ -11,7 +11,7 @@ from sadik_members import Register, RingChanged
 from sadik_vnode import EngineConfig
 from sadik_vnode.anti_entropy.messages import MiddlesTold, RootsTold
 from sadik_vnode.counters import Counters
-from sadik_vnode.keyspace import Key, index_row
+from sadik_vnode.keyspace import TREE_ROW, Key, index_row
 from sadik_vnode.messages import ReplicaWrite
 from sadik_vnode.record import Record
 from sadik_vnode.requests import Put, Refused, Repair, RepairResult, Written
@@ -269,6 +269,22 @@ def test_a_sum_that_went_wrong_is_found_and_mended() -> None:
     assert one.engine is not None
     check_tree(one.disk, one.engine._desk.replica.tree)
     assert one.engine.counters.tree_leaves_mended == 1
+
+
+def test_what_is_not_counted_yet_is_not_sent_again() -> None:
+    """A repair of a node whose tree is being built waits until it is there."""
+    everywhere = {b"%d" % number: record(number + 1) for number in range(40)}
+    world = settled([everywhere, everywhere, everywhere])
+    one = world.nodes[ids(world)[0]]
+    world.crash(one.id)
+    del one.disk[TREE_ROW]
+    world.start(one.id)
+    assert one.engine is not None
+    assert not one.engine.tree.is_known
+    result = world.answer(one.id, Repair(None, MINUTE))
+    assert (result.is_finished, result.unreachable) == (True, [])
+    assert (result.differing, result.differences, result.repaired) == (0, 0, 0)
+    assert counters(world).anti_entropy_repaired == 0
 
 
 def test_a_tree_is_there_soon_on_a_clock_that_has_run_for_days() -> None:

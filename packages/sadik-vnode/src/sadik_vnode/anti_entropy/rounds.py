@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define
 
-from sadik_machine import NodeId
+from sadik_machine import SECOND, NodeId
 from sadik_vnode.anti_entropy.answering import Answering
 from sadik_vnode.anti_entropy.comparing import Comparing, Figures
 from sadik_vnode.anti_entropy.engagement import Engagement
@@ -33,6 +33,7 @@ from sadik_vnode.requests import Repair, Result
 __all__ = ["AntiEntropy"]
 
 _QUEUE_MAX = 64
+_LOOK_NS = SECOND // 10
 
 
 @define(slots=True)
@@ -79,7 +80,10 @@ class AntiEntropy(Conversation):
         self.desk.deadlines.drop((self, "round"))
 
     def due(self, what: str) -> None:
-        """Time for a round."""
+        """Time for a round; or to look whether the tree is known by now."""
+        if what == "known":
+            self._next()
+            return
         interval_ns = self.desk.config.anti_entropy_interval_ns
         jitter_ns = self._source.randrange(interval_ns // 2 + 1)
         self.wake("round", self.desk.now + interval_ns * 3 // 4 + jitter_ns)
@@ -138,6 +142,10 @@ class AntiEntropy(Conversation):
 
     def _next(self) -> None:
         if self._running is not None or not self._queue:
+            return
+        if not self.desk.replica.tree.is_known:
+            # What is not counted yet would look as if it were missing here, and be sent again.
+            self.wake("known", self.desk.now + _LOOK_NS)
             return
         wanted = self._queue.popleft()
 
