@@ -397,6 +397,23 @@ def test_of_two_owners_the_one_that_was_rolled_back_speaks() -> None:
     assert (silent.acceptors, silent.phase1, silent.phase2) == ((IDS[0], IDS[1]), 2, 2)
 
 
+def test_when_the_other_owner_is_lost_meanwhile_force_gives_it_its_voice_back() -> None:
+    world = World(11)
+    first, second, third = world.nodes.values()
+    second.crash()
+    third.voice.lost()
+    first.propose(0, IDS[2])
+    world.calm(3 * SECOND)
+    assert world.done == [False]
+    left = {node: member(node, is_forced=node == IDS[1]) for node in IDS}
+    for node in (first, third):
+        node.desk.placement.set_members(left)
+    first.propose(0, IDS[2])
+    world.calm(3 * SECOND)
+    assert world.done == [False, True]
+    assert third.epoch() == 2
+
+
 def test_a_damaged_row_of_doubts_is_a_doubt_of_all() -> None:
     desk = World(10).nodes[IDS[0]].desk
     for saved in (b"", b"damaged", seal_value(b"\xff"), seal_value(encode_plain(("a",)))):

@@ -354,10 +354,18 @@ class RingChanges(Conversation):
                 self._soon(_SOON_NS)
                 return
             change.retry_at = desk.now + _RETRY_NS + self._source.randrange(_RETRY_NS)
-            lost = self._lost(voters(desk, register))
+            asked = voters(desk, register)
+            lost = self._lost(asked)
+            gone = [node for node in asked if self._has_left(node)]
             if lost:
                 name = desk.placement.name_of(lost[0])
                 change.reason = f"no majority of its owners answers: {name} cannot be reached"
+            elif gone:
+                name = desk.placement.name_of(gone[0])
+                change.reason = (
+                    f"no majority of its owners answers, and {name}, which is one, is gone: "
+                    "if that lasts, remove it with --force"
+                )
             self._stalled(change, lost)
             self._soon(_TICK_NS)
 
