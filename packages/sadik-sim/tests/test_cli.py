@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from sadik_sim.cli import main
 from sadik_sim.plan import Options, draw_plan, plan_from_json, plan_to_json
+from sadik_sim.planted import BUGS
 
 pytestmark = pytest.mark.system
 
@@ -90,6 +91,21 @@ def test_help_names_every_command() -> None:
     result = call("--help")
     for name in ("run", "replay", "shrink", "bugs", "study"):
         assert f"  {name}" in result.output
+
+
+@pytest.mark.parametrize("verb", ["run", "replay", "shrink", "bugs", "registers", "study"])
+def test_help_has_an_example_and_fits_a_screen(verb: str) -> None:
+    output = call(verb, "--help").output
+    assert f"sadik-sim {verb}" in output.partition("Example:\n")[2]
+    assert len(output.splitlines()) <= 50
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_planted_bugs_are_listed_with_what_they_are() -> None:
+    lines = call("bugs", "--list").output.splitlines()
+    assert len(lines) == len(BUGS)
+    assert any(line.startswith("ack-before-store ") and "before" in line for line in lines)
+    assert call("bugs", "--list", "owner-twice").output.count("\n") == 1
 
 
 def test_without_the_extra_dask_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,14 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Run Sadik's own machines under virtual time: one seed, one history."""
+    """Run Sadik's own machines under virtual time: one seed, one history.
+
+    \b
+    Example:
+      sadik-sim run --seeds 20                       # find faults: none, it is hoped
+      sadik-sim replay 3 --bug ack-before-store      # watch a known one be found
+      sadik-sim study three-continents --out out     # measure latency and staleness
+    """
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,7 +103,13 @@ def _options(values: dict[str, Any]) -> Options:
 def run(
     seeds: int, first: int, jobs: int | None, dask: str | None, failures: int, **values: Any
 ) -> None:
-    """Run seeds 0 to N-1; exit with 1 if any breaks an invariant."""
+    """Run seeds 0 to N-1; exit with 1 if any breaks an invariant.
+
+    \b
+    Example:
+      sadik-sim run --seeds 1000
+      sadik-sim run --seeds 50 --profile disks --nodes 3
+    """
     options = _options(values)
     progress = _Progress(seeds)
     began = time.monotonic()
@@ -164,7 +177,12 @@ class _Progress:
             click.echo("\r\033[K", nl=False, err=True)
 
 
-_BUG = click.option("--bug", type=click.Choice(sorted(BUGS)), help="With this planted bug.")
+_BUG = click.option(
+    "--bug",
+    type=click.Choice(sorted(BUGS)),
+    metavar="BUG",
+    help="With this planted bug; `sadik-sim bugs --list` names them.",
+)
 
 
 def _plan(what: str, bug: str | None, values: dict[str, Any]) -> Plan:
@@ -186,7 +204,13 @@ def _plan(what: str, bug: str | None, values: dict[str, Any]) -> Plan:
 def replay(what: str, tail: int, bug: str | None, **values: Any) -> None:
     """Run one seed, or a schedule file, once more and tell what happened.
 
-    The last line is ``trace`` and a hash over every step: the same seed, the same hash.
+    The last line is ``trace`` and a hash over every step: the same seed, the same hash. Exits with
+    1 if it breaks an invariant.
+
+    \b
+    Example:
+      sadik-sim replay 17
+      sadik-sim replay 3 --bug ack-before-store --tail 10
     """
     lines, result = replay_lines(_plan(what, bug, values), tail=tail)
     click.echo("\n".join(lines))
@@ -201,7 +225,12 @@ def replay(what: str, tail: int, bug: str | None, **values: Any) -> None:
 @_BUG
 @_with_options
 def shrink_command(what: str, out: Path | None, runs: int, bug: str | None, **values: Any) -> None:
-    """Find the least schedule that still breaks the invariant; write it to a file and tell it."""
+    """Find the least schedule that still breaks the invariant; write it to a file and tell it.
+
+    \b
+    Example:
+      sadik-sim shrink 3 --bug ack-before-store
+    """
     plan = _plan(what, bug, values)
     is_terminal = sys.stderr.isatty()
 
@@ -232,13 +261,23 @@ def shrink_command(what: str, out: Path | None, runs: int, bug: str | None, **va
 @main.command()
 @click.option("--limit", default=200, show_default=True, help="Seeds for each bug.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; as many as cores by default.")
-@click.argument("names", nargs=-1, type=click.Choice(sorted(BUGS)))
-def bugs(limit: int, jobs: int | None, names: tuple[str, ...]) -> None:
-    """Plant each known bug, or those NAMES, and say how many seeds it takes to find it.
+@click.option("--list", "is_list", is_flag=True, help="Only say what each bug is.")
+@click.argument("names", nargs=-1, type=click.Choice(sorted(BUGS)), metavar="[BUG]...")
+def bugs(limit: int, jobs: int | None, is_list: bool, names: tuple[str, ...]) -> None:
+    """Plant each known BUG, or those named, and say how many seeds it takes to find it.
 
     Exits with 1 if a bug is not found that has no unit test of its own.
+
+    \b
+    Example:
+      sadik-sim bugs --list
+      sadik-sim bugs ack-before-store siblings-explode
     """
     chosen = [BUGS[name] for name in names or BUGS]
+    if is_list:
+        for bug in chosen:
+            click.echo(f"{bug.name:28} {bug.what}")
+        return
     missed = []
     with local_executor(min(jobs or default_jobs(), len(chosen))) as executor:
         futures = {

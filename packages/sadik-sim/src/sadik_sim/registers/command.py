@@ -22,7 +22,9 @@ def registers(seeds: int, first: int, bugs: bool) -> None:
     Exits with 1 if a seed breaks an invariant, or with --bugs if a bug that no unit test finds
     is not found.
 
-    Example: sadik-sim registers --seeds 500
+    \b
+    Example:
+      sadik-sim registers --seeds 500
     """
     if bugs:
         _find_bugs(range(first, first + seeds))

@@ -38,6 +38,11 @@ def study(
 
     A study is a TOML file, or the name of a shipped one; without an argument those are listed.
     Results are written as JSON, CSV, PNG and SVG.
+
+    \b
+    Example:
+      sadik-sim study
+      sadik-sim study three-continents --out out
     """
     if name_or_file is None:
         for name in shipped_studies():
