@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from browser import Browser, open_browser
 from real_cluster import RealCluster, RealNode
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 RequireProgram = Callable[..., str]
@@ -145,6 +146,52 @@ def test_rates_move_with_what_the_node_does(browser: Browser, shared: RealCluste
         return text.endswith("ms") and float(text.split()[0]) > 0
 
     browser.until(is_measured, "how long the last replica took")
+
+
+def test_an_operator_needs_no_mouse(browser: Browser, shared: RealCluster) -> None:
+    browser.go(shared.nodes[0].url)
+    browser.reads("#health", "ready")
+
+    def focused() -> str:
+        script = "const e = document.activeElement; return `${e.tagName} ${e.textContent.trim()}`;"
+        return str(browser.driver.execute_script(script))
+
+    def press(*keys: str) -> None:
+        ActionChains(browser.driver).send_keys(*keys).perform()
+
+    def go_on_to(wanted: str) -> None:
+        passed = []
+        while not focused().startswith(wanted):
+            passed.append(focused())
+            assert len(passed) < 30, passed
+            press(Keys.TAB)
+
+    for tab, reads in (
+        ("Members", "Up, suspect and down"),
+        ("Repair", "Transfers"),
+        ("Keys", "Bucket"),
+    ):
+        go_on_to(f"A {tab}")
+        press(Keys.ENTER)
+        browser.reads("main", reads)
+    go_on_to("A Ring")
+    press(Keys.ENTER)
+    go_on_to("svg")
+    press(Keys.ARROW_LEFT)
+    browser.reads(".ring h2", "Partition 255")
+    press(Keys.HOME)
+    browser.reads(".ring h2", "Partition 0")
+
+    go_on_to("A Members")
+    press(Keys.ENTER)
+    browser.reads("#members", "n3")
+    go_on_to("BUTTON Leave")
+    press(Keys.ENTER)
+    browser.reads("#plan", "replicas of partitions move")
+    go_on_to("BUTTON Cancel")
+    press(Keys.ESCAPE)
+    browser.counts("dialog", 0)
+    assert focused().startswith("BUTTON Leave"), "one is where one was"
 
 
 def test_replicas_are_compared_after_a_question(browser: Browser, shared: RealCluster) -> None:

@@ -195,6 +195,15 @@ def check_what_the_text_says(done: list[Done]) -> None:
     assert output("/v1/ring").startswith('{"epoch": ')
 
 
+def test_make_run_is_what_the_tour_starts(require_program: Callable[..., str]) -> None:
+    make = require_program("make", package="make")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert 'make run ARGS="--dir sqlite-data"' in readme, "another backend beside the first"
+    command = [make, "--dry-run", "run", "ARGS=--dir sqlite-data"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1].endswith("/sadik-node dev --dir sqlite-data")
+
+
 def test_dev_started_again_has_the_data_it_had(dev: Dev) -> None:
     dev.start()
     environment = {**os.environ, "SADIK_NODE": f"http://127.0.0.1:{dev.base + 10}"}

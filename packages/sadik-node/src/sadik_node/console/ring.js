@@ -8,6 +8,8 @@ const CENTRE = 200;
 const OUTER = 184;
 const BAND = 34;
 const GAP = 3;
+/** Partitions that Page Up and Page Down go at once. */
+const LEAP = 16;
 
 /** One colour a name, the same on every page and node. */
 export function colours(names) {
@@ -106,10 +108,12 @@ function Picture({ owners, byName, palette, moving, partition, setChosen }) {
     setChosen(Math.floor(turn * count) % count);
   }
   function key(event) {
-    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-    if (!step) return;
+    const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: LEAP, PageDown: -LEAP };
+    const ends = { Home: 0, End: count - 1 };
+    const wanted = ends[event.key] ?? partition + steps[event.key];
+    if (Number.isNaN(wanted)) return;
     event.preventDefault();
-    setChosen((partition + step + count) % count);
+    setChosen((wanted + count) % count);
   }
   const paths = [...bands(owners)].map(([where, path]) => {
     const name = where.slice(where.indexOf(" ") + 1);
