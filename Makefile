@@ -81,13 +81,15 @@ test-properties: setup ## every property with 300 examples, where `make test` tr
 	HYPOTHESIS_PROFILE=thorough $(call pytest,-m property -n $(WORKERS) --dist worksteal packages)
 
 .PHONY: test-secured
-test-secured: setup ## acceptance tests once more, with nodes that have certificates and a secret
-	SECURED=1 $(BIN)/pytest -m "system and not slow" $(ARGS) tests/acceptance
+test-secured: setup ## acceptance tests once more, with TLS and tokens for nodes and clients
+	SECURED=1 $(BIN)/pytest -m "system and not slow and not open_cluster" $(ARGS) tests/acceptance
 
 .PHONY: secured-slice
 secured-slice: setup
 	SECURED=1 $(BIN)/pytest -m "system and not slow" tests/acceptance/test_siblings.py \
-	    tests/acceptance/test_kill_loop.py
+	    tests/acceptance/test_http_framing.py tests/acceptance/test_command_line.py \
+	    tests/acceptance/test_kill_loop.py \
+	    tests/acceptance/test_tour.py::test_the_tour_is_as_printed
 
 .PHONY: slow-clients
 slow-clients: setup ## a minute of 10,000 idle and 2,000 slow clients at a node; CI runs a short form

@@ -6,18 +6,26 @@ Answers are read by their framing and nothing else, so that one byte too many is
 from __future__ import annotations
 
 import socket
+import ssl
 from typing import Self
 
-from real_cluster import Answer
+from real_cluster import Answer, RealNode
 
 __all__ = ["RawConnection", "ask_raw"]
 
 
-class RawConnection:
-    """One connection to a node on loopback."""
+_HOST = b"\r\nHost: localhost\r\n"
 
-    def __init__(self, port: int, timeout_s: float = 15) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+
+class RawConnection:
+    """One connection to a node on loopback, under TLS where the node's clients speak it."""
+
+    def __init__(self, node: RealNode, timeout_s: float = 15) -> None:
+        self._credentials = node.credentials
+        self.socket = socket.create_connection((node.host, node.http_port), timeout=timeout_s)
+        if self._credentials is not None:
+            context = self._credentials.context
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         self._file = self.socket.makefile("rb")
 
     def __enter__(self) -> Self:
@@ -32,8 +40,19 @@ class RawConnection:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        self.socket.sendall(data)
+        """Send bytes as they are, but for `dressed`."""
+        self.socket.sendall(self.dressed(data))
+
+    def dressed(self, data: bytes) -> bytes:
+        """The bytes with the client's token in each request, where the node asks for one."""
+        return data.replace(_HOST, _HOST + self.token_field)
+
+    @property
+    def token_field(self) -> bytes:
+        """The line of a header that shows the client's token; empty where nobody asks for one."""
+        if self._credentials is None:
+            return b""
+        return f"Authorization: Bearer {self._credentials.token}\r\n".encode()
 
     def read_answer(self, *, is_head: bool = False) -> Answer:
         """The next answer, interim ones (1xx) too. EOFError where the node closed instead."""
@@ -59,14 +78,14 @@ class RawConnection:
         """Whether the node closes the connection, with nothing more to say."""
         try:
             rest = self._file.read()
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             return True
         assert not rest, rest
         return True
 
 
-def ask_raw(port: int, data: bytes, *, is_head: bool = False) -> Answer:
+def ask_raw(node: RealNode, data: bytes, *, is_head: bool = False) -> Answer:
     """The answer to ``data`` on a connection of its own."""
-    with RawConnection(port) as connection:
+    with RawConnection(node) as connection:
         connection.send(data)
         return connection.read_answer(is_head=is_head)

@@ -12,18 +12,21 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from attrs import Factory, define
 
 __all__ = [
     "Answer",
+    "Credentials",
     "RealCluster",
     "RealNode",
     "anonymous_bytes",
@@ -88,6 +91,51 @@ def _is_free(port: int) -> bool:
     return True
 
 
+class ClientOptions(TypedDict, total=False):
+    """What `sadik_client` is to be given beside addresses."""
+
+    token: str
+    ssl_context: ssl.SSLContext
+
+
+class Credentials:
+    """What clients of a secured cluster have: authorities to trust, and a token in a file."""
+
+    def __init__(self, ca: Path, token_file: Path) -> None:
+        self.ca = ca
+        self.token_file = token_file
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        """For a client's TLS."""
+        return ssl.create_default_context(cafile=self.ca)
+
+    @cached_property
+    def token(self) -> str:
+        """What it shows."""
+        return self.token_file.read_text("ascii").strip()
+
+
+class _SecuredConnection(http.client.HTTPSConnection):
+    """Shows a token with every request that has no other."""
+
+    def __init__(self, host: str, port: int, timeout: float, credentials: Credentials) -> None:
+        super().__init__(host, port, timeout=timeout, context=credentials.context)
+        self._token = credentials.token
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        *,
+        encode_chunked: bool = False,
+    ) -> None:
+        shown = {"Authorization": f"Bearer {self._token}", **(headers or {})}
+        super().request(method, url, body, shown, encode_chunked=encode_chunked)
+
+
 @define
 class RealNode:
     """One node process, running or not."""
@@ -108,6 +156,8 @@ class RealNode:
     admin_port: int | None = None
     """Where operators have a listener of their own."""
     process: subprocess.Popen[bytes] | None = None
+    credentials: Credentials | None = None
+    """What its clients need; None where it asks nobody."""
 
     @property
     def operators_url(self) -> str:
@@ -117,7 +167,32 @@ class RealNode:
     @property
     def url(self) -> str:
         """The node's base URL."""
-        return f"http://{self.host}:{self.http_port}"
+        scheme = "http" if self.credentials is None else "https"
+        return f"{scheme}://{self.host}:{self.http_port}"
+
+    @property
+    def client_options(self) -> ClientOptions:
+        """For `sadik_client`."""
+        held = self.credentials
+        return {} if held is None else {"token": held.token, "ssl_context": held.context}
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        """For a client verb of the command line, to ask this node."""
+        environment = {"SADIK_NODE": self.url}
+        if self.credentials is not None:
+            environment["SADIK_CA"] = str(self.credentials.ca)
+            environment["SADIK_TOKEN_FILE"] = str(self.credentials.token_file)
+        return environment
+
+    def connect(self, timeout_s: float, port: int | None = None) -> http.client.HTTPConnection:
+        """A client's connection, to the clients' port unless another is named; it is made with the
+        first request.
+        """
+        port = port or self.http_port
+        if self.credentials is None:
+            return http.client.HTTPConnection(self.host, port, timeout=timeout_s)
+        return _SecuredConnection(self.host, port, timeout_s, self.credentials)
 
     @property
     def peer(self) -> str:
@@ -203,7 +278,7 @@ class RealNode:
         headers: dict[str, str] | None,
         timeout_s: float,
     ) -> Answer:
-        connection = http.client.HTTPConnection(self.host, port, timeout=timeout_s)
+        connection = self.connect(timeout_s, port)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -243,20 +318,35 @@ class RealCluster:
         options: list[str] | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
-        ports = free_ports(2 * nodes)
+        self._root = root
+        self._options = list(options or [])
+        self._environment = dict(environment or {})
         self.nodes: list[RealNode] = []
+        ports = free_ports(2 * nodes)
         for index in range(nodes):
-            node = RealNode(
-                name=f"n{index + 1}",
-                directory=root / f"n{index + 1}",
-                http_port=ports[2 * index],
-                peer_port=ports[2 * index + 1],
-                join=[f"{_HOST}:{ports[1]}"] if index else [],
-                log=root / f"n{index + 1}.log",
-                options=list(options or []),
-                environment=dict(environment or {}),
-            )
-            self.nodes.append(node)
+            join = [self.nodes[0].peer] if index else []
+            self.add(f"n{index + 1}", join, ports[2 * index : 2 * index + 2])
+
+    def add(self, name: str, join: Iterable[str], ports: list[int] | None = None) -> RealNode:
+        """A further node, which is not started."""
+        http_port, peer_port = ports or free_ports(2)
+        node = RealNode(
+            name=name,
+            directory=self._root / name,
+            http_port=http_port,
+            peer_port=peer_port,
+            join=list(join),
+            log=self._root / f"{name}.log",
+            options=list(self._options),
+            environment=dict(self._environment),
+        )
+        self.nodes.append(node)
+        return node
+
+    @property
+    def client_options(self) -> ClientOptions:
+        """For `sadik_client`, of any of its nodes."""
+        return self.nodes[0].client_options
 
     def start(self) -> None:
         """Start all nodes and wait until each is ready and knows of all."""

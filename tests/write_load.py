@@ -58,7 +58,7 @@ class _Writer(ClientThread):
         self.attempts.append(attempt)
         connection = self.connections.get(node.url)
         if connection is None:
-            connection = http.client.HTTPConnection(node.host, node.http_port, timeout=20)
+            connection = node.connect(20)
             self.connections[node.url] = connection
         try:
             connection.request("PUT", f"/v1/kv/{self.load.bucket}/{key}{self.load.query}", value)
@@ -118,9 +118,7 @@ class WriteLoad(Load[_Writer]):
 
 def check_kept(load: WriteLoad, nodes: Sequence[RealNode], query: str = "") -> None:
     """Each write is what its answer said: there, or not; seen through each of ``nodes`` in turn."""
-    connections = [
-        http.client.HTTPConnection(node.host, node.http_port, timeout=20) for node in nodes
-    ]
+    connections = [node.connect(20) for node in nodes]
     try:
         for number, attempt in enumerate(load.attempts):
             connection = connections[number % len(connections)]

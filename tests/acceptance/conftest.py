@@ -1,29 +1,21 @@
 """Clusters for acceptance tests: one that many tests share, and one of a test's own.
 
 With ``SECURED=1`` in the environment (``make test-secured``) their nodes have certificates and a
-secret: everything must work there as it does without.
+secret, and their clients speak TLS and show tokens: everything must work there as it does without.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from real_cluster import RealCluster
-from secured_cluster import Secured
-
-IS_SECURED = os.environ.get("SECURED") == "1"
-
-
-def cluster_in(root: Path) -> RealCluster:
-    """A cluster that has not been started, of the kind that is wanted."""
-    return Secured(root).cluster if IS_SECURED else RealCluster(root)
+from secured_cluster import any_cluster
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
     """Three nodes for tests that stop none of them; each test uses buckets of its own."""
-    with cluster_in(tmp_path_factory.mktemp("shared")) as cluster:
+    with any_cluster(tmp_path_factory.mktemp("shared")) as cluster:
         cluster.start()
         yield cluster
 
@@ -31,7 +23,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[RealCluster]:
     """Three nodes of this test's own."""
-    with cluster_in(tmp_path) as cluster:
+    with any_cluster(tmp_path) as cluster:
         cluster.start()
         yield cluster
 

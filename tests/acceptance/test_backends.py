@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from real_cluster import RealCluster, eventually
+from real_cluster import eventually
+from secured_cluster import any_cluster
 
 
 @pytest.mark.parametrize("backend", ["lmdb", "sqlite", "rocksdb"])
 def test_what_was_acknowledged_is_there_after_all_were_killed(backend: str, tmp_path: Path) -> None:
     if backend == "rocksdb":
         pytest.importorskip("rocksdict", reason="needs the extra sadik-storage[rocksdb]")
-    with RealCluster(tmp_path, environment={"SADIK_STORAGE__BACKEND": backend}) as cluster:
+    with any_cluster(tmp_path, environment={"SADIK_STORAGE__BACKEND": backend}) as cluster:
         cluster.start()
         one, two, three = cluster.nodes
         for number in range(120):

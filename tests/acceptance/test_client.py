@@ -27,7 +27,7 @@ def union(entry: Entry) -> bytes:
 
 
 def test_everyday_things(shared: RealCluster) -> None:
-    with Client([node.url for node in shared.nodes]) as client:
+    with Client([node.url for node in shared.nodes], **shared.client_options) as client:
         written = client.put("client-daily", "a/ä", "eins", meta={"by": "ada"}, w="all")
         assert (written.acks.got, written.acks.durable) == (3, 3)
         entry = client.get("client-daily", "a/ä", r="all")
@@ -62,7 +62,7 @@ def test_everyday_things(shared: RealCluster) -> None:
 def test_many_operations_at_once(shared: RealCluster) -> None:
     puts = [BatchPut("client-batch", f"k/{number}", b"%d" % number) for number in range(500)]
     gets = [BatchGet("client-batch", f"k/{number}") for number in range(500)]
-    with Client([node.url for node in shared.nodes]) as client:
+    with Client([node.url for node in shared.nodes], **shared.client_options) as client:
         results = client.batch([*puts, *gets])
         assert [result.status for result in results] == [204] * 500 + [200] * 500
         assert [result.value for result in results[500:]] == [
@@ -78,18 +78,18 @@ def test_many_operations_at_once(shared: RealCluster) -> None:
 
 
 def test_siblings_of_three_writers_become_one(shared: RealCluster) -> None:
-    with Client(shared.nodes[0].url, resolver=union) as client:
+    with Client(shared.nodes[0].url, resolver=union, **shared.client_options) as client:
         seen = client.put("client-carts", "ada", b"eggs").context
         for item in (b"milk", b"bread", b"jam"):
             client.put("client-carts", "ada", item, context=seen)
         assert client.get("client-carts", "ada").value == b"bread+jam+milk"
     for node in shared.nodes:
-        with Client(node.url) as client:
+        with Client(node.url, **node.client_options) as client:
             assert client.get("client-carts", "ada").value == b"bread+jam+milk"
 
 
 def test_conditions_times_to_live_and_values_in_answers(shared: RealCluster) -> None:
-    with Client([node.url for node in shared.nodes]) as client:
+    with Client([node.url for node in shared.nodes], **shared.client_options) as client:
         first = client.put("client-cond", "k", "1", if_none_match="*", return_body=True, ttl_s=900)
         assert first.entry is not None
         assert (first.entry.text, first.entry.etag) == ("1", first.etag)
@@ -112,7 +112,7 @@ def test_a_session_never_reads_its_own_past(cluster: RealCluster) -> None:
     """One node alone has what the session wrote; the others, asked without it, know older."""
     first, *others = cluster.nodes
     urls = [node.url for node in cluster.nodes]
-    with Client(urls, settings=Settings(ring=False)) as client:
+    with Client(urls, settings=Settings(ring=False), **cluster.client_options) as client:
         session = client.session()
         session.put("b", "k", "old", w="all")
         for node in others:
@@ -141,7 +141,7 @@ def test_a_session_never_reads_its_own_past(cluster: RealCluster) -> None:
 
 def test_keys_go_straight_to_their_owners(shared: RealCluster) -> None:
     """The client hashes as the cluster does: whom it asks first is whom the cluster names."""
-    with Client(shared.nodes[0].url) as client:
+    with Client(shared.nodes[0].url, **shared.client_options) as client:
         for number in range(20):
             key = f"key-{number}"
             owners = client.explain("client-ring", key)["owners"]
@@ -159,7 +159,7 @@ def test_a_killed_node_fails_nothing(cluster: RealCluster) -> None:
             client.put("b", f"{number}", f"{turn}", context=context)
         return 30
 
-    with Client(cluster.nodes[0].url) as client:
+    with Client(cluster.nodes[0].url, **cluster.client_options) as client:
         work(client, 1)
         victim.kill()
         assert work(client, 2) == 30, "no read and no write met an error"
@@ -180,7 +180,7 @@ def test_a_stopped_node_is_left_in_time(cluster: RealCluster) -> None:
 
     async def main() -> None:
         async with sadik_client.trio.Client(
-            [node.url for node in cluster.nodes], settings=settings
+            [node.url for node in cluster.nodes], settings=settings, **cluster.client_options
         ) as client:
             await client.put("b", "k", b"v")
             victim.signal(signal.SIGSTOP)
@@ -193,7 +193,7 @@ def test_a_stopped_node_is_left_in_time(cluster: RealCluster) -> None:
 def test_too_few_replicas_is_told_honestly(cluster: RealCluster) -> None:
     for node in cluster.nodes[1:]:
         node.kill()
-    with Client(cluster.nodes[0].url) as client:
+    with Client(cluster.nodes[0].url, **cluster.client_options) as client:
         with pytest.raises(SadikError) as caught:
             client.put("b", "k", b"v", w="all", sloppy=False, timeout_s=1.5)
         assert caught.value.outcome in ("not_applied", "indeterminate")

@@ -19,13 +19,14 @@ class Client:
     """Runs verbs through one node after another."""
 
     def __init__(self, cluster: RealCluster) -> None:
-        self.urls = [node.url for node in cluster.nodes]
+        self.nodes = cluster.nodes
         self.count = 0
 
     def run(self, *arguments: str, given: bytes = b"", code: int = DONE) -> bytes:
         """What a verb prints, after it has ended with ``code``."""
         self.count += 1
-        environment = {**os.environ, "SADIK_NODE": self.urls[self.count % len(self.urls)]}
+        node = self.nodes[self.count % len(self.nodes)]
+        environment = {**os.environ, **node.client_environment}
         result = subprocess.run(
             [sys.executable, "-m", "sadik_node", *arguments],
             input=given,

@@ -12,6 +12,8 @@ from real_cluster import RealCluster, RealNode
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+pytestmark = pytest.mark.open_cluster
+
 RequireProgram = Callable[..., str]
 
 

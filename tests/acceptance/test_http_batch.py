@@ -72,7 +72,7 @@ def test_quorums_and_limits_are_those_of_single_requests(shared: RealCluster) ->
     too_many = b'{"op": "get", "bucket": "b", "key": "k"}\n' * 1001
     check_problem(node.ask("POST", "/v1/batch", too_many), 413)
     head = b"POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16777217\r\n\r\n"
-    check_problem(ask_raw(node.http_port, head), 413)
+    check_problem(ask_raw(node, head), 413)
     check_problem(node.ask("POST", "/v1/batch", b"neither"), 400)
 
 

@@ -122,7 +122,7 @@ def test_a_value_above_the_limit_is_refused(node: RealNode) -> None:
 
 def test_a_put_without_a_length_is_refused(node: RealNode) -> None:
     request = b"PUT /v1/kv/values/none HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    check_problem(ask_raw(node.http_port, request), 411)
+    check_problem(ask_raw(node, request), 411)
 
 
 # Parameters

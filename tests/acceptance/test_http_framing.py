@@ -28,7 +28,7 @@ def get_request(key: bytes, *fields: bytes, version: bytes = b"1.1") -> bytes:
 
 
 def test_a_connection_is_kept(node: RealNode) -> None:
-    with RawConnection(node.http_port) as connection:
+    with RawConnection(node) as connection:
         for number in range(50):
             connection.send(put_request(b"kept", b"%d" % number))
             assert connection.read_answer().status == 204
@@ -39,7 +39,7 @@ def test_a_connection_is_kept(node: RealNode) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(node: RealNode) -> None:
-    with RawConnection(node.http_port) as connection:
+    with RawConnection(node) as connection:
         requests = b""
         for number in range(40):
             requests += put_request(b"piped", b"%d" % number) + get_request(b"piped")
@@ -53,8 +53,8 @@ def test_pipelined_requests_are_answered_in_order(node: RealNode) -> None:
 
 
 def test_requests_may_arrive_a_byte_at_a_time(node: RealNode) -> None:
-    with RawConnection(node.http_port) as connection:
-        for byte in put_request(b"slow", b"value") + get_request(b"slow"):
+    with RawConnection(node) as connection:
+        for byte in connection.dressed(put_request(b"slow", b"value") + get_request(b"slow")):
             connection.send(bytes([byte]))
         assert connection.read_answer().status == 204
         assert connection.read_answer().body == b"value"
@@ -72,7 +72,7 @@ def test_requests_may_arrive_a_byte_at_a_time(node: RealNode) -> None:
 )
 def test_a_chunked_body_is_put_together(node: RealNode, body: bytes) -> None:
     head = b"PUT /v1/kv/framing/chunked HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
-    with RawConnection(node.http_port) as connection:
+    with RawConnection(node) as connection:
         connection.send(head + body + get_request(b"chunked"))
         assert connection.read_answer().status == 204
         assert connection.read_answer().body == b"hello world"
@@ -80,7 +80,7 @@ def test_a_chunked_body_is_put_together(node: RealNode, body: bytes) -> None:
 
 def test_an_empty_chunked_body_is_an_empty_value(node: RealNode) -> None:
     head = b"PUT /v1/kv/framing/no-chunk HTTP/1.1\r\n" + HOST
-    answer = ask_raw(node.http_port, head + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    answer = ask_raw(node, head + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
     assert answer.status == 204
     assert node.ask("GET", "/v1/kv/framing/no-chunk").body == b""
 
@@ -88,7 +88,7 @@ def test_an_empty_chunked_body_is_an_empty_value(node: RealNode) -> None:
 def test_a_chunked_body_above_the_limit_is_refused(node: RealNode) -> None:
     chunk = b"10000\r\n" + bytes(65_536) + b"\r\n"
     head = b"PUT /v1/kv/framing/over HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
-    with RawConnection(node.http_port) as connection:
+    with RawConnection(node) as connection:
         connection.send(head + chunk * 65)
         check_problem(connection.read_answer(), 413)
         assert connection.is_ended()
@@ -97,12 +97,12 @@ def test_a_chunked_body_above_the_limit_is_refused(node: RealNode) -> None:
 
 def test_100_continue_comes_before_the_body_and_a_refusal_instead_of_it(node: RealNode) -> None:
     request = put_request(b"expected", b"value", b"Expect: 100-continue")
-    with RawConnection(node.http_port) as connection:
+    with RawConnection(node) as connection:
         connection.send(request.removesuffix(b"value"))
         assert connection.read_answer().status == 100
         connection.send(b"value")
         assert connection.read_answer().status == 204
-    with RawConnection(node.http_port) as connection:
+    with RawConnection(node) as connection:
         over = put_request(b"expected", b"", b"Expect: 100-continue")
         connection.send(over.replace(b"Length: 0", b"Length: %d" % (5 * MIB)))
         check_problem(connection.read_answer(), 413)
@@ -111,7 +111,7 @@ def test_100_continue_comes_before_the_body_and_a_refusal_instead_of_it(node: Re
 
 
 def test_close_is_done_and_said(node: RealNode) -> None:
-    with RawConnection(node.http_port) as connection:
+    with RawConnection(node) as connection:
         connection.send(get_request(b"none", b"Connection: close"))
         answer = connection.read_answer()
         assert (answer.status, answer.headers["connection"]) == (404, "close")
@@ -119,12 +119,13 @@ def test_close_is_done_and_said(node: RealNode) -> None:
 
 
 def test_http_1_0_is_answered_and_closed_unless_it_asks_to_be_kept(node: RealNode) -> None:
-    assert ask_raw(node.http_port, put_request(b"old", b"value")).status == 204
-    with RawConnection(node.http_port) as connection:
-        connection.send(b"GET /v1/kv/framing/old HTTP/1.0\r\n\r\n")
+    assert ask_raw(node, put_request(b"old", b"value")).status == 204
+    with RawConnection(node) as connection:
+        line = b"GET /v1/kv/framing/old HTTP/1.0\r\n"
+        connection.send(line + connection.token_field + b"\r\n")
         assert connection.read_answer().body == b"value"
         assert connection.is_ended()
-    with RawConnection(node.http_port) as connection:
+    with RawConnection(node) as connection:
         for _ in range(2):
             connection.send(get_request(b"old", b"Connection: keep-alive", version=b"1.0"))
             answer = connection.read_answer()
@@ -132,9 +133,9 @@ def test_http_1_0_is_answered_and_closed_unless_it_asks_to_be_kept(node: RealNod
 
 
 def test_an_absolute_target_is_taken(node: RealNode) -> None:
-    assert ask_raw(node.http_port, put_request(b"absolute", b"value")).status == 204
+    assert ask_raw(node, put_request(b"absolute", b"value")).status == 204
     target = b"http://localhost/v1/kv/framing/absolute"
-    answer = ask_raw(node.http_port, b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    answer = ask_raw(node, b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n")
     assert answer.body == b"value"
 
 
@@ -184,7 +185,7 @@ MALFORMED = {
 def test_what_is_no_request_is_refused_and_no_second_one_is_read_out_of_it(
     node: RealNode, request_bytes: bytes
 ) -> None:
-    with RawConnection(node.http_port) as connection:
+    with RawConnection(node) as connection:
         connection.send(request_bytes)
         check_problem(connection.read_answer(), 400, 405)
         # Whatever stood behind it on the connection is never taken for a request.
@@ -204,7 +205,7 @@ def test_what_is_no_request_is_refused_and_no_second_one_is_read_out_of_it(
     ],
 )
 def test_a_request_that_is_wrong_and_whole_is_refused(node: RealNode, request_bytes: bytes) -> None:
-    check_problem(ask_raw(node.http_port, request_bytes), 400)
+    check_problem(ask_raw(node, request_bytes), 400)
 
 
 @pytest.mark.parametrize(
@@ -217,17 +218,17 @@ def test_a_request_that_is_wrong_and_whole_is_refused(node: RealNode, request_by
     ],
 )
 def test_a_header_that_is_too_large_is_refused(node: RealNode, fields: bytes, status: int) -> None:
-    check_problem(ask_raw(node.http_port, GET + HOST + fields + b"\r\n"), status, 431)
+    check_problem(ask_raw(node, GET + HOST + fields + b"\r\n"), status, 431)
 
 
 def test_a_target_that_is_too_long_is_refused(node: RealNode) -> None:
     target = b"GET /v1/kv/framing/%b HTTP/1.1\r\n" % (b"x" * 10_000)
-    check_problem(ask_raw(node.http_port, target + HOST + b"\r\n"), 414)
+    check_problem(ask_raw(node, target + HOST + b"\r\n"), 414)
 
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(node: RealNode) -> None:
     for cut in (1, 20, 60, len(put_request(b"cut", b"x" * 100)) - 1):
-        with RawConnection(node.http_port) as connection:
+        with RawConnection(node) as connection:
             connection.send(put_request(b"cut", b"x" * 100)[:cut])
     assert node.ask("GET", "/v1/kv/framing/cut").status == 404
     assert node.ask("GET", "/healthz").status == 200
@@ -238,7 +239,7 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(node: RealNode) -> None
 def test_a_header_that_never_ends_is_given_up_after_10_seconds(
     node: RealNode, begun: bytes
 ) -> None:
-    with RawConnection(node.http_port, timeout_s=15) as connection:
+    with RawConnection(node, timeout_s=15) as connection:
         connection.send(begun)
         check_problem(connection.read_answer(), 408)
         assert connection.is_ended()

@@ -34,12 +34,14 @@ def diff(require_program: Callable[..., str]) -> str:
 
 
 @contextmanager
-def command(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A verb that runs while the block does."""
+def command(node: RealNode, *arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A verb that asks a node and runs while the block does."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
+            [*COMMAND, *arguments],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            env={**os.environ, **node.client_environment},
+        )  # fmt: skip
     try:
         yield process
     finally:
@@ -75,7 +77,7 @@ def check_holds_everything(node: RealNode, bucket: str, files: dict[bytes, str])
     def check(item: tuple[bytes, str]) -> str:
         key, digest = item
         if not hasattr(own, "connection"):
-            own.connection = http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=20)
+            own.connection = node.connect(20)
             connections.append(own.connection)
         own.connection.request("GET", f"/v1/kv/{bucket}/{quote_from_bytes(key)}?r=1")
         answer = own.connection.getresponse()
@@ -134,7 +136,7 @@ def copy_through_a_kill(
     }
     log = tmp_path / "import.log"
     watcher = next(node for node in cluster.nodes if node not in (asked, killed))
-    with command("import", str(source), "files", "--node", asked.url, log=log) as importing:
+    with command(asked, "import", str(source), "files", log=log) as importing:
         eventually(
             60,
             lambda: len(list_keys(watcher, "files", "?limit=10000")[0]) > len(files) // 20,
@@ -150,7 +152,7 @@ def copy_through_a_kill(
     assert f"{len(files)} copied" in said, said[-3000:]
 
     copy = tmp_path / "copy"
-    with command("export", "files", str(copy), "--node", exporter.url, log=log) as exporting:
+    with command(exporter, "export", "files", str(copy), log=log) as exporting:
         assert exporting.wait(timeout_s) == 0, log.read_text()[-3000:]
     check_same(source, copy, too_large)
 
@@ -211,12 +213,11 @@ def test_an_import_run_again_copies_only_what_changed(shared: RealCluster, tmp_p
     for change, wanted in [(False, "50 copied, 0 unchanged"), (True, "1 copied, 49 unchanged")]:
         if change:
             (source / "7").write_text("changed")
-        arguments = ("import", str(source), "again", "--node", shared.nodes[0].url)
-        with command(*arguments, log=log) as importing:
+        with command(shared.nodes[0], "import", str(source), "again", log=log) as importing:
             assert importing.wait(60) == 0, log.read_text()
         assert wanted in log.read_text()
-    arguments = ("export", "again", str(tmp_path / "copy"), "--node", shared.nodes[2].url)
-    with command(*arguments, log=log) as exporting:
+    copy = str(tmp_path / "copy")
+    with command(shared.nodes[2], "export", "again", copy, log=log) as exporting:
         assert exporting.wait(60) == 0, log.read_text()
     check_same(source, tmp_path / "copy", set())
 
@@ -232,7 +233,7 @@ def test_an_export_never_writes_outside_its_directory(shared: RealCluster, tmp_p
     copy.mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     (copy / "link").symlink_to(tmp_path / "elsewhere")
-    with command("export", "hostile", str(copy), "--node", node.url, log=log) as exporting:
+    with command(node, "export", "hostile", str(copy), log=log) as exporting:
         assert exporting.wait(60) == 1, log.read_text()
     written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert written == ["below", "below/copy", "below/copy/fine", "below/copy/fine/file",

@@ -12,11 +12,12 @@ import pytest
 from every_backend import every_durable_backend
 from history_load import HistoryLoad
 from real_cluster import RealCluster
+from secured_cluster import any_cluster
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[RealCluster]:
-    with RealCluster(tmp_path) as cluster:
+    with any_cluster(tmp_path) as cluster:
         cluster.start()
         yield cluster
 

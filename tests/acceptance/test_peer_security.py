@@ -232,7 +232,7 @@ class Siege:
 
     def try_certificates(self) -> None:
         """A valid one of n3 that says it is n2, and its own name with n2's id; another's."""
-        stolen = self.secured.credentials(self.third)
+        stolen = self.secured.stolen(self.third)
         for name in (self.victim.name, self.third.name):
             claim = self.claim(name, self.victim_id)
             assert self.is_refused(Stranger(self.node, claim, None, stolen)) == "certificate"

@@ -18,6 +18,8 @@ from real_cluster import RealCluster, eventually, free_ports
 
 import dashboard
 
+pytestmark = pytest.mark.open_cluster
+
 RULES = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
 DASHBOARD: dict[str, Any] = json.loads(dashboard.TARGET.read_text("utf-8"))
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from http_checks import check_problem, siblings_of
 from real_cluster import Answer, RealCluster, RealNode, eventually
+from secured_cluster import any_cluster
 from write_load import WriteLoad, check_kept
 
 QUORUM_FIELDS = {"needed", "got", "durable", "primaries", "hinted", "outcome", "retry"}
@@ -106,7 +107,7 @@ def test_with_one_of_three_dead_a_quorum_goes_on_and_strict_all_does_not(
 
 @pytest.fixture
 def single(tmp_path: Path) -> Callable[..., RealCluster]:
-    return lambda: RealCluster(tmp_path, nodes=1)
+    return lambda: any_cluster(tmp_path, nodes=1)
 
 
 def test_more_than_the_owners_there_are_is_not_applied(single: Callable[..., RealCluster]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from http_checks import check_problem
 from real_cluster import RealCluster, RealNode, eventually
+from secured_cluster import any_cluster
 
 KEYS = 60
 
@@ -17,7 +18,7 @@ KEYS = 60
 def four(tmp_path: Path) -> Iterator[RealCluster]:
     """Four nodes, so that each key has a node that does not own it, and short waits."""
     hasty = {"SADIK_REPAIR__TOMBSTONE_SECONDS": "1"}
-    with RealCluster(tmp_path, nodes=4, environment=hasty) as cluster:
+    with any_cluster(tmp_path, nodes=4, environment=hasty) as cluster:
         cluster.start()
         yield cluster
 

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from real_cluster import RealCluster, RealNode, eventually
+from real_cluster import RealNode, eventually
+from secured_cluster import any_cluster
 
 
 def events(node: RealNode, name: str, request: str) -> list[dict[str, Any]]:
@@ -20,7 +21,7 @@ def is_touched(node: RealNode, request: str) -> bool:
 
 
 def test_a_named_request_is_logged_on_every_node_and_no_other_is(tmp_path: Path) -> None:
-    with RealCluster(tmp_path, environment={"SADIK_LOG__FORMAT": "json"}) as cluster:
+    with any_cluster(tmp_path, environment={"SADIK_LOG__FORMAT": "json"}) as cluster:
         cluster.start()
         asked, *others = cluster.nodes
         made = asked.ask("PUT", "/v1/kv/logged/k", b"v").headers["sadik-request-id"]

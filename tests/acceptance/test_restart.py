@@ -154,7 +154,7 @@ def test_sigterm_under_load_ends_in_10_seconds_and_every_answer_is_honest(
 def test_a_request_that_is_half_sent_at_sigterm_is_answered(cluster: RealCluster) -> None:
     node = cluster.nodes[2]
     head = b"PUT /v1/kv/half/key HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
-    with RawConnection(node.http_port) as connection, RawConnection(node.http_port) as idle:
+    with RawConnection(node) as connection, RawConnection(node) as idle:
         idle.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle.read_answer().status == 200
         connection.send(head + b"first")

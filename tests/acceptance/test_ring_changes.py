@@ -13,7 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from real_cluster import RealCluster, RealNode, eventually, free_ports
+from real_cluster import RealCluster, RealNode, eventually
+from secured_cluster import any_cluster
 
 from sadik_hashing import token_of
 
@@ -65,13 +66,9 @@ class Client(threading.Thread):
             self.failed.append(f"PUT {written.status} {written.body!r}")
 
 
-def add(cluster: RealCluster, root: Path, name: str) -> RealNode:
+def add(cluster: RealCluster, name: str) -> RealNode:
     """A further node, started; it joins through the second."""
-    http_port, peer_port = free_ports(2)
-    node = RealNode(
-        name, root / name, http_port, peer_port, [cluster.nodes[1].peer], root / f"{name}.log"
-    )
-    cluster.nodes.append(node)
+    node = cluster.add(name, [cluster.nodes[1].peer])
     node.start()
     return node
 
@@ -97,14 +94,14 @@ def is_told(node: RealNode) -> bool:
 
 @pytest.mark.timeout(400)
 def test_three_to_five_to_three_nodes_under_load(tmp_path: Path) -> None:
-    with RealCluster(tmp_path) as cluster:
+    with any_cluster(tmp_path) as cluster:
         cluster.start()
         stop = threading.Event()
         entries = list(cluster.nodes)
         clients = [Client(number, entries, stop) for number in range(8)]
         for client in clients:
             client.start()
-        four, five = add(cluster, tmp_path, "n4"), add(cluster, tmp_path, "n5")
+        four, five = add(cluster, "n4"), add(cluster, "n5")
         for node in (four, five):
             eventually(_PATIENCE_S, node.is_ready, f"{node.name} is ready")
         settle(cluster)
@@ -134,12 +131,12 @@ def test_three_to_five_to_three_nodes_under_load(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_transfer_goes_on_after_giver_and_receiver_were_killed(tmp_path: Path) -> None:
-    with RealCluster(tmp_path) as cluster:
+    with any_cluster(tmp_path) as cluster:
         cluster.start()
         one = cluster.nodes[0]
         for number in range(300):
             assert one.ask("PUT", f"/v1/kv/ring/{number}", b"v%d" % number).status == 204
-        four = add(cluster, tmp_path, "n4")
+        four = add(cluster, "n4")
         eventually(
             _PATIENCE_S,
             lambda: any(
@@ -162,7 +159,7 @@ def test_a_transfer_goes_on_after_giver_and_receiver_were_killed(tmp_path: Path)
 
 @pytest.mark.timeout(300)
 def test_a_dead_node_is_removed_and_the_survivors_data_come_to_another(tmp_path: Path) -> None:
-    with RealCluster(tmp_path, nodes=4) as cluster:
+    with any_cluster(tmp_path, nodes=4) as cluster:
         cluster.start()
         one, dead = cluster.nodes[0], cluster.nodes[3]
         for number in range(100):

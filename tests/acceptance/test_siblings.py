@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from http_checks import check_problem, siblings_of
 from real_cluster import Answer, RealCluster, RealNode
+from secured_cluster import any_cluster
 
 CONTEXT = "Sadik-Context"
 
@@ -234,7 +235,7 @@ def test_a_damaged_context_is_refused(shared: RealCluster) -> None:
 
 
 def test_a_context_of_another_cluster_is_refused(shared: RealCluster, tmp_path: Path) -> None:
-    with RealCluster(tmp_path, nodes=1) as other:
+    with any_cluster(tmp_path, nodes=1) as other:
         other.start()
         foreign = put(other.nodes[0], "foreign", b"v")
     put(shared.nodes[0], "foreign", b"v")

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from http_checks import check_problem, siblings_of
 from real_cluster import RealCluster, RealNode, eventually
+from secured_cluster import any_cluster
 
 
 @pytest.fixture
 def five(tmp_path: Path) -> Iterator[RealCluster]:
-    with RealCluster(tmp_path, nodes=5) as cluster:
+    with any_cluster(tmp_path, nodes=5) as cluster:
         cluster.start()
         yield cluster
 

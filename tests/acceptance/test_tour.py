@@ -22,6 +22,7 @@ from alone import can_be_alone, is_alone, run_alone
 from console_tour import Done, Shell, Step, console_steps
 from every_backend import every_backend
 from real_cluster import eventually, free_base_port
+from secured_cluster import Secured, is_wanted
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "make run"
@@ -29,11 +30,18 @@ KILLED = "<pid of n3>"
 DOCUMENTED_PORT = 7070
 
 
+def base_port() -> int:
+    """Where the ports of a tour begin."""
+    return DOCUMENTED_PORT if is_alone() else free_base_port([0, 1, 10, 11, 20, 21])
+
+
 class Dev:
     """``sadik-node dev`` on ports that are free, and what it has said so far."""
 
+    scheme = "http"
+
     def __init__(self, root: Path) -> None:
-        self.base = DOCUMENTED_PORT if is_alone() else free_base_port([0, 1, 10, 11, 20, 21])
+        self.base = base_port()
         self.directory = root / "sadik-data"
         self._log = root / "dev.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -68,6 +76,19 @@ class Dev:
         assert lines, self.said
         return shlex.split(lines[0][lines[0].index(sys.executable) :])
 
+    def environment_of(self, _name: str) -> dict[str, str]:
+        """What that line stands in the midst of, beside what is around."""
+        return {}
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        """For the shell in which the tour is taken."""
+        return {"SADIK_NODE": f"http://127.0.0.1:{self.base}"}
+
+    def as_its_clients(self, text: str) -> str:
+        """A text of the README as clients of this cluster have to type it."""
+        return text
+
     def stop(self) -> int:
         """Ctrl-C; its exit code."""
         assert self.process is not None
@@ -83,6 +104,83 @@ class Dev:
             finally:
                 self.process.kill()
                 self.process.wait()
+
+
+class SecuredDev(Dev):
+    """Three nodes that are secured in every way, in the place of those of ``dev``."""
+
+    scheme = "https"
+
+    def __init__(self, root: Path) -> None:
+        self.base = base_port()
+        secured = Secured(root, nodes=0, clients=True)
+        assert secured.credentials is not None
+        self._credentials = secured.credentials
+        self._cluster = secured.cluster
+        self._curl = root / "curl"
+        for offset in (0, 10, 20):
+            ports = [self.base + offset, self.base + offset + 1]
+            join = [self._cluster.nodes[0].peer] if offset else []
+            self._cluster.add(f"n{len(self._cluster.nodes) + 1}", join, ports)
+
+    def start(self) -> None:
+        """Start the nodes, and let curl know whom to trust and what to show."""
+        self._cluster.start()
+        self._curl.mkdir()
+        self._curl.joinpath(".curlrc").write_text(
+            f'proto-default = https\ncacert = "{self._credentials.ca}"\n'
+            f'header = "Authorization: Bearer {self._credentials.token}"\n'
+        )
+
+    def pid(self, name: str) -> int:
+        """See `Dev`."""
+        [node] = [node for node in self._cluster.nodes if node.name == name]
+        assert node.process is not None
+        return node.process.pid
+
+    def serve_line(self, name: str) -> list[str]:
+        """See `Dev`."""
+        [node] = [node for node in self._cluster.nodes if node.name == name]
+        assert not node.is_running
+        return node.command
+
+    def environment_of(self, name: str) -> dict[str, str]:
+        """See `Dev`."""
+        [node] = [node for node in self._cluster.nodes if node.name == name]
+        return node.environment
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        """See `Dev`."""
+        return {
+            **self._cluster.nodes[0].client_environment,
+            "CURL_HOME": str(self._curl),
+            "SSL_CERT_FILE": str(self._credentials.ca),
+        }
+
+    def as_its_clients(self, text: str) -> str:
+        """See `Dev`."""
+        text = text.replace("http://localhost", "https://localhost")
+        shown = rf'Client("\1", token_file="{self._credentials.token_file}")'
+        return re.sub(r'Client\("(https://[^"]+)"\)', shown, text)
+
+    def stop(self) -> int:
+        """SIGTERM to those that run; the greatest of their exit codes."""
+        return max(node.stop() for node in self._cluster.nodes if node.is_running)
+
+    def close(self) -> None:
+        """See `Dev`."""
+        self._cluster.__exit__()
+
+
+@pytest.fixture
+def tour_dev(tmp_path: Path) -> Iterator[Dev]:
+    """The cluster of the tour, of the kind that is wanted."""
+    dev = SecuredDev(tmp_path) if is_wanted() else Dev(tmp_path)
+    try:
+        yield dev
+    finally:
+        dev.close()
 
 
 @pytest.fixture
@@ -102,6 +200,7 @@ def brought_back(dev: Dev, name: str) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, **dev.environment_of(name)},
     )
     try:
         yield node
@@ -114,16 +213,16 @@ def on_ports_of(dev: Dev, text: str) -> str:
     """The README's ports are those of `make run`; another cluster may have them just now."""
     for offset in (0, 10, 20):
         text = re.sub(rf"\b{7070 + offset}\b", str(dev.base + offset), text)
-    return text
+    return dev.as_its_clients(text)
 
 
 @every_backend
 def test_the_tour_is_as_printed(
-    backend: str, dev: Dev, require_program: Callable[..., str]
+    backend: str, tour_dev: Dev, require_program: Callable[..., str]
 ) -> None:
     require_program("curl", package="curl")
     if is_alone() or not can_be_alone():
-        take_the_tour(dev, backend)
+        take_the_tour(tour_dev, backend)
     else:
         run_alone(f"{__file__}::test_the_tour_is_as_printed[{backend}]")
 
@@ -136,7 +235,7 @@ def take_the_tour(dev: Dev, backend: str) -> None:
     assert sum(KILLED in step.command for step in steps) == 1
     dev.start()
     environment = {
-        "SADIK_NODE": f"http://127.0.0.1:{dev.base}",
+        **dev.client_environment,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     done: list[Done] = []
@@ -160,7 +259,8 @@ def take_the_tour(dev: Dev, backend: str) -> None:
             eventually(
                 30, lambda: json.loads(shell.run(hints).output)["total"] == 0, "nothing waits"
             )
-            alone = Step(f"sadik-node get counts 100 --node http://localhost:{dev.base + 20}", "")
+            third = f"{dev.scheme}://localhost:{dev.base + 20}"
+            alone = Step(f"sadik-node get counts 100 --node {third}", "")
             assert shell.run(alone).output == "100"
             node.send_signal(signal.SIGTERM)
             assert node.wait(10) == 0
