@@ -126,6 +126,11 @@ bench: setup ## the cluster's speed, beside a three-node etcd on the same machin
 bench-compare: setup ## whether two runs of the benchmark differ by more than noise
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 
+.PHONY: bench-tls
+bench-tls: setup ## what TLS costs between nodes, and clients: put and get, connections kept and new
+	$(BIN)/python benchmarks/tls.py nodes $(ARGS)
+	$(BIN)/python benchmarks/tls.py clients $(ARGS)
+
 .PHONY: docs
 docs: setup pictures ## build the manual into build/manual; warnings are errors
 	$(BIN)/python scripts/manual.py build/manual

@@ -3,7 +3,8 @@
 --
 -- Environment: BENCH_NODES host:port,…; BENCH_SYSTEM sadik|etcd; BENCH_PREFIX of the keys;
 -- BENCH_KEYS how many; BENCH_SPREAD uniform|hot|zipf; BENCH_BYTES how long a value is; BENCH_READS
--- how many of a hundred requests read; BENCH_ONE 1 if of one replica; BENCH_BATCH objects a request.
+-- how many of a hundred requests read; BENCH_ONE 1 if of one replica; BENCH_BATCH objects a request;
+-- BENCH_CLOSE 1 for a new connection with each request.
 
 local threads = 0
 local nodes = {}
@@ -40,6 +41,8 @@ local function base64(text)
   end
   return table.concat(out)
 end
+
+if os.getenv("BENCH_CLOSE") == "1" then wrk.headers["Connection"] = "close" end
 
 -- Everything is made before the run: what the generator does per request is a look-up.
 local getting, putting, chances = {}, {}, {}

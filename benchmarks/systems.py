@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -29,11 +30,12 @@ class System:
     speaks: str
     addresses: Sequence[str]
     pids: Sequence[int]
+    scheme: str = "http"
     filled: set[tuple[str, int]] = Factory(set)
 
     def measure(self, load: Load) -> Measured:
         """One run."""
-        return run_wrk(self.speaks, self.addresses, self.pids, load)
+        return run_wrk(self.speaks, self.addresses, self.pids, load, self.scheme)
 
     def fill(self, case: Case) -> None:
         """Write every key of a case once, unless another case had the same keys."""
@@ -46,11 +48,20 @@ class System:
             for _ in executor.map(lambda numbers: self._fill_some(numbers, case), parts):
                 pass
 
+    def _connect(self, address: str) -> http.client.HTTPConnection:
+        if self.scheme == "http":
+            return http.client.HTTPConnection(address, timeout=30)
+        # As wrk does: what is measured is what TLS costs, not whom one talks to.
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return http.client.HTTPSConnection(address, timeout=30, context=context)
+
     def _fill_some(self, numbers: Sequence[int], case: Case) -> None:
         if not numbers:
             return
         address = self.addresses[numbers[0] % len(self.addresses)]
-        connection = http.client.HTTPConnection(address, timeout=30)
+        connection = self._connect(address)
         for number in numbers:
             connection.request(
                 *write_request(self.speaks, f"{prefix_of(case)}-{number:08d}", case.value_bytes)

@@ -20,11 +20,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @frozen
 class Load:
-    """A case, with so many connections for so long."""
+    """A case, with so many connections for so long. With ``closes`` each request has its own."""
 
     case: Case
     connections: int
     seconds: float
+    closes: bool = False
 
 
 @frozen
@@ -69,8 +70,9 @@ def run_wrk(
     nodes: Sequence[str],
     pids: Sequence[int],
     load: Load,
+    scheme: str = "http",
 ) -> Measured:
-    """Load ``nodes`` (host:port), whose processes are ``pids``.
+    """Load ``nodes`` (host:port), whose processes are ``pids``. Certificates are not looked at.
 
     Raises:
         RuntimeError: wrk failed, with what it said.
@@ -87,11 +89,12 @@ def run_wrk(
         "BENCH_READS": str(load.case.reads),
         "BENCH_ONE": str(int(load.case.is_of_one)),
         "BENCH_BATCH": str(load.case.batch),
+        "BENCH_CLOSE": str(int(load.closes)),
     }
     command = [
         *("wrk", "--threads", str(threads), "--connections", str(load.connections)),
         *("--duration", f"{max(1, round(load.seconds))}s", "--timeout", "10s"),
-        *("--script", str(_SCRIPT), f"http://{nodes[0]}"),
+        *("--script", str(_SCRIPT), f"{scheme}://{nodes[0]}"),
     ]
     servers_before, children_before = cpu_seconds(pids), _children_seconds()
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -18,11 +18,14 @@ _HOST = b"\r\nHost: localhost\r\n"
 
 
 class RawConnection:
-    """One connection to a node on loopback, under TLS where the node's clients speak it."""
+    """One connection to a node on loopback, under TLS where the node's clients speak it. ``port`` is
+    that of the clients' listener unless another is named.
+    """
 
-    def __init__(self, node: RealNode, timeout_s: float = 15) -> None:
+    def __init__(self, node: RealNode, timeout_s: float = 15, port: int | None = None) -> None:
         self._credentials = node.credentials
-        self.socket = socket.create_connection((node.host, node.http_port), timeout=timeout_s)
+        address = (node.host, port or node.http_port)
+        self.socket = socket.create_connection(address, timeout=timeout_s)
         if self._credentials is not None:
             context = self._credentials.context
             self.socket = context.wrap_socket(self.socket, server_hostname="localhost")

@@ -272,7 +272,7 @@ def test_operators_get_through_when_clients_have_every_connection(one: RealNode)
     busy: list[RawConnection] = []
     try:
         for _ in range(10):
-            each = RawConnection(one.http_port)
+            each = RawConnection(one)
             busy.append(each)
             # It waits for a body that it asked for: a connection that is not closed for another.
             each.send(
@@ -286,7 +286,7 @@ def test_operators_get_through_when_clients_have_every_connection(one: RealNode)
 
         eventually(10, is_full, "clients are told that there is no room")
         # Far beyond the limit of clients, one after another and all at once.
-        several = [RawConnection(one.admin_port or 0) for _ in range(9)]
+        several = [RawConnection(one, port=one.admin_port) for _ in range(9)]
         for each in several:
             each.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         for each in several:
@@ -308,7 +308,7 @@ def test_operators_get_through_when_clients_have_every_connection(one: RealNode)
 def test_operators_get_through_when_clients_hold_all_the_memory(one: RealNode) -> None:
     one.environment["SADIK_LIMITS__HELD_BYTES"] = str(2**20)
     start(one)
-    holding = RawConnection(one.http_port)
+    holding = RawConnection(one)
     try:
         holding.send(
             b"PUT /v1/kv/b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n"
@@ -334,8 +334,8 @@ def test_operators_get_through_when_clients_hold_all_the_memory(one: RealNode) -
 def test_sigterm_drains_both(one: RealNode) -> None:
     start(one)
     ports = (one.http_port, one.admin_port or 0)
-    idle = [RawConnection(port) for port in ports]
-    under_way = [RawConnection(port) for port in ports]
+    idle = [RawConnection(one, port=port) for port in ports]
+    under_way = [RawConnection(one, port=port) for port in ports]
     for each in under_way:
         each.send(b"PUT /v1/kv/b/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha")
     eventually(

@@ -213,7 +213,7 @@ def test_a_join_tells_how_many_bytes_it_has_moved_and_is_to_move(tmp_path: Path)
             written = one.ask("POST", "/v1/batch", "\n".join(lines).encode(), {}, 60)
             assert written.status == 200
             assert b'"status":204' in written.body.replace(b" ", b"")
-        add(cluster, tmp_path, "n4")
+        add(cluster, "n4")
         seen: dict[int, list[tuple[int, int, str]]] = {}
         asked = cluster.nodes[:3]
 

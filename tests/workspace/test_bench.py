@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+_RATIO = re.compile(
+    r"^ +(put|get|get-one) +(kept|new) +100 .* [0-9.]+ \([0-9.]+ to [0-9.]+\) ", re.MULTILINE
+)
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
@@ -96,3 +100,22 @@ def test_compare_tells_noise_from_change(
         file.write_text(json.dumps(document_of(ratios)), "utf-8")
     assert main([str(file) for file in files]) == status
     assert verdict in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_cost_of_tls_for_clients_is_told_of_kept_and_of_new_connections(
+    require_program: Callable[..., str],
+) -> None:
+    require_program("wrk", package="wrk")
+    small = ["--pairs", "1", "--seconds", "1", "--connections", "3", "--keys", "100"]
+    told = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "tls.py"), "clients", *small, "--bytes", "100"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    operations = ["put", "get", "get-one"]
+    assert _RATIO.findall(told.stdout) == [
+        (operation, kind) for kind in ("kept", "new") for operation in operations
+    ]
