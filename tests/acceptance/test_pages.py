@@ -28,6 +28,7 @@ from real_cluster import eventually
 ELSEWHERE: Final = {
     ("README.md", "console"): "tests/acceptance/test_tour.py",
     ("docs/security.md", "sh"): "tests/acceptance/test_security_guide.py",
+    ("docs/security.md", "console"): "tests/acceptance/test_security_guide.py",
     ("docs/client.md", "python"): "packages/sadik-client/tests/test_documentation.py",
     ("docs/extending.md", "python"): "tests/workspace/test_manual.py",
     ("docs/testing.md", "python"): "tests/acceptance/test_testing_guide.py",
