@@ -15,7 +15,8 @@ def version(dot: str, **more: object) -> dict[str, Any]:
 
 def replica(node: str, state: str, *dots: str, why: str = "") -> dict[str, Any]:
     return {"node": node, "state": state, "behind": state in ("behind", "missing"), "why": why,
-            "owner": True, "versions": [version(dot) for dot in dots]}  # fmt: skip
+            "owner": True,
+            "versions": [version(dot, replaced=dot == OLD) for dot in dots]}  # fmt: skip
 
 
 def test_the_picture_says_who_holds_what_and_what_waits() -> None:
@@ -51,7 +52,7 @@ def test_the_picture_says_who_holds_what_and_what_waits() -> None:
         "   6  n6  holds nothing",
         "",
         "versions:",
-        f"  A  {OLD}  5 bytes, written 2026-01-01T00:00:00.000Z",
+        f"  A  {OLD}  5 bytes, written 2026-01-01T00:00:00.000Z, replaced",
         f"  B  {NEW}  5 bytes, written 2026-01-01T00:00:00.000Z",
         "",
         "waiting:",

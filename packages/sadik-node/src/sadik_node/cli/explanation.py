@@ -87,7 +87,7 @@ def _version(version: dict[str, Any]) -> str:
     if version.get("time"):
         words.append(f"written {version['time']}")
     if version.get("replaced"):
-        words.append("replaced since")
+        words.append("replaced")
     if version.get("expires"):
         words.append(f"expires {version['expires']}")
     return f"{version['dot']}  {', '.join(words)}"
