@@ -18,8 +18,9 @@ _HOST = b"\r\nHost: localhost\r\n"
 
 
 class RawConnection:
-    """One connection to a node on loopback, under TLS where the node's clients speak it. ``port`` is
-    that of the clients' listener unless another is named.
+    """One connection to a node on loopback, under TLS where the node's clients speak it.
+
+    ``port`` is that of the clients' listener unless another is named.
     """
 
     def __init__(self, node: RealNode, timeout_s: float = 15, port: int | None = None) -> None:
