@@ -196,6 +196,7 @@ def partitions_of(values: dict[str, bytes], partitions: int) -> Counter[int]:
     return sizes
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_join_tells_how_many_bytes_it_has_moved_and_is_to_move(tmp_path: Path) -> None:
     # Some 700 keys a partition: more than the sample by which owners estimate.

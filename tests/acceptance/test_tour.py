@@ -299,7 +299,7 @@ def test_make_run_is_what_the_tour_starts(require_program: Callable[..., str]) -
     make = require_program("make", package="make")
     readme = (ROOT / "README.md").read_text("utf-8")
     assert 'make run ARGS="--dir sqlite-data"' in readme, "another backend beside the first"
-    command = [make, "--dry-run", "run", "ARGS=--dir sqlite-data"]
+    command = [make, "--no-print-directory", "--dry-run", "run", "ARGS=--dir sqlite-data"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[-1].endswith("/sadik-node dev --dir sqlite-data")
 

@@ -29,6 +29,7 @@ from sadik_members import (
     ClusterJoined,
     ClusterSettings,
     Document,
+    DocumentRefused,
     DocumentsChanged,
     Identity,
     JoinRefused,
@@ -357,6 +358,9 @@ def test_a_document_out_of_bounds_is_counted_and_goes_nowhere() -> None:
     assert world.nodes[1].machine is not None
     assert world.nodes[1].machine.counters["document_refused"] == 1
     assert not world.nodes[1].of(DocumentsChanged)
+    [refused] = world.nodes[1].of(DocumentRefused)
+    assert isinstance(refused, DocumentRefused)
+    assert refused.name == "big"
 
 
 def test_a_newer_register_from_the_data_machine_is_merged_and_a_second_value_is_not() -> None:

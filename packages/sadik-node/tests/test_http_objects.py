@@ -252,6 +252,7 @@ REFUSALS = {
     Refusal.NO_PARTITION: 400,
     Refusal.CONTEXT_REQUIRED: 428,
     Refusal.PRECONDITION_FAILED: 412,
+    Refusal.TOO_MANY_BUCKETS: 409,
     Refusal.TOO_MANY_SIBLINGS: 409,
     Refusal.VALUE_TOO_LARGE: 413,
     Refusal.DISK_FULL: 507,

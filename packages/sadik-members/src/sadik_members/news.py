@@ -19,6 +19,7 @@ __all__ = [
     "ClusterJoined",
     "DialTargets",
     "Document",
+    "DocumentRefused",
     "DocumentsChanged",
     "FarewellEnded",
     "HandshakeRefused",
@@ -78,6 +79,14 @@ class Publish:
     """Another machine of this node wants a document spread (and kept on disk by every node)."""
 
     document: Document
+
+
+@frozen
+class DocumentRefused:
+    """What was published here is not taken: the table of documents is full, or it is too large."""
+
+    name: str
+    reason: str
 
 
 @frozen

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from attrs import evolve
 
 from sadik_machine import NodeId, RemoteProtocolError
-from sadik_members.documents import DocumentTable, check_document
-from sadik_members.news import Document
+from sadik_members.documents import DOCUMENTS_MAX, DocumentTable, check_document
+from sadik_members.news import Document, DocumentRefused
 from sadik_members.registers import Merged, RegisterTable
 from sadik_members.rows import (
     Cluster,
@@ -145,17 +145,21 @@ class State:
         return True
 
     def publish(self, document: Document) -> None:
-        """Take in a document of this node's own and have it pushed."""
+        """Take in a document of this node's own and have it pushed; or say why it is not taken."""
         try:
             check_document(document)
-        except RemoteProtocolError:
-            self.count("document_refused")
+        except RemoteProtocolError as error:
+            self._refuse(document, str(error))
             return
         known = self.documents.get(document.name)
         if self.merge_document(document):
             self.to_push = True
         elif known is None:
-            self.count("document_refused")
+            self._refuse(document, f"the cluster keeps {DOCUMENTS_MAX} documents, and no more")
+
+    def _refuse(self, document: Document, reason: str) -> None:
+        self.count("document_refused")
+        self.turn.announce_now(DocumentRefused(document.name, reason))
 
     def raise_incarnation(self, at_least: int = 0) -> None:
         """Say anew what this node is, beyond everything that was said of it before."""

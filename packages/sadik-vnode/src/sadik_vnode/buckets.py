@@ -84,6 +84,14 @@ class Buckets:
         self._publishing[bucket] = (properties or self._default, stamp)
         return Document(_PREFIX + bucket, stamp, body)
 
+    def withdraw(self, name: str) -> str | None:
+        """A document is not taken, so its change does not come; the bucket's name, or None."""
+        if not name.startswith(_PREFIX):
+            return None
+        bucket = name.removeprefix(_PREFIX)
+        self._publishing.pop(bucket, None)
+        return bucket
+
     def adopt(self, document: Document) -> str | None:
         """Take a spread document; the bucket's name, or None if it is about something else.
 

@@ -41,6 +41,7 @@ from sadik_machine import (
 )
 from sadik_members import (
     ClusterJoined,
+    DocumentRefused,
     DocumentsChanged,
     LivenessChanged,
     MembersChanged,
@@ -586,6 +587,8 @@ class Engine:
                 self._changes.poke()
             case ClusterJoined(cluster_id, cluster_key):
                 desk.sealer = ContextSealer(cluster_key, cluster_id)
+            case DocumentRefused():
+                self._buckets.refused(news)
             case DocumentsChanged():
                 for document in news.documents:
                     desk.generations.adopt(document)

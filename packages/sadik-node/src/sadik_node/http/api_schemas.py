@@ -257,7 +257,7 @@ STATUSES: Final[dict[int, str]] = {
     403: "The token does not reach so far; or a web page of another origin asks on loopback.",
     404: "There is nothing here; a Sadik-Context says that there was.",
     408: "The request did not come in time.",
-    409: "The write would add one sibling too many.",
+    409: "It would add a sibling too many, or properties of a bucket too many.",
     411: "A body needs Content-Length or chunked Transfer-Encoding.",
     412: "The condition of the request does not hold.",
     413: "The body, or the value, is larger than is accepted.",

@@ -155,7 +155,7 @@ _PUT = Api(
     {200: ("", ""), 204: ("", "")}, _WRITE, (*_CONDITIONS, "Sadik-TTL"), ("", ""), is_object=True,
 )  # fmt: skip
 _DELETE = Api({204: ("", "")}, _WRITE, _CONDITIONS, is_object=True)
-_BUCKET_CHANGE = Api({200: (_JSON, "Bucket")}, (503, 507), body=(_JSON, "BucketChanges"))
+_BUCKET_CHANGE = Api({200: (_JSON, "Bucket")}, (409, 503, 504, 507), body=(_JSON, "BucketChanges"))
 _BATCH = Api({200: (_NDJSON, "Outcome")}, (503,), body=(_NDJSON, "Operation"))
 
 ROUTES = (
@@ -177,7 +177,7 @@ ROUTES = (
     Route("PUT", "/v1/buckets/{bucket}", "change some of a bucket's properties", _bucket,
           _BUCKET_CHANGE, needs=Needs.ADMIN, for_clients=True),
     Route("DELETE", "/v1/buckets/{bucket}", "reset a bucket's properties", _bucket,
-          _shows("Bucket", 503, 507), needs=Needs.ADMIN, for_clients=True),
+          _shows("Bucket", 409, 503, 504, 507), needs=Needs.ADMIN, for_clients=True),
     Route("GET", "/v1/explain/{bucket}/{key}", "where a key lives and who holds what", _explain,
           _shows("Explanation", *_QUORUM), needs=Needs.READ),
     Route("GET", "/v1/members", "the members of the cluster", _view(views.members),

@@ -32,6 +32,7 @@ _STATUS_OF_REFUSAL = {
     Refusal.NOT_OWNER: 421,
     Refusal.CONTEXT_REQUIRED: 428,
     Refusal.PRECONDITION_FAILED: 412,
+    Refusal.TOO_MANY_BUCKETS: 409,
     Refusal.TOO_MANY_SIBLINGS: 409,
     Refusal.VALUE_TOO_LARGE: 413,
     Refusal.DISK_FULL: 507,

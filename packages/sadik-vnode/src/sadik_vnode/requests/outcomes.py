@@ -38,6 +38,8 @@ class Refusal(enum.Enum):
     """428: the bucket refuses blind writes."""
     PRECONDITION_FAILED = "precondition_failed"
     """412: the write's condition does not hold."""
+    TOO_MANY_BUCKETS = "too_many_buckets"
+    """409: the cluster keeps the properties of no more buckets."""
     TOO_MANY_SIBLINGS = "too_many_siblings"
     """409: the write would add one beyond the cap."""
     VALUE_TOO_LARGE = "value_too_large"
