@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
-import itertools
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from load import ClientThread, Load
+from normal_load import NormalLoad, quiet_p99
 from real_cluster import RealCluster, RealNode, anonymous_bytes, eventually
 from slow_clients import FILES_SPARE, IdleClients, SlowClients, raise_file_limit
 
 IDLE = 10_000
 SLOW = 1_000
-CLIENTS = 4
 QUIET_S = 6
 P99_RATIO = 5
 P99_FLOOR_S = 0.25
@@ -24,59 +21,6 @@ P99_FLOOR_S = 0.25
 CONNECTION_BYTES = 10 * 2**10
 """Of the node's memory, at most."""
 MIB = 2**20
-
-
-class _Client(ClientThread):
-    """Writes and reads what it wrote, now and then on a new connection."""
-
-    def __init__(self, number: int, load: _Normal) -> None:
-        super().__init__(number, load.ending)
-        self.node = load.nodes[0]
-        self.seconds: list[float] = []
-
-    def run(self) -> None:
-        connection = http.client.HTTPConnection(self.node.host, self.node.http_port, timeout=30)
-        try:
-            for turn in itertools.count():
-                if self.ending.is_set():
-                    return
-                if not turn % 10:
-                    connection.close()
-                value = f"{self.number}-{turn}".encode()
-                self.ask(connection, "PUT", value, b"", 204)
-                self.ask(connection, "GET", None, value, 200)
-        except (OSError, http.client.HTTPException) as error:
-            self.unexpected.append(f"{self.number}: {error!r}")
-        finally:
-            connection.close()
-
-    def ask(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        value: bytes | None,
-        expected: bytes,
-        status: int,
-    ) -> None:
-        began = time.monotonic()
-        connection.request(method, f"/v1/kv/normal/{self.number}", value)
-        answer = connection.getresponse()
-        body = answer.read()
-        self.seconds.append(time.monotonic() - began)
-        if (answer.status, body) != (status, expected):
-            self.unexpected.append(f"{method}: {answer.status} {body!r}")
-
-
-class _Normal(Load[_Client]):
-    def __init__(self, node: RealNode) -> None:
-        super().__init__([node], "normal")
-        self.clients = [_Client(number, self) for number in range(CLIENTS)]
-
-    def p99(self) -> float:
-        """In seconds, of all requests so far."""
-        seconds = sorted(each for client in self.clients for each in client.seconds)
-        assert len(seconds) > 100, "too few for a percentile"
-        return seconds[len(seconds) * 99 // 100]
 
 
 def rejected(node: RealNode, reason: str) -> int:
@@ -97,13 +41,6 @@ def connections(node: RealNode) -> int:
     found = re.search(r"sadik_http_connections ([0-9.e+]+)", metrics)
     assert found is not None, metrics
     return int(float(found[1])) - 1
-
-
-def quiet_p99(node: RealNode) -> float:
-    with _Normal(node) as normal:
-        until = time.monotonic() + QUIET_S
-        eventually(QUIET_S + 5, lambda: time.monotonic() > until, "some seconds")
-    return normal.p99()
 
 
 @pytest.mark.timeout(300)
@@ -131,12 +68,12 @@ def test_idle_and_slow_clients_harm_nobody(
 
 
 def _attack(node: RealNode, program: str, place: Path, seconds: float) -> None:
-    quiet = quiet_p99(node)
+    quiet = quiet_p99(node, QUIET_S)
     before = most = anonymous_bytes(node)
     with (
         IdleClients(node, IDLE) as idle,
         SlowClients(program, node, SLOW, place) as slow,
-        _Normal(node) as normal,
+        NormalLoad(node) as normal,
     ):
         until = time.monotonic() + seconds
 
@@ -152,7 +89,7 @@ def _attack(node: RealNode, program: str, place: Path, seconds: float) -> None:
     after = anonymous_bytes(node)
     with IdleClients(node, IDLE):
         again = anonymous_bytes(node)
-    quiet = max(quiet, quiet_p99(node))  # what else the machine does may have changed
+    quiet = max(quiet, quiet_p99(node, QUIET_S))  # what else the machine does may have changed
     print(
         f"{connected} of {IDLE} idle clients still connected, {slow.rounds} rounds of {SLOW} slow "
         f"ones; p99 {quiet * 1000:.1f} ms quiet, {normal.p99() * 1000:.1f} ms among them; memory "
