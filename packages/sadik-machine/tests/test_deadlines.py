@@ -91,6 +91,25 @@ def test_a_key_whose_time_has_come_is_taken_out_once() -> None:
     assert deadlines.first is None
 
 
+def test_what_is_done_for_one_key_may_drop_or_move_the_next() -> None:
+    deadlines: Deadlines[str] = Deadlines()
+    for key in ("first", "dropped", "moved", "set again", "last"):
+        deadlines.set(key, 1)
+    came = []
+    for key in deadlines.each_due(5):
+        came.append(key)
+        if key == "first":
+            deadlines.drop("dropped")
+            deadlines.set("moved", 9)
+            deadlines.set("set again", 2)
+            deadlines.set("new", 0)
+    assert came == ["first", "last"]
+    assert deadlines.due(5) == ["new", "set again"]
+    assert deadlines.due(9) == ["moved"]
+    assert deadlines.first is None
+    assert not len(deadlines)
+
+
 def test_moving_a_deadline_later_or_earlier_replaces_it() -> None:
     deadlines: Deadlines[str] = Deadlines()
     deadlines.set("a", 5)

@@ -9,7 +9,7 @@ it keeps alive, stays within twice what is live.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
 __all__ = ["Deadlines"]
@@ -70,17 +70,28 @@ class Deadlines(Generic[K]):
 
     def due(self, now: int) -> list[K]:
         """Take out all keys whose instant is at or before ``now``, earliest first."""
+        return list(self.each_due(now))
+
+    def each_due(self, now: int) -> Iterator[K]:
+        """Take out the keys that are due one at a time: for who does something for each.
+
+        What is done for one may drop the next, or move it, and it does not come then. What is set
+        meanwhile comes the next time, however early it is. Go through all of them.
+        """
         heap = self._heap
         if not heap or heap[0][0] > now:
-            return []
-        keys = []
+            return
+        entries = []
         while heap and heap[0][0] <= now:
-            _, _, key, counts = heapq.heappop(heap)
-            if counts:
-                del self._at[key]
-                keys.append(key)
+            entry = heapq.heappop(heap)
+            if entry[3]:
+                entries.append(entry)
+        for entry in entries:
+            if entry[3]:
+                entry[3] = False
+                del self._at[entry[2]]
+                yield entry[2]
         self._shrink()
-        return keys
 
     def _shrink(self) -> None:
         if len(self._heap) > max(_REBUILD_BEYOND, 2 * len(self._at)):

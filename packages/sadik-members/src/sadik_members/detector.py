@@ -216,7 +216,7 @@ class Detector:
         """Do what is due. ``members`` are all that there are now."""
         first = self.deadline
         late = first is not None and now - first > LATE_NS
-        for kind, node in self._deadlines.due(now):
+        for kind, node in self._deadlines.each_due(now):
             peer = self._peers[node]
             if late and kind in ("probe", "down", "unknown"):
                 if kind == "probe":

@@ -320,13 +320,13 @@ class Registers:
         return may_be_written
 
     def _woke(self) -> None:
-        for due in self._deadlines.due(self._now):
+        for due in self._deadlines.each_due(self._now):
             if isinstance(due, tuple):
                 self._round_due(due)
             elif due in self._key_of:
                 key = self._key_of[due]
                 self._out.append(Reply(due, Undecided(key, may_be_written=self._end(due))))
-        for request_id in self._resend.due(self._now):
+        for request_id in self._resend.each_due(self._now):
             self._ask(request_id, self._learning[request_id])
 
     # Proposing

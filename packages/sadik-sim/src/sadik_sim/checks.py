@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sadik_causality import EMPTY, Context, Dot
 from sadik_machine import SECOND, NodeId, PlainError, ScanRows, decode_plain, timestamp_wall_ns
-from sadik_members import ClusterJoined, Register, RingChanged
+from sadik_members import ClusterJoined, MemberState, Register, RingChanged
 from sadik_sim.forgotten import Forgotten
 from sadik_sim.violation import Violation, show
 from sadik_vnode.etag import etag_of
@@ -217,7 +217,9 @@ class Checks:
         if message.slot == node.id:
             return
         self._world.sometimes("fallback acknowledged")
-        if hint_row(NodeId(message.slot), key) not in node.disk.durable.by_key:
+        if hint_row(NodeId(message.slot), key) in node.disk.durable.by_key:
+            return
+        if not _has_left(node, NodeId(message.slot)):  # else it has passed to the owners there are
             raise Violation(
                 "a fallback keeps a note",
                 f"{node.name} acknowledges for {self._world.name_of(message.slot)} without one",
@@ -402,3 +404,10 @@ def _readable(row: bytes | None) -> Record:
 def _name(message: object) -> bytes:
     key = getattr(message, "key", b"")
     return key if isinstance(key, bytes) else b""
+
+
+def _has_left(node: SimNode, other: NodeId) -> bool:
+    """Whether a node knows that another has left the cluster."""
+    assert node.membership is not None, "who acknowledges runs"
+    member = node.membership.members.get(other)
+    return member is not None and member.state is MemberState.LEFT

@@ -390,7 +390,7 @@ class Engine:
         self._desk.repairs.damaged(key)
 
     def _woke(self) -> None:
-        for conversation, what in self._desk.deadlines.due(self._desk.now):
+        for conversation, what in self._desk.deadlines.each_due(self._desk.now):
             conversation.due(what)
 
     # Messages

@@ -389,7 +389,7 @@ class HttpServer:
     def _tick(self) -> None:
         self.now = now = self.clock_ns()
         self.date = b"Date: " + formatdate(int(self._wall_s()), usegmt=True).encode() + b"\r\n"
-        for connection in self.deadlines.due(now):
+        for connection in self.deadlines.each_due(now):
             connection.scheduled = 1 << 62
             if connection.due > now:
                 connection.schedule(connection.due)
