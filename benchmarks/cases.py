@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import frozen
 
 __all__ = ["CASES", "Case"]
 
@@ -32,7 +32,7 @@ class Case:
     spread: str = "uniform"
     batch: int = 1
     sync: str = "commit"
-    connections: tuple[int, ...] = field(default=_USUAL)
+    connections: tuple[int, ...] = _USUAL
     aim: float | None = None
 
     @property

@@ -254,30 +254,11 @@ class RealNode:
         body: bytes | None = None,
         headers: dict[str, str] | None = None,
         timeout_s: float = 15,
+        port: int | None = None,
     ) -> Answer:
-        """One request on a connection of its own. OSError where the node is gone."""
-        return self._ask(self.http_port, method, path, body, headers, timeout_s)
-
-    def ask_operators(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-        timeout_s: float = 15,
-    ) -> Answer:
-        """The same at the listener of operators, where they have their own."""
-        return self._ask(self.admin_port or self.http_port, method, path, body, headers, timeout_s)
-
-    def _ask(
-        self,
-        port: int,
-        method: str,
-        path: str,
-        body: bytes | None,
-        headers: dict[str, str] | None,
-        timeout_s: float,
-    ) -> Answer:
+        """One request on a connection of its own, to the clients' port unless another is named.
+        OSError where the node is gone.
+        """
         connection = self.connect(timeout_s, port)
         try:
             connection.request(method, path, body, headers or {})
@@ -291,6 +272,13 @@ class RealNode:
             raise ConnectionError(f"{self.name}: {error!r}") from error
         finally:
             connection.close()
+
+    def ask_operators(
+        self, method: str, path: str, body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:  # fmt: skip
+        """The same at the listener of operators, where they have their own."""
+        return self.ask(method, path, body, headers, port=self.admin_port)
 
     def is_ready(self) -> bool:
         """Whether /readyz says so."""

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+from command import sadik
 from real_cluster import RealNode, eventually, free_ports
 from secured_cluster import run_sadik
 
 DAY = 86_400
-
-
-def sadik(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sadik_node", *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
 
 
 def warnings(node: RealNode) -> list[str]:

@@ -7,17 +7,16 @@ a browser.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 from browser import open_browser
+from command import sadik
 from http_checks import check_problem
 from raw_http import RawConnection
 from real_cluster import RealCluster, RealNode, eventually, free_ports
@@ -28,14 +27,6 @@ CLIENTS_TOO = ("/healthz", "/readyz", "/v1/members", "/v1/ring", "/v1/openapi.js
 OPERATORS_ALONE = ("/", "/console/app.js", "/metrics", "/v1/status", "/v1/hints", "/v1/transfers",
                    "/v1/explain/b/k", "/v1/plan?leave=n1", "/v1/backup/sums")  # fmt: skip
 ACTS = ("/v1/repair", "/v1/scrub", "/v1/members/n2/leave", "/v1/members/n2/remove", "/v1/restore")
-
-
-def sadik(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sadik_node", *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
 
 
 def divided(root: Path, nodes: int, environment: dict[str, str] | None = None) -> RealCluster:

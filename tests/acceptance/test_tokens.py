@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+from command import sadik
 from real_cluster import RealCluster, eventually
-
-
-def sadik(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sadik_node", *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
 
 
 def test_a_node_with_tokens_serves_who_has_one_and_learns_of_new_ones(tmp_path: Path) -> None:

@@ -110,18 +110,7 @@ class RunningLife:
         self.metrics = NodeMetrics(version("sadik-node"))
         self.membership = self._make_membership(source)
         self.is_durable = store.durable
-        self.engine = Engine(
-            directory.node_id,
-            life.instance,
-            EngineConfig(
-                durable=self.is_durable,
-                value_bytes_max=settings.limits.value_bytes,
-                hint_bytes_max=settings.limits.hint_bytes,
-                tombstone_ns=settings.repair.tombstone_seconds * SECOND,
-            ),
-            random.Random(source.getrandbits(128)),
-            scan_all(store, *SAVED_RANGE),
-        )
+        self.engine = self._make_engine(directory.node_id, source)
         self.messenger = Messenger(
             transport=node.security.transport,
             codec=Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES),
@@ -212,6 +201,21 @@ class RunningLife:
             id_prefix=f"{self.life.boot_nonce & 0xFFFFFFFF:08x}{id_suffix}",
             clock_ns=self.clock.now,
             elsewhere=elsewhere,
+        )
+
+    def _make_engine(self, node_id: NodeId, source: random.Random) -> Engine:
+        settings = self.settings
+        return Engine(
+            node_id,
+            self.life.instance,
+            EngineConfig(
+                durable=self.is_durable,
+                value_bytes_max=settings.limits.value_bytes,
+                hint_bytes_max=settings.limits.hint_bytes,
+                tombstone_ns=settings.repair.tombstone_seconds * SECOND,
+            ),
+            random.Random(source.getrandbits(128)),
+            scan_all(self.store, *SAVED_RANGE),
         )
 
     def _make_membership(self, source: random.Random) -> Membership:
