@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from pathlib import Path
@@ -10,9 +9,7 @@ from pathlib import Path
 from normal_load import NormalLoad, quiet_p99
 from real_cluster import RealCluster, RealNode, anonymous_bytes, eventually
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "packages" / "sadik-node" / "tests"))
-
-from test_bad_inputs import CASES, check
+from bad_input_cases import CASES, check
 
 SECONDS = 4
 P99_RATIO = 2
