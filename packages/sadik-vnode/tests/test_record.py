@@ -54,6 +54,27 @@ def test_equal_records_have_equal_rows_whatever_the_order_of_their_versions(reco
     assert other.encode() == record.encode()
 
 
+@given(RECORDS, st.sampled_from([0, 300, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1]))
+def test_a_row_is_the_plain_form_behind_its_checksum(record: Record, size: int) -> None:
+    container = record.container
+    if size:
+        dot = (b"a", 1 << 40)
+        head = version_of(b"", 1, "t" * size if size == 300 else None, ()).head
+        versions = {**container.versions, dot: Version(head, b"x" * size, size)}
+        container = Container(versions, container.context.with_dot(dot))
+    versions_plain = [
+        (
+            *dot,
+            version.head,
+            version.body if version.size <= INLINE_BYTES_MAX else None,
+            version.size,
+        )
+        for dot, version in sorted(container.versions.items())
+    ]
+    plain = (1, record.own_actor, container.context.to_plain(), versions_plain)
+    assert Record(container, record.own_actor).encode() == seal_value(encode_plain(plain))
+
+
 @given(RECORDS, st.data())
 def test_a_flipped_bit_anywhere_is_detected(record: Record, data: st.DataObject) -> None:
     row = bytearray(record.encode())

@@ -93,13 +93,16 @@ class Context:
         """This context and ``dot``, which leaves a gap before it unless it is the next."""
         actor, counter = dot
         assert 1 <= counter <= COUNTER_MAX, "a counter is at least 1 and below 2**63"
-        if self.covers(dot):
+        prefix = self._vector.get(actor, 0)
+        if counter <= prefix:
             return self
-        beyond = self._beyond.get(actor)
+        beyond = self._beyond.get(actor) if self._beyond else None
         if beyond is None:
-            if counter == self._vector.get(actor, 0) + 1:
+            if counter == prefix + 1:
                 return Context({**self._vector, actor: counter}, self._beyond)
             return Context(self._vector, {**self._beyond, actor: (counter, counter + 1)})
+        if runs_.contains(beyond, counter):
+            return self
         if counter == beyond[-1]:
             return Context(self._vector, {**self._beyond, actor: (*beyond[:-1], counter + 1)})
         return self._replacing(
@@ -189,6 +192,11 @@ class Context:
     def _made_plain(self) -> PlainContext:
         if not self._beyond:
             return [[actor, counter] for actor, counter in sorted(self._vector.items())]
+        if not self._vector and len(self._beyond) == 1:
+            # A blind write that replaces the version before it: two dots somewhere.
+            ((actor, beyond),) = self._beyond.items()
+            if len(beyond) == 2:
+                return [[actor, 0, beyond[0] - 1, beyond[1] - beyond[0]]]
         plain: PlainContext = []
         for actor in self.actors():
             end = self._vector.get(actor, 0) + 1
