@@ -130,8 +130,6 @@ def test_a_read_of_a_state_whose_batch_failed_shows_what_was_there_before(
     host.replica.update(KEY, write(host, b"old"), ends.ok("old"), ends.bad("old"))
     host.settle()
     host.replica.update(KEY, write(host, b"new", seen=None), ends.ok("new"), ends.bad("new"))
-    host.perform()
-    host.answer_load()
     host.replica.read(KEY, ends.read("r"), ends.bad("r"))
     host.perform()
     host.fail_stores()
@@ -331,10 +329,71 @@ def test_merging_stores_and_acknowledges_and_merging_again_acknowledges_at_once(
     assert host.on_disk(KEY).own_actor == b"", "a merge makes no dot"
     host.replica.merge(KEY, incoming, no_rows, ack, ends.ok("again"), ends.bad("again"))
     host.perform()
-    host.answer_load()
     assert not host.stores
     assert ends.done == ["first", "again"]
     assert host.left == ack * 2
+
+
+def test_an_update_builds_on_what_the_one_before_left_on_disk_without_loading_it(
+    host: ReplicaHost, ends: Outcomes
+) -> None:
+    made: list[Dot] = []
+    for name in "abc":
+        make = write(host, name.encode(), seen=None, made=made)
+        host.replica.update(KEY, make, ends.ok(name), ends.bad(name))
+        host.perform()
+        assert bool(host.loads) == (name == "a")
+        host.settle()
+    assert [counter for _, counter in made] == [1, 2, 3]
+    assert bodies(host.on_disk(KEY)) == [b"c"]
+
+
+def test_after_a_failed_batch_an_update_loads_again(host: ReplicaHost, ends: Outcomes) -> None:
+    host.replica.update(KEY, write(host, b"v"), ends.ok("v"), ends.bad("v"))
+    host.settle()
+    host.replica.update(KEY, write(host, b"lost", seen=None), ends.ok("lost"), ends.bad("lost"))
+    host.perform()
+    host.fail_stores()
+    host.replica.update(KEY, write(host, b"w", seen=EMPTY), ends.ok("w"), ends.bad("w"))
+    host.perform()
+    assert host.loads
+    host.settle()
+    assert bodies(host.on_disk(KEY)) == [b"v", b"w"]
+
+
+def test_a_record_that_was_taken_away_is_absent_for_the_next_update(
+    host: ReplicaHost, ends: Outcomes
+) -> None:
+    made: list[Dot] = []
+    host.replica.update(KEY, write(host, b"v", made=made), ends.ok("v"), ends.bad("v"))
+    host.settle()
+    host.replica.take_away(KEY, lambda _: True, ends.ok("away"), ends.bad("away"))
+    host.settle()
+    host.replica.update(KEY, write(host, b"w", made=made), ends.ok("w"), ends.bad("w"))
+    host.settle()
+    assert made[0][0] != made[1][0], "a new record is a new birth"
+    assert bodies(host.on_disk(KEY)) == [b"w"]
+
+
+def test_mending_loads_what_the_disk_has(host: ReplicaHost, ends: Outcomes) -> None:
+    incoming = container_of([], [(b"a", 1)])
+    host.replica.merge(KEY, incoming, no_rows, (), ends.ok("w"), ends.bad("w"))
+    host.settle()
+    row = host.disk[KEY.record_row]
+    host.disk[KEY.record_row] = row[:-1] + bytes([row[-1] ^ 1])
+    host.replica.mend(KEY, incoming, lambda: True, ends.bad("mend"))
+    host.settle()
+    assert host.disk[KEY.record_row] == row
+
+
+def test_after_leaves_were_built_anew_updates_load_again(host: ReplicaHost, ends: Outcomes) -> None:
+    host.replica.update(KEY, write(host, b"v"), ends.ok("v"), ends.bad("v"))
+    host.settle()
+    host.replica.shut(0, 1, lambda: None)
+    host.replica.open()
+    host.replica.update(KEY, write(host, b"w", seen=None), ends.ok("w"), ends.bad("w"))
+    host.perform()
+    assert host.loads
 
 
 def test_a_duplicate_of_a_pending_merge_is_acknowledged_when_that_is_on_disk(

@@ -120,7 +120,6 @@ def test_what_changes_no_live_dot_changes_no_sum() -> None:
     merge(host, KEYS[0], container_of([], [(b"a", 1)]))
     host.settle()
     merge(host, KEYS[0], Container({}, Context.from_dots([(b"z", 4)])))
-    host.answer_load()
     assert [row[:1] for row, _ in host.stores[0].batch] == [b"O"]
 
 
@@ -166,6 +165,7 @@ def test_a_damaged_record_leaves_a_mark_until_its_leaf_is_built_anew() -> None:
     host = ReplicaHost()
     merge(host, KEYS[0], container_of([], [(b"a", 1)]))
     host.settle()
+    host.boot()
     row = host.disk[KEYS[0].record_row]
     host.disk[KEYS[0].record_row] = row[:-1] + bytes([row[-1] ^ 1])
     broken: list[int] = []

@@ -5,6 +5,9 @@ way the next update of the key builds on its pending state, not on the disk. A r
 a pending state: it waits, behind an empty store, until that state is on disk. When a store
 fails, every pending state built on it is dropped with it and the next operation loads from disk.
 
+What an update has left on disk is remembered for a while, so that the next one of the key need not
+load it. Nobody else writes records, so only damage could make it untrue: then it is forgotten.
+
 Applying is always merging, so a write that comes twice, late, or by three ways at once is harmless.
 
 Whatever changes a record changes the leaf of the hash tree that it belongs to in the same batch,
@@ -26,6 +29,7 @@ from sadik_vnode.counters import Counters
 from sadik_vnode.due import due_ms
 from sadik_vnode.keyspace import Key, due_row, index_row, leaf_row
 from sadik_vnode.outbox import OnFailed, OnStored, Outbox
+from sadik_vnode.recent import Recent
 from sadik_vnode.record import (
     ABSENT,
     INLINE_BYTES_MAX,
@@ -41,9 +45,11 @@ from sadik_vnode.version import Version
 __all__ = ["Change", "MakeChange", "Replica"]
 
 # Rows decoded or made lately, by their very bytes: hot keys are decoded once, nothing can be stale.
+# And what updates have left on disk, by the name of the key.
 _RECENT_ROW_BYTES_MAX: Final = 4096
 _RECENT_BYTES_MAX: Final = 4 * 2**20
-"""Of all these rows; with what they were decoded to they take some six times as much memory."""
+"""Of the rows of either; with what they were decoded to they take some six times as much memory,
+but most of it is the same of both."""
 
 
 @define(slots=True)
@@ -66,15 +72,17 @@ MakeChange = Callable[[Record], Change | None]
 class _KeyState:
     """A key that is being updated. ``record`` is None while it is being loaded.
 
-    ``hash`` is what the record adds to its leaf, or None where that was not needed yet.
+    ``hash`` is what the record adds to its leaf, or None where that was not needed yet; ``size``
+    the bytes of its row.
     """
 
-    __slots__ = ("hash", "leaf", "record", "stores", "waiting")
+    __slots__ = ("hash", "leaf", "record", "size", "stores", "waiting")
 
     def __init__(self, leaf: HeldLeaf | None) -> None:
         self.leaf = leaf
         self.record: Record | None = None
         self.hash: int | None = None
+        self.size = 0
         self.stores = 0
         self.waiting: list[tuple[MakeChange, OnStored | None, OnFailed]] = []
 
@@ -110,8 +118,10 @@ class Replica:
         on disk."""
         self.tombstones = 0
         """Records on disk of nothing but deletes. For people: `sadik_vnode.reaping` counts them."""
-        self._recent: dict[bytes, Record] = {}
-        self._recent_bytes = 0
+        self._recent: Recent[bytes, Record] = Recent(_RECENT_BYTES_MAX)
+        self._left: Recent[bytes, tuple[Record, int | None]] = Recent(_RECENT_BYTES_MAX)
+        """What is on disk of keys that nobody updates now: their records, and the hashes of them as
+        far as they are known, by name. An absent record is not among them."""
         self._failures = 0
         self.has_written = False
         """Whether any record was ever stored, or tried to be, since the start."""
@@ -216,6 +226,11 @@ class Replica:
         state = self._states.get(key)
         if state is None:
             state = self._states[key] = _KeyState(self.tree.hold(key.leaf))
+            left = self._left.get(key.name)
+            if left is not None and (state.leaf is None or state.leaf.pending is not None):
+                state.record, state.hash = left
+                self._apply(key, state, make, done, failed)
+                return
             state.waiting.append((make, done, failed))
             self._load_for_update(key, state)
         elif state.record is None:
@@ -280,6 +295,7 @@ class Replica:
                 return Change(before, rows, ())
             return Change(Record(merged, before.own_actor), rows, ())
 
+        self._left.drop(key.name)
         self.update(key, make, None, failed)
 
     def take_away(
@@ -327,11 +343,7 @@ class Replica:
     def _remember(self, row: bytes | None, record: Record) -> None:
         """The next load of a record that was decoded or made just now need not decode it."""
         if row is not None and len(row) <= _RECENT_ROW_BYTES_MAX:
-            self._recent_bytes += len(row)
-            if self._recent_bytes > _RECENT_BYTES_MAX:
-                self._recent.clear()
-                self._recent_bytes = len(row)
-            self._recent[row] = record
+            self._recent.put(row, record, len(row))
 
     def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         def loaded(rows: list[bytes | None]) -> None:
@@ -357,6 +369,7 @@ class Replica:
             if record is None:
                 failed(FailureReason.DAMAGED)
             else:
+                state.size = len(values[0] or b"")
                 ready(record)
 
         def ready(record: Record) -> None:
@@ -375,6 +388,7 @@ class Replica:
                     self.tree.broken(leaf)
                 ready(ABSENT)
                 return
+            self._left.drop(key.name)
             self._forget(key, state)
             for _, _, on_failed in state.waiting:
                 on_failed(reason)
@@ -413,7 +427,9 @@ class Replica:
             graves = self._change_due(key, before, change.record, rows)
             leaf_sum = self._change_leaf(key, state, before, change.record, rows)
             state.record = change.record.without_large_bodies()
-            self._remember(own_rows[0][1], state.record)
+            row = own_rows[0][1]
+            state.size = len(row or b"")
+            self._remember(row, state.record)
         elif not rows and not state.stores:
             self._outbox.perform(change.then)
             self._release(key, state)
@@ -464,10 +480,17 @@ class Replica:
         self._births.reservation_failed()
         self.tree.drop_pending()
         for key, state in [item for item in self._states.items() if item[1].stores]:
+            self._left.drop(key.name)
             self._forget(key, state)
 
     def _release(self, key: Key, state: _KeyState) -> None:
         if not state.stores and not state.waiting and self._states.get(key) is state:
+            record = state.record
+            assert record is not None, "a loaded record is let go of"
+            if record.is_absent or state.size > _RECENT_ROW_BYTES_MAX:
+                self._left.drop(key.name)
+            else:
+                self._left.put(key.name, (record, state.hash), state.size)
             self._forget(key, state)
 
     def _forget(self, key: Key, state: _KeyState) -> None:
@@ -496,6 +519,8 @@ class Replica:
         """Go on with the updates that waited."""
         shut, self._shut = self._shut, None
         assert shut is not None, "what is open is not opened"
+        # Sums were made of what is on disk now, damaged or not: updates shall be, too.
+        self._left = Recent(_RECENT_BYTES_MAX)
         for key, make, done, failed in shut.held:
             self.update(key, make, done, failed)
 

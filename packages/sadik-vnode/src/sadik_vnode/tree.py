@@ -25,6 +25,7 @@ from sadik_hashing import SUM_BYTES, record_hash
 from sadik_machine import FailureReason, GetRows, ScanRows
 from sadik_vnode.keyspace import LEAVES, LEAVES_RANGE, Key, leaf_row, parse_leaf_row
 from sadik_vnode.outbox import OnFailed, Outbox
+from sadik_vnode.recent import Recent
 from sadik_vnode.record import DamagedRecord, Record, open_value, seal_value
 
 __all__ = ["LEAVES_PER_MIDDLE", "MIDDLES", "SUM_MASK", "HashTree", "HeldLeaf", "hash_of", "sum_row"]
@@ -35,7 +36,7 @@ MIDDLES: Final = LEAVES // LEAVES_PER_MIDDLE
 SUM_MASK: Final = (1 << 8 * SUM_BYTES) - 1
 _BROKEN: Final = b"?"
 """In place of a leaf's sum: it has to be built anew from the records. No sealed sum is so short."""
-_RECENT_LEAVES_MAX: Final = 8192
+_RECENT_LEAVES_MAX: Final = 32768
 _SCAN_ROWS: Final = 4096
 _SCAN_BYTES: Final = 1 << 20
 
@@ -89,7 +90,7 @@ class HashTree:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._held: dict[int, HeldLeaf] = {}
-        self._recent: dict[int, int] = {}
+        self._recent: Recent[int, int] = Recent(_RECENT_LEAVES_MAX)
         """What leaves that were updated lately have on disk: they need not be read again."""
         self._middles = [0] * MIDDLES
         self._roots: list[int] = []
@@ -124,11 +125,9 @@ class HashTree:
 
     def _remember(self, leaf: HeldLeaf) -> None:
         if leaf.durable is None or leaf.is_broken:
-            self._recent.pop(leaf.number, None)
-            return
-        if len(self._recent) >= _RECENT_LEAVES_MAX:
-            self._recent.clear()
-        self._recent[leaf.number] = leaf.durable
+            self._recent.drop(leaf.number)
+        else:
+            self._recent.put(leaf.number, leaf.durable)
 
     def loaded(self, leaf: HeldLeaf, row: bytes | None) -> None:
         """The leaf's row, read when no store of this leaf was under way."""
@@ -170,7 +169,7 @@ class HashTree:
         for start in range(0, len(sums), LEAVES_PER_MIDDLE):
             leaf = first + start
             for number in range(leaf, leaf + LEAVES_PER_MIDDLE):
-                self._recent.pop(number, None)
+                self._recent.drop(number)
             known = sums[start : start + max(0, min(LEAVES_PER_MIDDLE, self._known - leaf))]
             middle = leaf // LEAVES_PER_MIDDLE
             self._add(middle, sum(known) - self._middles[middle])

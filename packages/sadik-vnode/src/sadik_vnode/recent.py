@@ -1,0 +1,45 @@
+"""What was met lately, within a bound: for what can be had again, at a price.
+
+Two generations, of which a full one takes the other's place: so what is forgotten was not put in
+for as long as half of the bound took to fill, and nobody keeps an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
+
+__all__ = ["Recent"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """Values by key; ``size_max`` bounds the sum of the sizes that they are put in with."""
+
+    __slots__ = ("_half", "_new", "_old", "_size")
+
+    def __init__(self, size_max: int) -> None:
+        self._half: Final = size_max // 2
+        self._new: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+        self._size = 0
+
+    def get(self, key: K) -> V | None:
+        """What was put in last under ``key``, or None where that was forgotten."""
+        found = self._new.get(key)
+        return self._old.get(key) if found is None else found
+
+    def put(self, key: K, value: V, size: int = 1) -> None:
+        """Know ``value``, which is at most half of the bound in size, under ``key``."""
+        self._size += size
+        if self._size > self._half:
+            self._old, self._new = self._new, {}
+            self._size = size
+        self._new[key] = value
+
+    def drop(self, key: K) -> None:
+        """Forget what was put in under ``key``; harmless where there is nothing."""
+        self._new.pop(key, None)
+        self._old.pop(key, None)
