@@ -99,15 +99,24 @@ class Container(Generic[V]):
             return other
         mine, theirs = self.versions, other.versions
         versions = mine
-        if mine.keys() != theirs.keys():
-            covered_here, covered_there = self.context.covers, other.context.covers
+        covered_here, covered_there = self.context.covers, other.context.covers
+        if len(mine) == 1 == len(theirs):
+            # Nearly every write: each side has one version, mostly the newer of the same actor.
+            (dot,), (other_dot,) = mine, theirs
+            if dot != other_dot:
+                is_kept, is_new = not covered_there(dot), not covered_here(other_dot)
+                if is_new:
+                    versions = {**mine, **theirs} if is_kept else theirs
+                elif not is_kept:
+                    versions = {}
+        elif mine.keys() != theirs.keys():
             versions = {
                 dot: value for dot, value in mine.items() if dot in theirs or not covered_there(dot)
             }
             for dot, value in theirs.items():
                 if dot not in mine and not covered_here(dot):
                     versions[dot] = value
-        changed = versions.keys() != mine.keys()
+        changed = versions is not mine and versions.keys() != mine.keys()
         context = self.context.join(other.context)
         if not changed and context is self.context:
             return self

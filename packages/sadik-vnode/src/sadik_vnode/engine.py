@@ -74,6 +74,7 @@ from sadik_vnode.keyspace import (
     is_name,
 )
 from sadik_vnode.messages import (
+    ANSWERS,
     FetchBody,
     ForwardWrite,
     GoingAway,
@@ -404,6 +405,9 @@ class Engine:
         if not desk.placement.is_member(sender):
             desk.counters.strangers += 1
             return
+        if type(message) in ANSWERS:
+            self._answered(sender, message)
+            return
         if type(message) is HintCountsAsked:
             self._serving.count_hints(sender, message)
             return
@@ -435,6 +439,10 @@ class Engine:
             else:
                 self._not_ready(sender, message)
             return
+        self._answered(sender, message)
+
+    def _answered(self, sender: NodeId, message: object) -> None:
+        desk = self._desk
         conversation = desk.conversations.get(getattr(message, "request", None))  # type: ignore[arg-type]
         if conversation is None:
             desk.counters.stale_answers += 1

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import attrs
-
 from sadik_machine import NODE_ID_BYTES, NodeId
 from sadik_vnode.messages import ForwardWriteAnswer
 from sadik_vnode.requests import (
@@ -84,7 +82,7 @@ def result_from_answer(answer: ForwardWriteAnswer) -> Result:
 
 
 def _tally(tally: Tally) -> tuple[int, ...]:
-    return attrs.astuple(tally)
+    return (tally.needed, tally.got, tally.durable, tally.primaries, tally.hinted)
 
 
 def _tally_of(plain: Any) -> Tally:

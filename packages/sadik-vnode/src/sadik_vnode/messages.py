@@ -22,6 +22,7 @@ from sadik_machine import MessageRange, NodeId
 from sadik_vnode.version import PlainVersion
 
 __all__ = [
+    "ANSWERS",
     "MESSAGES",
     "Body",
     "FetchBody",
@@ -270,3 +271,7 @@ class HintCounts:
 @define(slots=True)
 class GoingAway:
     """This node is about to stop: ask it nothing new. It still answers what it was asked."""
+
+
+ANSWERS = frozenset((ReplicaAck, ReplicaState, Body, ForwardWriteAnswer))
+"""The frequent ones that are for nobody but the conversation whose id they bear."""

@@ -7,7 +7,8 @@ never within the call that asked for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from sadik_machine import (
@@ -38,12 +39,12 @@ class Outbox:
     ``now`` is the time of the present step.
     """
 
-    __slots__ = ("_effects", "_loads", "_stores", "_ticket", "now", "store_failing")
+    __slots__ = ("_effects", "_loads", "_stores", "_tickets", "now", "store_failing")
 
     def __init__(self) -> None:
         self.now = 0
         self._effects: list[Effect] = []
-        self._ticket = 0
+        self._tickets: Iterator[Ticket] = count(1)  # type: ignore[assignment]  # what a ticket is
         self._loads: dict[Ticket, tuple[OnLoaded, OnFailed]] = {}
         self._stores: dict[Ticket, tuple[OnStored | None, OnFailed]] = {}
         self.store_failing: Callable[[], None] = _nothing
@@ -79,8 +80,7 @@ class Outbox:
 
     def load(self, query: Query, done: OnLoaded, failed: OnFailed) -> None:
         """Read rows; ``done`` gets what the query's documentation says."""
-        self._ticket += 1
-        ticket = Ticket(self._ticket)
+        ticket = next(self._tickets)
         self._loads[ticket] = (done, failed)
         self._effects.append(Load(ticket, query))
 
@@ -91,8 +91,7 @@ class Outbox:
 
         An empty batch waits for all that was stored before it.
         """
-        self._ticket += 1
-        ticket = Ticket(self._ticket)
+        ticket = next(self._tickets)
         self._stores[ticket] = (done, failed)
         self._effects.append(Store(ticket, batch, then))
 

@@ -22,6 +22,9 @@ _VERSION_OVERHEAD_BYTES = 64
 
 def container_from_plain(versions: Sequence[PlainVersion], context: object) -> Container[Version]:
     """The container of a message; ValueError (of several kinds) where it is none."""
+    if len(versions) == 1:
+        dot, version = version_from_plain(versions[0])
+        return Container.checked({dot: version}, Context.from_plain(context))
     return Container.checked(dict(map(version_from_plain, versions)), Context.from_plain(context))
 
 
@@ -29,9 +32,11 @@ def container_to_plain(
     container: Container[Version], *, bodies: bool = True
 ) -> tuple[PlainVersion, ...]:
     """The versions of a container as a message carries them, sorted by dot."""
-    return tuple(
-        version.to_plain(dot, body=bodies) for dot, version in sorted(container.versions.items())
-    )
+    versions = container.versions
+    if len(versions) == 1:
+        ((dot, version),) = versions.items()
+        return (version.to_plain(dot, body=bodies),)
+    return tuple([version.to_plain(dot, body=bodies) for dot, version in sorted(versions.items())])
 
 
 def parts_of(container: Container[Version], bytes_max: int) -> list[Container[Version]]:
@@ -57,7 +62,7 @@ def replica_write(
 
     ``generation`` is the reap generation in which the load of what is sent was asked for.
     """
-    assert all(v.body is not None for v in part.versions.values()), "bodies are in hand"
+    assert None not in [v.body for v in part.versions.values()], "bodies are in hand"
     return ReplicaWrite(
         request,
         epoch,

@@ -22,24 +22,28 @@ class Recent(Generic[K, V]):
 
     def __init__(self, size_max: int) -> None:
         self._half: Final = size_max // 2
-        self._new: dict[K, V] = {}
-        self._old: dict[K, V] = {}
+        self._new: dict[K, tuple[V, int]] = {}
+        self._old: dict[K, tuple[V, int]] = {}
         self._size = 0
+        """Of what is in the new generation."""
 
     def get(self, key: K) -> V | None:
         """What was put in last under ``key``, or None where that was forgotten."""
-        found = self._new.get(key)
-        return self._old.get(key) if found is None else found
+        found = self._new.get(key) or self._old.get(key)
+        return None if found is None else found[0]
 
     def put(self, key: K, value: V, size: int = 1) -> None:
         """Know ``value``, which is at most half of the bound in size, under ``key``."""
-        self._size += size
+        before = self._new.get(key)
+        self._size += size if before is None else size - before[1]
         if self._size > self._half:
             self._old, self._new = self._new, {}
             self._size = size
-        self._new[key] = value
+        self._new[key] = (value, size)
 
     def drop(self, key: K) -> None:
         """Forget what was put in under ``key``; harmless where there is nothing."""
-        self._new.pop(key, None)
+        before = self._new.pop(key, None)
+        if before is not None:
+            self._size -= before[1]
         self._old.pop(key, None)

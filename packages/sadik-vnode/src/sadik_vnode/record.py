@@ -130,7 +130,10 @@ class Record:
     def without_large_bodies(self) -> Record:
         """The same record as it would come back from disk: large bodies left in their rows."""
         versions = self.container.versions
-        if all(v.size <= INLINE_BYTES_MAX or v.body is None for v in versions.values()):
+        for version in versions.values():
+            if version.size > INLINE_BYTES_MAX and version.body is not None:
+                break
+        else:
             return self
         lean = {dot: Version(v.head, _inline(v), v.size) for dot, v in versions.items()}
         return Record(Container(lean, self.container.context), self.own_actor)

@@ -76,9 +76,10 @@ class _KeyState:
     the bytes of its row.
     """
 
-    __slots__ = ("hash", "leaf", "record", "size", "stores", "waiting")
+    __slots__ = ("hash", "key", "leaf", "record", "size", "stores", "waiting")
 
-    def __init__(self, leaf: HeldLeaf | None) -> None:
+    def __init__(self, key: Key, leaf: HeldLeaf | None) -> None:
+        self.key = key
         self.leaf = leaf
         self.record: Record | None = None
         self.hash: int | None = None
@@ -105,7 +106,8 @@ class Replica:
         self._outbox: Final = outbox
         self._births: Final = births
         self._counters: Final = counters
-        self._states: dict[Key, _KeyState] = {}
+        self._states: dict[bytes, _KeyState] = {}
+        """Of the keys that are being updated, by name, whose hash is cheaper than that of a key."""
         outbox.store_failing = self._drop_pending
         self.tree = HashTree(outbox)
         self._shut: _Shut | None = None
@@ -133,7 +135,7 @@ class Replica:
 
     def read(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         """Give the record as it is on disk; bodies in rows of their own are left there."""
-        state = self._states.get(key)
+        state = self._states.get(key.name)
         if state is not None and state.record is not None and state.stores:
             record = state.record
             self._outbox.store((), (), lambda: done(record), lambda _: self.read(key, done, failed))
@@ -160,7 +162,7 @@ class Replica:
                     failed(FailureReason.DAMAGED)
                     return
                 records.append(record)
-            if any(key in self._states for key in keys):
+            if any(key.name in self._states for key in keys):
                 # A load sees stores that are under way: show it once those are on disk.
                 self._outbox.store((), (), lambda: done(records), lambda _: again())
             else:
@@ -223,9 +225,9 @@ class Replica:
         if self._shut is not None and self._shut.first <= key.leaf < self._shut.stop:
             self._shut.held.append((key, make, done, failed))
             return
-        state = self._states.get(key)
+        state = self._states.get(key.name)
         if state is None:
-            state = self._states[key] = _KeyState(self.tree.hold(key.leaf))
+            state = self._states[key.name] = _KeyState(key, self.tree.hold(key.leaf))
             left = self._left.get(key.name)
             if left is not None and (state.leaf is None or state.leaf.pending is not None):
                 state.record, state.hash = left
@@ -376,7 +378,7 @@ class Replica:
             state.record = record
             waiting, state.waiting = state.waiting, []
             for make, done, failed in waiting:
-                if self._states.get(key) is state:
+                if self._states.get(key.name) is state:
                     self._apply(key, state, make, done, failed)
                 else:
                     self.update(key, make, done, failed)
@@ -479,12 +481,12 @@ class Replica:
         self._failures += 1
         self._births.reservation_failed()
         self.tree.drop_pending()
-        for key, state in [item for item in self._states.items() if item[1].stores]:
-            self._left.drop(key.name)
-            self._forget(key, state)
+        for state in [state for state in self._states.values() if state.stores]:
+            self._left.drop(state.key.name)
+            self._forget(state.key, state)
 
     def _release(self, key: Key, state: _KeyState) -> None:
-        if not state.stores and not state.waiting and self._states.get(key) is state:
+        if not state.stores and not state.waiting and self._states.get(key.name) is state:
             record = state.record
             assert record is not None, "a loaded record is let go of"
             if record.is_absent or state.size > _RECENT_ROW_BYTES_MAX:
@@ -494,7 +496,7 @@ class Replica:
             self._forget(key, state)
 
     def _forget(self, key: Key, state: _KeyState) -> None:
-        del self._states[key]
+        del self._states[key.name]
         self.tree.release(state.leaf)
         shut = self._shut
         if shut is not None and shut.first <= key.leaf < shut.stop:
@@ -510,7 +512,7 @@ class Replica:
         What it finds on disk then stays as it is until `open`. One range at a time.
         """
         assert self._shut is None, "one range is shut at a time"
-        busy = sum(first <= key.leaf < stop for key in self._states)
+        busy = sum(first <= state.key.leaf < stop for state in self._states.values())
         self._shut = _Shut(first, stop, busy, quiet)
         if not busy:
             quiet()

@@ -51,16 +51,10 @@ class Serving:
         """Merge, durably; keep a note where this node stands in for the slot."""
         desk = self._desk
         key = Key.of(message.bucket, message.key)
-        slot = NodeId(message.slot)
-
-        def refuse(status: Status, newer: tuple[object, ...] | None = None) -> None:
-            generation = desk.generations.generation
-            ack = ReplicaAck(message.request, message.slot, status, False, newer, generation)
-            desk.outbox.send(sender, ack)
-
+        slot = message.slot
         partition = desk.placement.partition(key)
         if desk.placement.register(partition).epoch > message.epoch:
-            refuse(Status.NEWER_EPOCH, newer_of(desk, partition))
+            self._refuse(sender, message, Status.NEWER_EPOCH, newer_of(desk, partition))
             return
         try:
             incoming: Container[Version] | None = container_from_plain(
@@ -68,38 +62,84 @@ class Serving:
             )
         except ValueError:
             incoming = None
-        is_whole = incoming is not None and all(
-            v.body is not None for v in incoming.versions.values()
-        )
+        size = 0
+        is_whole = incoming is not None
+        if incoming is not None:
+            for version in incoming.versions.values():
+                size += version.size
+                is_whole = is_whole and version.body is not None
         if incoming is None or not is_whole or not desk.placement.is_member(slot):
             desk.counters.malformed_messages += 1
-            refuse(Status.FAILED)
+            self._refuse(sender, message, Status.FAILED)
             return
         if not desk.generations.takes(message.generation):
             desk.counters.old_generations += 1
-            refuse(Status.NOT_READY if desk.generations.is_behind else Status.OLD_GENERATION)
+            is_behind = desk.generations.is_behind
+            status = Status.NOT_READY if is_behind else Status.OLD_GENERATION
+            self._refuse(sender, message, status)
             return
         if desk.is_disk_short and message.is_put:
-            refuse(Status.FULL)
+            self._refuse(sender, message, Status.FULL)
             return
         desk.clock.adopt(desk.now, message.timestamp)
-        desk.arrived(partition, sender, sum(v.size for v in incoming.versions.values()))
+        desk.arrived(partition, sender, size)
+        if slot == desk.self_id:
+            self._merge(sender, message, key, incoming)
+        else:
+            self._stand_in(sender, message, key, incoming)
+
+    def _refuse(
+        self,
+        sender: NodeId,
+        message: ReplicaWrite,
+        status: Status,
+        newer: tuple[object, ...] | None = None,
+    ) -> None:
+        generation = self._desk.generations.generation
+        ack = ReplicaAck(message.request, message.slot, status, False, newer, generation)
+        self._desk.outbox.send(sender, ack)
+
+    def _is_late(self, sender: NodeId, message: ReplicaWrite) -> bool:
+        """Whether this node has gone on since the message came, so that it is refused after all."""
+        desk = self._desk
+        if desk.generations.takes(message.generation):
+            return False
+        desk.counters.old_generations += 1
+        self._refuse(sender, message, Status.OLD_GENERATION)
+        return True
+
+    def _merge(
+        self, sender: NodeId, message: ReplicaWrite, key: Key, incoming: Container[Version]
+    ) -> None:
+        """Merge what is for this node itself."""
+
+        def no_rows() -> Rows | None:
+            return None if self._is_late(sender, message) else []
+
+        def failed(reason: FailureReason) -> None:
+            self._refuse(sender, message, _STATUS_OF.get(reason, Status.FAILED))
+
+        ack = ReplicaAck(message.request, message.slot, Status.OK, self._desk.config.durable)
+        self._desk.replica.merge(key, incoming, no_rows, [Send(sender, ack)], None, failed)
+
+    def _stand_in(
+        self, sender: NodeId, message: ReplicaWrite, key: Key, incoming: Container[Version]
+    ) -> None:
+        """Merge what is for another owner, with a note of it."""
+        desk = self._desk
+        noted = [message.slot]
         ack = ReplicaAck(message.request, message.slot, Status.OK, desk.config.durable)
-        noted = [slot] if slot != desk.self_id else []
 
         def merge(check: NoteCheck) -> None:
             counted: list[NodeId] = []
 
             def notes() -> Rows | None:
-                # Once more: time has passed since it came, and this node may have gone on.
-                if not desk.generations.takes(message.generation):
-                    desk.counters.old_generations += 1
-                    refuse(Status.OLD_GENERATION)
+                if self._is_late(sender, message):
                     return None
                 rows = desk.hints.rows(noted, key, check)
                 if rows is None:
                     desk.hints.dropped(1)
-                    refuse(Status.HINTS_FULL)
+                    self._refuse(sender, message, Status.HINTS_FULL)
                 else:
                     desk.hints.written(noted, key, check)
                     counted.extend(noted)
@@ -107,7 +147,7 @@ class Serving:
 
             def failed(reason: FailureReason) -> None:
                 desk.hints.note_lost(counted, key, check)
-                refuse(_STATUS_OF.get(reason, Status.FAILED))
+                self._refuse(sender, message, _STATUS_OF.get(reason, Status.FAILED))
 
             desk.replica.merge(key, incoming, notes, [Send(sender, ack)], None, failed)
 

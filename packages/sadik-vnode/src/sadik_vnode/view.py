@@ -32,6 +32,9 @@ def counting(versions: Mapping[Dot, Version], conflict: str, wall_ns: int) -> Ma
 
     The entity tag of an object is made of these dots; what is shown are those with a value.
     """
+    if len(versions) == 1:
+        (version,) = versions.values()
+        return versions if version.is_deleted or not version.is_gone(wall_ns) else {}
     if len(versions) > 1 and conflict == LWW:
         dot = last_written(versions)
         versions = {dot: versions[dot]}

@@ -74,7 +74,7 @@ def _read_shows_pending() -> list[Patch]:
     read = Replica.read
 
     def pending(self: Replica, key: Any, done: Any, failed: Any) -> None:
-        state = self._states.get(key)
+        state = self._states.get(key.name)
         if state is not None and state.record is not None and state.stores:
             done(state.record)
         else:

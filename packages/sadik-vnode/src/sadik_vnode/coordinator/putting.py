@@ -248,7 +248,11 @@ class Coordinating:
                 wanted(request.pw, properties.pw, replicas),
                 wanted(request.dw, properties.dw, replicas),
             )
-            r = wanted(getattr(request, "r", None), properties.r, replicas)
+            r: Wanted = 1
+            if isinstance(request, Delete):
+                r = wanted(request.r, properties.r, replicas)
+            elif request.condition is not None:
+                r = wanted(None, properties.r, replicas)
         except BadQuorum as error:
             self._done(Refused(Refusal.BAD_QUORUM, str(error)))
             return

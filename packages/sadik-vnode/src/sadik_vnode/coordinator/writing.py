@@ -75,6 +75,8 @@ class Writing(Conversation):
         "epoch", "key", "partition", "slots", "token",
     )  # fmt: skip
 
+    _tally: JointTally
+
     def __init__(
         self,
         desk: Desk,
@@ -101,7 +103,6 @@ class Writing(Conversation):
         self._copies: dict[NodeId, None] = {}
         self._expires_ms: int | None = None
         self._generation = 0
-        self._tally = JointTally((), want)
         self._pending: dict[NodeId, NodeId] = {}
         self._tried: dict[NodeId, None] = {}
         self._noted: list[NodeId] = []
@@ -226,7 +227,8 @@ class Writing(Conversation):
         self._etag = etag_of(counting(after.container.versions, conflict, desk.wall_ns))
         self._watch(after)
         self._issued = True
-        desk.hints.written(self._noted, self.key, self._check)
+        if self._noted:
+            desk.hints.written(self._noted, self.key, self._check)
         return Change(after, rows + notes, self._sends())
 
     def _replaced(self, held: Container[Version]) -> list[Dot]:
@@ -242,6 +244,8 @@ class Writing(Conversation):
 
     def _note_rows(self) -> Rows | None:
         """Notes for the slots that nobody else serves; None if one that W needs has no room."""
+        if not self._noted:
+            return []
         desk = self.desk
         rows = desk.hints.rows(self._noted, self.key, self._check)
         if rows is None:
@@ -264,9 +268,10 @@ class Writing(Conversation):
         if expected is not None and not expected.covers_all(held.versions):
             return precondition_failed(exists=True)
         kept = [v for live, v in held.versions.items() if not seen.covers(live)]
-        size = sum(v.size for v in kept) + len(self._intent.value or b"")
-        value_bytes = self.desk.buckets.get(self.key.bucket).value_bytes or config.value_bytes_max
         if kept and self._intent.value is not None:
+            size = sum(v.size for v in kept) + len(self._intent.value)
+            properties = self.desk.buckets.get(self.key.bucket)
+            value_bytes = properties.value_bytes or config.value_bytes_max
             if len(kept) + 1 > config.siblings_max or size > 16 * value_bytes:
                 return Refused(
                     Refusal.TOO_MANY_SIBLINGS,
