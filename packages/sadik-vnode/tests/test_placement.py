@@ -155,3 +155,18 @@ def test_a_newer_ring_is_adopted_as_a_whole() -> None:
     placement.set_ring(Ring(3, (Register(2, (IDS[3], IDS[0])),) * PARTITIONS))
     assert placement.register(0) == Register(2, (IDS[3], IDS[0]))
     assert sorted(placement.fallbacks(0)) == [IDS[1], IDS[2]]
+
+
+@given(clusters(), st.integers(0, PARTITIONS - 1), st.sampled_from(list(Liveness)))
+def test_the_live_owners_are_those_that_are_routable_now(
+    cluster: Cluster, partition: int, then: Liveness
+) -> None:
+    placement = cluster.placement()
+    for _ in range(2):
+        owners = placement.register(partition).owners
+        assert list(placement.live_owners(partition)) == [
+            owner for owner in owners if placement.is_routable(owner)
+        ]
+        placement.set_liveness(owners[-1], then)
+    placement.set_ring(Ring(3, (Register(2, (ME,)),) * PARTITIONS))
+    assert placement.live_owners(partition) == (ME,)

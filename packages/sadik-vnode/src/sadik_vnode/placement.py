@@ -35,6 +35,7 @@ class Placement:
         self._fallbacks: dict[int, list[NodeId]] = {}
         self._routable: dict[NodeId, None] = {self_id: None}
         self._stand_ins: dict[tuple[int, bool, bool], list[tuple[NodeId, NodeId | None]]] = {}
+        self._live_owners: dict[int, tuple[NodeId, ...]] = {}
 
     def set_ring(self, ring: Ring) -> None:
         """Adopt a ring as a whole."""
@@ -42,6 +43,7 @@ class Placement:
         self._shift = 65 - ring.partitions.bit_length()
         self._fallbacks.clear()
         self._stand_ins.clear()
+        self._live_owners.clear()
 
     def stored_ring(self, ring: Ring) -> None:
         """Adopt a ring that is on disk; what is known newer of a partition stays."""
@@ -89,6 +91,7 @@ class Placement:
         }
         self._routable[self.self_id] = None
         self._stand_ins.clear()
+        self._live_owners.clear()
 
     def liveness(self, node: NodeId) -> Liveness:
         """What is believed of ``node``; always UP of oneself."""
@@ -133,6 +136,14 @@ class Placement:
             )
             found = [NodeId(node) for node in listed if node not in owners]
             self._fallbacks[partition] = found
+        return found
+
+    def live_owners(self, partition: int) -> tuple[NodeId, ...]:
+        """The owners that are routable, in order."""
+        found = self._live_owners.get(partition)
+        if found is None:
+            found = tuple(filter(self.is_routable, self.register(partition).owners))
+            self._live_owners[partition] = found
         return found
 
     def live_fallbacks(self, partition: int) -> list[NodeId]:

@@ -14,7 +14,7 @@ knows, and the client is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sadik_causality import Container, Context, TokenError
 from sadik_machine import MILLISECOND, NodeId
@@ -50,15 +50,14 @@ _NOBODY = Tally(0, 0, 0, 0, 0)
 _NO_CONDITION = Condition()
 
 
-def route(desk: Desk, key: Key, *, blind: bool, sloppy: bool) -> list[NodeId]:
+def route(desk: Desk, key: Key, *, blind: bool, sloppy: bool) -> Sequence[NodeId]:
     """Who may coordinate a write of ``key``, best first; empty where nobody is reachable."""
     placement = desk.placement
     partition = placement.partition(key)
-    owners = placement.register(partition).owners
-    live = [owner for owner in owners if placement.is_routable(owner)]
-    if not blind and desk.self_id in live:
-        live.remove(desk.self_id)
-        live.insert(0, desk.self_id)
+    live = placement.live_owners(partition)
+    me = desk.self_id
+    if not blind and me in live:
+        return [me, *[owner for owner in live if owner != me]]
     if live or not sloppy:
         return live
     return placement.live_fallbacks(partition)

@@ -14,7 +14,7 @@ Where the last writer wins it covers also what is older here than the new versio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import define
 
@@ -119,7 +119,7 @@ class Writing(Conversation):
         self._place()
         me = self.desk.self_id
         lacks = self._tally.lacks(self.slots)
-        if not lacks and all(node != me for _, node in self.slots):
+        if not lacks and not _asks(self.slots, me):
             lacks = "this node is no owner of the key any more, and stands in for none"
         if not lacks and not self.desk.config.durable and self._want[2]:
             others = [(slot, node) for slot, node in self.slots if node != me]
@@ -174,7 +174,7 @@ class Writing(Conversation):
         self._lists = register.lists
         self._tally = JointTally(self._lists, self._want)
         slots = placement.stand_ins(self.partition, sloppy=self._sloppy)
-        if all(node != me for _, node in slots) and self._sloppy and not self._is_stored:
+        if self._sloppy and not self._is_stored and not _asks(slots, me):
             # A fallback that coordinates stands in for the first owner that is down.
             slots = list(slots)
             for index, (slot, node) in enumerate(slots):
@@ -455,3 +455,11 @@ class Writing(Conversation):
 
     def _finish(self) -> None:
         self.close("deadline")
+
+
+def _asks(slots: Sequence[tuple[NodeId, NodeId | None]], whom: NodeId) -> bool:
+    """Whether one of these nodes, by owner slot, is ``whom``."""
+    for _, node in slots:  # noqa: SIM110 - a generator costs more than the rest
+        if node == whom:
+            return True
+    return False
