@@ -8,8 +8,11 @@ never within the call that asked for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
+
+from attrs import Factory, define
 
 from sadik_machine import (
     Announce,
@@ -33,17 +36,27 @@ OnStored = Callable[[], None]
 OnFailed = Callable[[FailureReason], None]
 
 
+@define(slots=True, eq=False)
+class _Gathered:
+    """Stores that are going to be one. Of rows with the same key the last one counts."""
+
+    rows: dict[bytes, bytes | None] = Factory(dict)
+    then: list[Effect] = Factory(list)
+    ends: list[tuple[OnStored | None, OnFailed]] = Factory(list)
+
+
 class Outbox:
     """Effects of the present step, in order, and the continuations that wait for tickets.
 
     ``now`` is the time of the present step.
     """
 
-    __slots__ = ("_effects", "_loads", "_stores", "_tickets", "now", "store_failing")
+    __slots__ = ("_effects", "_gathered", "_loads", "_stores", "_tickets", "now", "store_failing")
 
     def __init__(self) -> None:
         self.now = 0
         self._effects: list[Effect] = []
+        self._gathered: _Gathered | None = None
         self._tickets: Iterator[Ticket] = count(1)  # type: ignore[assignment]  # what a ticket is
         self._loads: dict[Ticket, tuple[OnLoaded, OnFailed]] = {}
         self._stores: dict[Ticket, tuple[OnStored | None, OnFailed]] = {}
@@ -80,6 +93,7 @@ class Outbox:
 
     def load(self, query: Query, done: OnLoaded, failed: OnFailed) -> None:
         """Read rows; ``done`` gets what the query's documentation says."""
+        self._store_gathered()
         ticket = next(self._tickets)
         self._loads[ticket] = (done, failed)
         self._effects.append(Load(ticket, query))
@@ -91,9 +105,49 @@ class Outbox:
 
         An empty batch waits for all that was stored before it.
         """
+        gathered = self._gathered
+        if gathered is not None:
+            gathered.rows.update(batch)
+            gathered.then.extend(then)
+            gathered.ends.append((done, failed))
+            return
         ticket = next(self._tickets)
         self._stores[ticket] = (done, failed)
         self._effects.append(Store(ticket, batch, then))
+
+    @contextmanager
+    def one_store(self) -> Iterator[None]:
+        """Within the block all stores are gathered into one, on disk together or not at all.
+
+        A host has work to do for every store, which many small ones then share. A load must see
+        what was stored before it, so one within the block ends what was gathered until then.
+        """
+        assert self._gathered is None, "stores are gathered once"
+        self._gathered = _Gathered()
+        try:
+            yield
+            self._store_gathered()
+        finally:
+            self._gathered = None
+
+    def _store_gathered(self) -> None:
+        gathered = self._gathered
+        if gathered is None or not gathered.ends:
+            return
+        ends = gathered.ends
+
+        def stored() -> None:
+            for done, _ in ends:
+                if done is not None:
+                    done()
+
+        def failed(reason: FailureReason) -> None:
+            for _, on_failed in ends:
+                on_failed(reason)
+
+        self._gathered = None
+        self.store(list(gathered.rows.items()), gathered.then, stored, failed)
+        self._gathered = _Gathered()
 
     def loaded(self, ticket: Ticket, value: Any) -> None:
         """The host's answer to a load."""

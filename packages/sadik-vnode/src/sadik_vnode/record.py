@@ -35,6 +35,7 @@ INLINE_BYTES_MAX: Final = 32 * 1024
 """A longer body gets a row of its own."""
 
 _FORMAT: Final = 1
+_NO_ACTOR: Final = encode_plain(b"")
 _SUM_BYTES: Final = 8
 
 # Parts of an encoded record: those of sizes below `_SHORT` are looked up, which is nearly all.
@@ -61,11 +62,14 @@ class DamagedRecord(ValueError):  # noqa: N818 - names what was found, not an er
 class Record:
     """An immutable value. ``own_actor`` is empty until this node makes a dot on the record."""
 
-    __slots__ = ("container", "own_actor")
+    __slots__ = ("_row", "container", "own_actor")
 
-    def __init__(self, container: Container[Version], own_actor: bytes = b"") -> None:
+    def __init__(
+        self, container: Container[Version], own_actor: bytes = b"", row: bytes | None = None
+    ) -> None:
         self.container: Final = container
         self.own_actor: Final = own_actor
+        self._row: Final = row
 
     @property
     def is_absent(self) -> bool:
@@ -83,6 +87,8 @@ class Record:
 
     def encode(self) -> bytes:
         """The bytes of the record's row."""
+        if self._row is not None:
+            return self._row
         data = _encoded(self.own_actor, self.container)
         return _sum(data) + data
 
@@ -107,6 +113,24 @@ class Record:
         except (PlainError, ContextError, MalformedVersion, ValueError, TypeError) as error:
             raise DamagedRecord(f"a record does not decode: {error}") from error
         return cls(container, own_actor)
+
+    @classmethod
+    def received(cls, row: bytes) -> Record:
+        """The record of another node's row, without that node's actor; `DamagedRecord` as
+        `decode`. Where it is stored, it is so as it came, fields unknown here included.
+        """
+        record = cls.decode(row)
+        own, container = record.own_actor, record.container
+        if any(version.size > INLINE_BYTES_MAX for version in container.versions.values()):
+            return cls(container)  # their bodies get rows of their own
+        if not own:
+            return cls(container, row=row)
+        array, form, actor = row[_SUM_BYTES : _SUM_BYTES + 3]
+        if array >= 0x98 or form != _FORMAT or actor != _NO_ACTOR[0] + len(own):
+            return cls(container)  # those are not three heads of a byte each
+        rest = row[_SUM_BYTES + 3 + len(own) :]
+        data = row[_SUM_BYTES : _SUM_BYTES + 2] + _NO_ACTOR + rest
+        return cls(container, row=_sum(data) + data)
 
     def rows(self, key: Key, before: Record) -> Rows:
         """The rows that turn the stored ``before`` into this record; the absent one has none.

@@ -18,6 +18,7 @@ no row behind, and whoever writes the key next begins a new birth.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Final
 
 from attrs import Factory, define
@@ -222,7 +223,7 @@ class Replica:
         ``done`` is called when the change is on disk; neither ``done`` nor ``failed`` is
         where ``make`` returns None.
         """
-        if self._shut is not None and self._shut.first <= key.leaf < self._shut.stop:
+        if self._shut is not None and self._is_shut(key):
             self._shut.held.append((key, make, done, failed))
             return
         state = self._states.get(key.name)
@@ -234,11 +235,29 @@ class Replica:
                 self._apply(key, state, make, done, failed)
                 return
             state.waiting.append((make, done, failed))
-            self._load_for_update(key, state)
+            self._load_for_update([(key, state)])
         elif state.record is None:
             state.waiting.append((make, done, failed))
         else:
             self._apply(key, state, make, done, failed)
+
+    def update_many(self, updates: Sequence[tuple[Key, MakeChange, OnStored, OnFailed]]) -> None:
+        """Change many records, as `update` does each. Those that nobody else is changing are loaded
+        together and stored together, which is what makes it cheap.
+        """
+        loading: list[tuple[Key, _KeyState]] = []
+        for key, make, done, failed in updates:
+            if key.name in self._states or self._is_shut(key):
+                self.update(key, make, done, failed)
+                continue
+            state = self._states[key.name] = _KeyState(key, self.tree.hold(key.leaf))
+            state.waiting.append((make, done, failed))
+            loading.append((key, state))
+        if loading:
+            self._load_for_update(loading)
+
+    def _is_shut(self, key: Key) -> bool:
+        return self._shut is not None and self._shut.first <= key.leaf < self._shut.stop
 
     def merge(
         self,
@@ -256,18 +275,47 @@ class Replica:
 
         def make(before: Record) -> Change | None:
             extra = rows()
-            if extra is None:
-                return None
-            merged = before.container.merge(incoming)
-            own = before.own_actor
-            if before.lost_tail(incoming.context):
-                self._counters.lost_tails += 1
-                own = b""
-            elif merged is before.container:
-                return Change(before, extra, then)
-            return Change(Record(merged, own), extra, then)
+            return None if extra is None else self._merged(before, incoming, extra, then)
 
         self.update(key, make, done, failed)
+
+    def merge_many(
+        self,
+        incoming: Sequence[tuple[Key, Record]],
+        may_go_on: Callable[[], bool],
+        done: OnStored,
+        failed: OnFailed,
+    ) -> None:
+        """Merge records of other nodes (`Record.received`), each when its own can be loaded; what
+        nothing is known of is stored as it came. ``done`` or ``failed`` is called for each.
+
+        ``may_go_on`` is asked of each, at the last moment, whether it is still to be merged; where
+        not, neither is called.
+        """
+
+        def merging(key: Key, record: Record) -> tuple[Key, MakeChange, OnStored, OnFailed]:
+            def make(before: Record) -> Change | None:
+                if not may_go_on():
+                    return None
+                if before.is_absent and not before.own_actor:
+                    return Change(record, [], ())
+                return self._merged(before, record.container, [], ())
+
+            return key, make, done, failed
+
+        self.update_many([merging(key, record) for key, record in incoming])
+
+    def _merged(
+        self, before: Record, incoming: Container[Version], extra: Rows, then: Sequence[Effect]
+    ) -> Change:
+        merged = before.container.merge(incoming)
+        own = before.own_actor
+        if before.lost_tail(incoming.context):
+            self._counters.lost_tails += 1
+            own = b""
+        elif merged is before.container:
+            return Change(before, extra, then)
+        return Change(Record(merged, own), extra, then)
 
     def mend(
         self,
@@ -357,45 +405,61 @@ class Replica:
 
         self._outbox.load(GetRows((key.record_row,)), loaded, failed)
 
-    def _load_for_update(self, key: Key, state: _KeyState) -> None:
-        """Load the record, and the sum of its leaf where no other update has it in hand."""
-        leaf = state.leaf
-        rows: tuple[bytes, ...] = (key.record_row,)
-        if leaf is not None and leaf.pending is None:
-            rows = (key.record_row, leaf_row(leaf.number))
+    def _load_for_update(self, loading: Sequence[tuple[Key, _KeyState]]) -> None:
+        """Load records, and the sums of their leaves where no other update has them in hand."""
+        rows = [key.record_row for key, _ in loading]
+        leaves = {
+            leaf.number: leaf
+            for _, state in loading
+            if (leaf := state.leaf) is not None and leaf.pending is None
+        }
+        rows += map(leaf_row, leaves)
 
         def loaded(values: list[bytes | None]) -> None:
-            if leaf is not None and len(values) > 1:
-                self.tree.loaded(leaf, values[1])
-            record = self._decoded(key, values[0])
-            if record is None:
-                failed(FailureReason.DAMAGED)
-            else:
-                state.size = len(values[0] or b"")
-                ready(record)
-
-        def ready(record: Record) -> None:
-            state.record = record
-            waiting, state.waiting = state.waiting, []
-            for make, done, failed in waiting:
-                if self._states.get(key.name) is state:
-                    self._apply(key, state, make, done, failed)
-                else:
-                    self.update(key, make, done, failed)
+            for leaf, value in zip(leaves.values(), values[len(loading) :], strict=True):
+                self.tree.loaded(leaf, value)
+            with self._outbox.one_store() if len(loading) > 1 else nullcontext():
+                for (key, state), value in zip(loading, values, strict=False):
+                    self._loaded_for_update(key, state, value)
 
         def failed(reason: FailureReason) -> None:
-            if reason is FailureReason.DAMAGED:
-                # What was here is gone, its actor too; the other owners have it, and are asked.
-                if leaf is not None:
-                    self.tree.broken(leaf)
-                ready(ABSENT)
+            if reason is FailureReason.DAMAGED and len(loading) > 1:
+                for each in loading:
+                    self._load_for_update([each])  # which of them it is
                 return
-            self._left.drop(key.name)
-            self._forget(key, state)
-            for _, _, on_failed in state.waiting:
-                on_failed(reason)
+            for key, state in loading:
+                self._not_loaded(key, state, reason)
 
         self._outbox.load(GetRows(rows), loaded, failed)
+
+    def _loaded_for_update(self, key: Key, state: _KeyState, row: bytes | None) -> None:
+        record = self._decoded(key, row)
+        if record is None:
+            self._not_loaded(key, state, FailureReason.DAMAGED)
+        else:
+            state.size = len(row or b"")
+            self._ready(key, state, record)
+
+    def _ready(self, key: Key, state: _KeyState, record: Record) -> None:
+        state.record = record
+        waiting, state.waiting = state.waiting, []
+        for make, done, failed in waiting:
+            if self._states.get(key.name) is state:
+                self._apply(key, state, make, done, failed)
+            else:
+                self.update(key, make, done, failed)
+
+    def _not_loaded(self, key: Key, state: _KeyState, reason: FailureReason) -> None:
+        if reason is FailureReason.DAMAGED:
+            # What was here is gone, its actor too; the other owners have it, and are asked.
+            if state.leaf is not None:
+                self.tree.broken(state.leaf)
+            self._ready(key, state, ABSENT)
+            return
+        self._left.drop(key.name)
+        self._forget(key, state)
+        for _, _, on_failed in state.waiting:
+            on_failed(reason)
 
     def _apply(
         self,

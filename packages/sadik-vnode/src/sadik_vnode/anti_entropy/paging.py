@@ -13,14 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sadik_causality import Container
 from sadik_machine import SECOND, FailureReason, NodeId, ScanRows
 from sadik_vnode.anti_entropy.messages import RecordsAsked, RecordsTold
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.keyspace import Key, lost_leaves, record_key, records_range
 from sadik_vnode.messages import Status
-from sadik_vnode.record import DamagedRecord, Record, Rows, is_sound
-from sadik_vnode.version import Version
+from sadik_vnode.record import DamagedRecord, Record, is_sound
 
 __all__ = ["Paging", "TellingRecords"]
 
@@ -36,7 +34,7 @@ class Paging(Conversation):
 
     __slots__ = (
         "_began", "_done", "_first", "_is_waiting", "_is_whole", "_on_the_way", "_partition",
-        "_peer", "_received", "_stop", "_storing", "_upto",
+        "_peer", "_range", "_received", "_stop", "_storing", "_upto",
     )  # fmt: skip
 
     is_background = True
@@ -53,6 +51,7 @@ class Paging(Conversation):
         self._peer = peer
         self._partition = partition
         self._first, self._stop = leaves.start, leaves.stop
+        self._range = records_range(leaves.start, leaves.stop)
         self._done = done
         self._upto: bytes | None = b""
         self._on_the_way = False
@@ -123,51 +122,50 @@ class Paging(Conversation):
     def _merge(self, page: RecordsTold) -> None:
         desk = self.desk
         desk.clock.adopt(desk.now, page.timestamp)
+        generation = page.generation
+        found: list[tuple[Key, Record]] = []
         size = 0
-        self._storing += 1
         for row, value in page.rows:
-            found = self._opened(row, value)
-            if found is not None:
+            opened = self._opened(row, value)
+            if opened is not None:
+                found.append(opened)
                 size += len(value)
-                self._storing += 1
-                self._merge_one(*found, page.generation)
+        self._storing += 1 + len(found)
+
+        def may_go_on() -> bool:
+            # Once more: time has passed since it came, and this node may have gone on.
+            if desk.generations.takes(generation):
+                return True
+            desk.counters.old_generations += 1
+            self._stored(is_kept=False)
+            return False
+
+        desk.replica.merge_many(found, may_go_on, self._one_stored, self._one_failed)
         desk.arrived(self._partition, self._peer, size)
         self._stored(is_kept=True)
 
-    def _merge_one(self, key: Key, incoming: Container[Version], generation: int) -> None:
-        desk = self.desk
+    def _one_stored(self) -> None:
+        self._received += 1
+        self._stored(is_kept=True)
 
-        def rows() -> Rows | None:
-            # Once more: time has passed since it came, and this node may have gone on.
-            if desk.generations.takes(generation):
-                return []
-            desk.counters.old_generations += 1
-            self._stored(is_kept=False)
-            return None
+    def _one_failed(self, _reason: FailureReason) -> None:
+        self._stored(is_kept=False)
 
-        def stored() -> None:
-            self._received += 1
-            self._stored(is_kept=True)
-
-        def failed(_reason: FailureReason) -> None:
-            self._stored(is_kept=False)
-
-        desk.replica.merge(key, incoming, rows, (), stored, failed)
-
-    def _opened(self, row: bytes, value: bytes) -> tuple[Key, Container[Version]] | None:
+    def _opened(self, row: bytes, value: bytes) -> tuple[Key, Record] | None:
         """What a row says, if that is a record with all of its bodies, of the leaves asked for."""
-        first, stop = records_range(self._first, self._stop)
+        first, stop = self._range
         if not first <= row < stop or lost_leaves(row):
             self.desk.counters.malformed_messages += 1
             return None
         try:
-            container = Record.decode(value).container
+            record = Record.received(value)
         except DamagedRecord:
             self.desk.counters.malformed_messages += 1
             return None
+        container = record.container
         if not container.context or any(v.body is None for v in container.versions.values()):
             return None
-        return record_key(row), container
+        return record_key(row), record
 
     def _stored(self, *, is_kept: bool) -> None:
         self._storing -= 1
