@@ -178,6 +178,7 @@ def test_rolling_restart(rig: Rig, record: Record) -> None:
     record.at_least("acknowledged writes, none lost", load.check(cluster), 100)
 
 
+@pytest.mark.timeout(900)
 def test_stopped_peer(rig: Rig, record: Record, is_long: bool) -> None:
     """A node is stopped by a signal, and lives: nobody's memory grows, and latency comes back."""
     cluster = rig()
