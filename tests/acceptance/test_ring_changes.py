@@ -12,11 +12,12 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import lmdb
 import pytest
 from real_cluster import RealCluster, RealNode, eventually
 from secured_cluster import any_cluster
 
-from sadik_hashing import token_of
+from sadik_hashing import Claimant, minimum_moves, token_of
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -84,6 +85,39 @@ def owned(node: RealNode) -> Counter[str]:
     return Counter(name for names in owners for name in names)
 
 
+class Moves:
+    """The replicas that nodes came to own, those that they soon passed on among them."""
+
+    def __init__(self, cluster: RealCluster) -> None:
+        self.cluster = cluster
+        self.before = self._owners()
+        self.gained: dict[tuple[int, str], None] = {}
+
+    def is_over(self) -> bool:
+        """Look at the ring, which is to be done often; whether nothing moves any more."""
+        for partition, names in enumerate(self._owners()):
+            new = [name for name in names if name not in self.before[partition]]
+            self.gained |= {(partition, name): None for name in new}
+        return self.cluster.is_ring_settled()
+
+    @property
+    def least(self) -> int:
+        """How many any plan must move to the nodes that there are now."""
+        claimants = [Claimant(node.name.encode()) for node in self.cluster.nodes]
+        present = tuple(tuple(map(str.encode, names)) for names in self.before)
+        return minimum_moves(claimants, len(present), 3, present)
+
+    def _owners(self) -> list[list[str]]:
+        owners: list[list[str]] = self.cluster.nodes[0].ask("GET", "/v1/ring").json()["owners"]
+        return owners
+
+
+def records_in(node: RealNode) -> int:
+    """How many records a stopped node has in its store."""
+    with lmdb.open(str(node.directory / "store"), readonly=True) as store, store.begin() as reading:
+        return sum(key.startswith(b"O") for key in reading.cursor().iternext(values=False))
+
+
 def is_told(node: RealNode) -> bool:
     """Whether a removed node knows it."""
     try:
@@ -101,10 +135,12 @@ def test_three_to_five_to_three_nodes_under_load(tmp_path: Path) -> None:
         clients = [Client(number, entries, stop) for number in range(8)]
         for client in clients:
             client.start()
+        moves = Moves(cluster)
         four, five = add(cluster, "n4"), add(cluster, "n5")
-        for node in (four, five):
-            eventually(_PATIENCE_S, node.is_ready, f"{node.name} is ready")
-        settle(cluster)
+        eventually(_PATIENCE_S, moves.is_over, "nothing moves any more")
+        assert four.is_ready()
+        assert five.is_ready()
+        assert len(moves.gained) <= 1.1 * moves.least
         balanced = owned(five)
         entries[:] = [cluster.nodes[0], four, five]
         for name in ("n2", "n3"):
@@ -114,6 +150,7 @@ def test_three_to_five_to_three_nodes_under_load(tmp_path: Path) -> None:
             assert node.process is not None
             assert node.process.wait(2 * _PATIENCE_S) == 0
             assert "farewell_unheard" not in node.log.read_text("utf-8")
+            assert records_in(node) == 0
         stop.set()
         for client in clients:
             client.join()

@@ -19,7 +19,14 @@ from sadik_members import ClusterJoined, MemberState, Register, RingChanged
 from sadik_sim.forgotten import Forgotten
 from sadik_sim.violation import Violation, show
 from sadik_vnode.etag import etag_of
-from sadik_vnode.keyspace import DATA_RANGE, Key, hint_row, parse_hint_row
+from sadik_vnode.keyspace import (
+    DATA_RANGE,
+    Key,
+    hint_row,
+    lost_leaves,
+    parse_hint_row,
+    record_key,
+)
 from sadik_vnode.messages import KeysScanned, ReplicaAck, ReplicaState, ReplicaWrite, Status
 from sadik_vnode.record import DamagedRecord, Record, open_value
 from sadik_vnode.requests import Found, Missing, Written
@@ -139,6 +146,15 @@ class Checks:
     def lost_record(self, node: SimNode) -> None:
         """A record on the node's disk was damaged: what it held is gone until it is mended."""
         self._rolled_back[node.id] = None
+
+    def leaving(self, node: SimNode) -> None:
+        """A node finds that it may leave: its records are with their owners, and gone here."""
+        for row, _ in node.disk.durable.scan(*DATA_RANGE, 1 << 30):
+            if not lost_leaves(row):  # what a bit flip has moved is nobody's
+                key = record_key(row)
+                raise Violation(
+                    "a departed node holds nothing", f"{node.name} leaves with {key}", key.key
+                )
 
     def scanning(self, node: SimNode, query: ScanRows) -> None:
         """A machine asks for a range of rows: a piece at a time, so that no scan lasts."""

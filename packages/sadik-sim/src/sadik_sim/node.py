@@ -454,6 +454,7 @@ class SimNode:
         if self.boot != boot or not self.is_running or self.is_paused or self.is_leaving:
             return
         self.is_leaving = True
+        self.world.checks.leaving(self)
         self.world.sometimes("node left")
         self.tell(Left())
         self.world.events.after(_FAREWELL_NS, self._depart)

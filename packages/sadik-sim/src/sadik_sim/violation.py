@@ -12,6 +12,7 @@ INVARIANTS = {
     "a context covers only what was shown": "3: the context of a write's answer covers the "
     "request's context and the new version, nothing else",
     "a dot names one value": "3: no dot is made twice",
+    "a departed node holds nothing": "2: a node that leaves goes when the owners have what it had",
     "a fallback keeps a note": "4: a fallback's acknowledgement rests on a durable hint note",
     "a note goes when its owner has it": "2: a hint note goes after a durable acknowledgement",
     "a quorum counts owner slots": "6: acknowledgements are of distinct owner slots",

@@ -88,6 +88,7 @@ class RingChanges(Conversation):
         "_changes",
         "_deciding",
         "_filling",
+        "_is_clearing",
         "_key",
         "_serve",
         "_sizes",
@@ -115,6 +116,7 @@ class RingChanges(Conversation):
         self._asked: dict[tuple[NodeId, int], tuple[int, int]] = {}
         self._key: object = None
         self._still_at = 0
+        self._is_clearing = False
         self._target: Assignment | None = None
         self._tick_at: int | None = None
         self._serve: dict[type, Callable[[NodeId, object], None]] = {
@@ -262,18 +264,36 @@ class RingChanges(Conversation):
             self._sizes.rest()
 
     def _see_off(self) -> None:
-        """A node that leaves says when it owns nothing any more, and no note waits with it."""
-        desk = self.desk
-        own = desk.placement.members.get(desk.self_id)
-        durable = desk.placement.durable
-        if own is None or own.state is not MemberState.LEAVING or durable is None:
+        """A node that leaves says when it owns nothing any more, and no note waits with it, nor any
+        record that an owner might lack.
+        """
+        own = self.desk.placement.members.get(self.desk.self_id)
+        if own is None or own.state is not MemberState.LEAVING:
             return
-        is_owner = any(desk.self_id in register.owners for register in durable.registers)
-        if is_owner or desk.hints.notes_pending or not self._is_heard():
+        if not self._owns_nothing():
             self._soon(_TICK_NS)
-        else:
-            desk.outbox.announce(NothingHeld())
+        elif not self._is_clearing:
+            self._is_clearing = True
+            self.desk.foreign.when_clear(self._cleared)
+
+    def _cleared(self) -> None:
+        """The owners have all that was here when this node had ceased to be one."""
+        self._is_clearing = False
+        if self._owns_nothing():
+            self.desk.outbox.announce(NothingHeld())
             self._soon(_ASK_AGAIN_NS)
+        else:
+            self._soon(_TICK_NS)
+
+    def _owns_nothing(self) -> bool:
+        desk = self.desk
+        durable = desk.placement.durable
+        return (
+            durable is not None
+            and not any(desk.self_id in register.owners for register in durable.registers)
+            and not desk.hints.notes_pending
+            and self._is_heard()
+        )
 
     def _is_heard(self) -> bool:
         """Whether half of the other members at least would hear a farewell. Who has only just
