@@ -16,10 +16,24 @@ from sadik_members.registers import Merged, RegisterTable
 from sadik_members.removing import Removing
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.coordinator.reading import Reading
+from sadik_vnode.foreign import ForeignRecords
 from sadik_vnode.requests import Outcome
 from sadik_vnode.ringchange import driver
 
 __all__ = ["BUGS"]
+
+
+def _leaves_in_haste() -> list[Patch]:
+    def cleared_at_once(self: ForeignRecords, then: Any) -> None:
+        then()
+
+    when_clear = ForeignRecords.when_clear
+
+    def of_departures_only(self: ForeignRecords, then: Any) -> None:
+        is_departure = getattr(then, "__func__", None) is driver.RingChanges._cleared
+        (cleared_at_once if is_departure else when_clear)(self, then)
+
+    return [(ForeignRecords, "when_clear", of_departures_only)]
 
 
 def _last_told_wins() -> list[Patch]:
@@ -234,6 +248,13 @@ BUGS = (
         17,
         "A new register takes the place of the old one within its epoch.",
         _epoch_not_raised,
+        {"profile": "membership"},
+    ),
+    PlantedBug(
+        "leaves-in-haste",
+        11,
+        "A node that owns nothing any more leaves with records that it has not handed off.",
+        _leaves_in_haste,
         {"profile": "membership"},
     ),
     PlantedBug(
