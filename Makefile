@@ -126,6 +126,10 @@ bench: setup ## the cluster's speed, beside a three-node etcd on the same machin
 bench-compare: setup ## whether two runs of the benchmark differ by more than noise
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 
+.PHONY: bench-engine
+bench-engine: setup ## what a request costs the engine: processor time, messages and bytes
+	$(BIN)/python packages/sadik-sim/benchmarks/request_cost.py $(ARGS)
+
 .PHONY: bench-tls
 bench-tls: setup ## what TLS costs between nodes, and clients: put and get, connections kept and new
 	$(BIN)/python benchmarks/tls.py nodes $(ARGS)

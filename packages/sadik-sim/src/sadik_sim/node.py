@@ -178,7 +178,7 @@ class SimNode:
         settings = ClusterSettings(
             "sim", world.partitions, world.replicas, tuple(f"{s}:1" for s in world.seeds_of(self))
         )
-        self.membership = Membership(
+        self.membership = world.make_membership(
             identity, settings, self._saved(MEMBERSHIP_ROWS), self._random()
         )
         saved = self._saved(SAVED_RANGE)

@@ -16,7 +16,10 @@ from sadik_machine import MILLISECOND, SECOND, Codec, LinkState, NodeId, Request
 from sadik_members import MESSAGES as MEMBERS_MESSAGES
 from sadik_members import (
     ClusterJoined,
+    ClusterSettings,
     HandshakeRefused,
+    Identity,
+    Membership,
     MemberState,
     Phase,
     RefusalReason,
@@ -202,6 +205,16 @@ class World:
     ) -> Engine:
         """A node's engine; planted bugs replace this."""
         return Engine(node_id, instance, self.config, source, rows)
+
+    def make_membership(
+        self,
+        identity: Identity,
+        settings: ClusterSettings,
+        rows: dict[bytes, bytes],
+        source: random.Random,
+    ) -> Membership:
+        """A node's membership; benchmarks replace this."""
+        return Membership(identity, settings, rows, source)
 
     def next_request_id(self) -> RequestId:
         """An id for a client's request."""

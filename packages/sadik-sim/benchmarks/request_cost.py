@@ -1,0 +1,188 @@
+"""What a request costs the engine: processor time, messages and bytes, of all nodes together.
+
+    python benchmarks/request_cost.py [--requests 2000] [--rounds 5] [--json FILE]
+
+Three nodes, N=3, no faults, values of 100 bytes, 64 requests under way, entering at all nodes in
+turn; keys are there already. The world runs once, and then each node's engine is given what it was
+given there, again and again, with nothing else in the process (`tape`); what is printed is the
+median of the rounds. Forming the cluster and filling it is left out, and background work is turned
+off. A batch is what a node makes of a hundred lines: a hundred requests, 64 of them under way.
+
+``engine`` is the machine's own time, ``codec`` that of encoding each message once and decoding it.
+HTTP, the host's loop, sockets and the disk come on top. Bytes are of messages without frames.
+
+Machines and their load differ, so the figure that compares from day to day is ``turns``: how many
+turns of a plain loop, measured in the same minute, the engine's time is worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from attrs import asdict, define
+from seeds_per_second import loop_seconds
+from tape import ENGINE, NEVER_NS, TapedWorld, codec_us
+
+from sadik_machine import SECOND
+from sadik_vnode import EngineConfig
+from sadik_vnode.requests import Delete, Found, Get, Put, Written
+
+__all__ = ["QUIET", "Cost", "costs", "load"]
+
+QUIET = EngineConfig(
+    anti_entropy_interval_ns=0, scrub_interval_ns=0, reap_pace_ns=NEVER_NS, tombstone_ns=NEVER_NS
+)
+"""No background work."""
+_BUCKET = "bench"
+_VALUE = b"x" * 100
+_TIMEOUT_NS = SECOND
+_DRAIN_NS = 3 * SECOND
+"""Until even the deadlines of a part's requests have passed."""
+_LINES = 100
+_WINDOW = 64
+_PARTITIONS = 64
+
+Make = Callable[[bytes], object]
+
+
+@define(slots=True)
+class Cost:
+    """Of one request, or batch, by all nodes together. Times are microseconds."""
+
+    engine: float
+    codec: float
+    messages: float
+    bytes: float
+    turns: float
+    """The engine's time in turns of a plain loop."""
+
+
+def load(world: TapedWorld, make: Make, keys: Sequence[bytes], entries: Sequence[str]) -> None:
+    """Ask for every key, 64 at once, at the nodes of these names in turn. Every answer is good."""
+    waiting = list(enumerate(keys))[::-1]
+    left = len(keys)
+
+    def go_on() -> None:
+        if waiting:
+            number, key = waiting.pop()
+            world.node(entries[number % len(entries)]).request(make(key), answered)
+
+    def answered(result: object) -> None:
+        nonlocal left
+        assert isinstance(result, Found | Written), result
+        left -= 1
+        world.events.after(0, go_on)
+
+    for _ in range(_WINDOW):
+        go_on()
+    assert world.events.run_while(lambda: left > 0, world.events.now + NEVER_NS)
+
+
+def _mark(world: TapedWorld, name: str) -> None:
+    """End a part, when all that it gave rise to is over."""
+    world.run(_DRAIN_NS)
+    world.mark(name)
+
+
+def _put(key: bytes) -> object:
+    return Put(_BUCKET, key, _VALUE, _TIMEOUT_NS)
+
+
+def _get(key: bytes, r: int) -> object:
+    return Get(_BUCKET, key, _TIMEOUT_NS, r=r)
+
+
+def _delete(key: bytes) -> object:
+    return Delete(_BUCKET, key, _TIMEOUT_NS)
+
+
+def run_world(
+    requests: int, nodes: int = 3, partitions: int = _PARTITIONS
+) -> tuple[TapedWorld, dict[str, int]]:
+    """Every kind of request, so many times; the world, and how many requests each part has."""
+    world = TapedWorld(nodes, config=QUIET, partitions=partitions)
+    world.form()
+    keys = [b"key-%07d" % number for number in range(requests)]
+    load(world, _put, keys, ["n1"])
+    _mark(world, "")
+    names = [node.name for node in world.nodes.values()]
+    counts: dict[str, int] = {}
+    kinds: dict[str, Make] = {
+        "put, W=2": _put, "get, R=1": partial(_get, r=1), "get, R=2": partial(_get, r=2),
+    }  # fmt: skip
+    for name, make in kinds.items():
+        load(world, make, keys, names)
+        _mark(world, name)
+        counts[name] = requests
+    batches = max(requests // _LINES, 1)
+    for name, make in (("100 puts in a batch", _put), ("100 gets in a batch", kinds["get, R=2"])):
+        for number in range(batches):
+            first = number * _LINES
+            load(world, make, keys[first : first + _LINES], [names[number % nodes]])
+        _mark(world, name)
+        counts[name] = batches
+    load(world, _delete, keys, names)
+    _mark(world, "delete")
+    counts["delete"] = requests
+    return world, counts
+
+
+def costs(world: TapedWorld, counts: dict[str, int], rounds: int) -> dict[str, Cost]:
+    """The median of so many rounds, each beside a plain loop of its own."""
+    engine: dict[str, list[float]] = {name: [] for name in counts}
+    codec: dict[str, list[float]] = {name: [] for name in counts}
+    turns: dict[str, list[float]] = {name: [] for name in counts}
+    for _ in range(rounds):
+        loops = [loop_seconds()]
+        spent = world.seconds(ENGINE)
+        coded = {name: codec_us(world.sent[name][ENGINE].messages) for name in counts}
+        loops.append(loop_seconds())
+        for name, count in counts.items():
+            engine[name].append(spent[name] / count * 1e6)
+            codec[name].append(coded[name] / count)
+            turns[name].append(spent[name] / count / statistics.mean(loops) * 1e6)
+    found = {}
+    for name, count in counts.items():
+        sent = world.sent[name][ENGINE]
+        found[name] = Cost(
+            statistics.median(engine[name]), statistics.median(codec[name]),
+            len(sent.messages) / count, sent.bytes / count, statistics.median(turns[name]),
+        )  # fmt: skip
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--requests", type=int, default=2000, help="of each kind (default 2000)")
+    parser.add_argument("--rounds", type=int, default=5, help="default 5")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    given = parser.parse_args(arguments)
+    found = costs(*run_world(given.requests), given.rounds)
+    loop = statistics.median(loop_seconds() for _ in range(3))
+    print(f"{'':<20} engine us  codec us  messages     bytes   turns")
+    for name, cost in found.items():
+        print(
+            f"{name:<20} {cost.engine:>9,.1f} {cost.codec:>9,.1f} {cost.messages:>9,.2f} "
+            f"{cost.bytes:>9,.0f} {cost.turns:>7,.0f}"
+        )
+    print(f"a turn of the plain loop: {loop * 1e3:.1f} ns")
+    if given.json is not None:
+        document = {
+            "python": platform.python_version(),
+            "loop_ns": loop * 1e3,
+            "costs": {name: asdict(cost) for name, cost in found.items()},
+        }
+        given.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
