@@ -121,9 +121,9 @@ chaos-slice: setup
 bench: setup ## the cluster's speed, beside a three-node etcd on the same machine
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
-# ARGS="before.json after.json", as `make bench ARGS="--json FILE"` wrote them.
+# ARGS="after.json", as `make bench ARGS="--json FILE"` wrote it, or ARGS="before.json after.json".
 .PHONY: bench-compare
-bench-compare: setup ## whether two runs of the benchmark differ by more than noise
+bench-compare: setup ## whether a run of the benchmark differs from a baseline by more than noise
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 
 .PHONY: bench-engine

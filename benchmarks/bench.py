@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,13 +25,17 @@ from attrs import frozen
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from cases import CASES, Case  # noqa: E402 - after the path to it
+from baseline import file_of  # noqa: E402 - after the path to it
+from cases import CASES, Case  # noqa: E402
 from failover import measure_failover  # noqa: E402
 from footprint import measure_footprint  # noqa: E402
+from machine import machine  # noqa: E402
 from systems import System, start_etcd, start_sadik  # noqa: E402
 from wrk import Load, Measured  # noqa: E402
 
 _AIMED_CONNECTIONS = 64
+BASELINE = Path()
+"""Stands for the file that the commit gives its name."""
 BESIDES = ("footprint", "failover")
 """What is measured besides the rows."""
 
@@ -89,7 +89,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--alone", action="store_true", help="Sadik only, without etcd beside it")
     parser.add_argument("--million", action="store_true", help="memory with a million keys, too")
     parser.add_argument("--dir", type=Path, default=ROOT / "build", help="on which disk")
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument(
+        "--json", type=Path, nargs="?", const=BASELINE,
+        help="write all figures here; without a name, as the commit's baseline",
+    )  # fmt: skip
     parsed = parser.parse_args(arguments)
     parsed.rows = parsed.rows.split(",")
     unknown = [name for name in parsed.rows if name not in every]
@@ -185,26 +188,16 @@ def print_row(row: Row, systems: Sequence[System]) -> None:
             print(f"      {system.name}: {bad} requests were refused or broken", flush=True)
 
 
-def machine() -> dict[str, object]:
-    """What the figures belong to."""
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--tags"],
-        capture_output=True, text=True, check=False,
-    ).stdout.strip()  # fmt: skip
-    return {
-        "commit": commit,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": os.getloadavg()[0],
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
 def main() -> int:
-    """Measure and tell; 0 if every answer was good."""
+    """Measure and tell; 0 if every answer was good, 2 if there is no place for the figures."""
     arguments = parse(sys.argv[1:])
     about = machine()
+    if arguments.json == BASELINE:
+        try:
+            arguments.json = file_of(about)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     arguments.dir.mkdir(exist_ok=True)
     document: dict[str, object] = {"about": about}

@@ -1,10 +1,11 @@
 """Tell change from noise between two files that ``bench.py --json`` wrote.
 
-``python benchmarks/compare.py BEFORE.json AFTER.json``. Where both files have etcd beside Sadik,
-the ratios of the pairs are compared, for a machine that was slower on one day was slower for both;
-else the rates, which says less. A row has changed if a rank test over all runs (Mann and Whitney,
-1947; exact, two-sided) would find such an order by chance in fewer than one of twenty comparisons,
-and the medians are at least 5% apart. Exits with 1 if any row became slower.
+``python benchmarks/compare.py [BEFORE.json] AFTER.json``. Without BEFORE it is the newest of the
+stored baselines that is of the same kind of machine (`baseline`). Where both files have etcd beside
+Sadik, the ratios of the pairs are compared, for a machine that was slower on one day was slower for
+both; else the rates, which says less. A row has changed if a rank test over all runs (Mann and
+Whitney, 1947; exact, two-sided) would find such an order by chance in fewer than one of twenty
+comparisons, and the medians are at least 5% apart. Exits with 1 if any row became slower.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+from baseline import BASELINES, newest
 
 __all__ = ["Comparison", "chance", "compare"]
 
@@ -93,13 +95,22 @@ def _figures(row: dict[str, Any], what: str) -> list[float]:
     return [float(run["per_second"]) for run in row["runs"]["sadik"]]
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], baselines: Path = BASELINES) -> int:
     """Tell every row; 1 if one became slower, 2 if the files cannot be compared."""
-    if len(arguments) != 2:
+    if len(arguments) not in (1, 2):
         print(__doc__, file=sys.stderr)
         return 2
-    before, after = (json.loads(Path(name).read_text("utf-8")) for name in arguments)
-    print(f"before: {before['about']}\nafter:  {after['about']}")
+    after = json.loads(Path(arguments[-1]).read_text("utf-8"))
+    earlier = Path(arguments[0]) if len(arguments) == 2 else newest(after, baselines)
+    if earlier is None:
+        print(
+            f"there is no baseline of {after['about'].get('kind', 'this kind of machine')} "
+            "from another commit: name a file to compare with",
+            file=sys.stderr,
+        )
+        return 2
+    before = json.loads(earlier.read_text("utf-8"))
+    print(f"before: {before['about']} ({earlier.name})\nafter:  {after['about']}")
     rows = compare(before, after)
     if not rows:
         print("the two files have no row in common", file=sys.stderr)

@@ -17,8 +17,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
-from bench import ROOT, machine
+from bench import ROOT
 from cases import CASES
+from machine import machine
 from real_cluster import RealCluster
 from secured_cluster import Secured
 from systems import System

@@ -16,7 +16,9 @@ _RATIO = re.compile(
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
-from compare import chance, main  # noqa: E402 - after the path to it
+from baseline import BASELINES, file_of  # noqa: E402 - after the path to it
+from compare import chance, compare, main  # noqa: E402
+from machine import kind  # noqa: E402
 
 
 @pytest.mark.slow
@@ -119,3 +121,52 @@ def test_the_cost_of_tls_for_clients_is_told_of_kept_and_of_new_connections(
     assert _RATIO.findall(told.stdout) == [
         (operation, kind) for kind in ("kept", "new") for operation in operations
     ]
+
+
+def baseline_of(directory: Path, commit: str, day: int, kind: str, ratios: list[float]) -> None:
+    about = {"commit": commit, "at": f"2026-01-{day:02}T00:00:00Z", "kind": kind}
+    document = {**document_of(ratios), "about": about}
+    file_of(about, directory).write_text(json.dumps(document), "utf-8")
+
+
+def test_a_run_is_compared_with_the_newest_baseline_of_such_a_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = [1.02, 1.08, 0.92, 1.01, 0.97]
+    ours = "2 cores of 2.5 GHz, x86_64"
+    stored = tmp_path / "baselines"
+    stored.mkdir()
+    after = tmp_path / "after.json"
+    about = {"commit": "ccc", "at": "2026-01-09T00:00:00Z", "kind": ours}
+    after.write_text(json.dumps({**document_of([x / 2 for x in usual]), "about": about}), "utf-8")
+    baseline_of(stored, "zzz", 7, "64 cores of 3.0 GHz, x86_64", usual)
+    baseline_of(stored, "ccc", 8, ours, usual)
+
+    assert main([str(after)], stored) == 2
+    assert f"no baseline of {ours}" in capsys.readouterr().err
+
+    baseline_of(stored, "bbb", 2, ours, usual)
+    baseline_of(stored, "aaa", 1, ours, [x / 2 for x in usual])
+    assert main([str(after)], stored) == 1
+    told = capsys.readouterr().out
+    assert "2026-01-02-bbb.json" in told
+    assert "slower" in told
+
+
+def test_a_baseline_belongs_to_a_commit() -> None:
+    about = {"commit": "v1-3-gabc-dirty", "at": "2026-01-02T03:04:05Z"}
+    with pytest.raises(ValueError, match="commit them, or name a file"):
+        file_of(about)
+    assert file_of({**about, "commit": "v1-3-gabc"}) == BASELINES / "2026-01-02-v1-3-gabc.json"
+
+
+def test_every_baseline_can_be_compared() -> None:
+    for file in BASELINES.glob("*.json"):
+        document = json.loads(file.read_text("utf-8"))
+        assert file_of(document["about"]) == file
+        assert document["about"]["kind"]
+        assert compare(document, document)
+
+
+def test_a_kind_of_machine_is_told_by_its_cores() -> None:
+    assert re.fullmatch(r"\d+ cores( of \d+\.\d GHz)?, \w+", kind())
