@@ -130,6 +130,11 @@ bench-compare: setup ## whether a run of the benchmark differs from a baseline b
 bench-engine: setup ## what a request costs the engine: processor time, messages and bytes
 	$(BIN)/python packages/sadik-sim/benchmarks/request_cost.py $(ARGS)
 
+# ARGS="--parts keys --most-keys 1000000" for less; docs/scale.md has what came out.
+.PHONY: bench-scale
+bench-scale: setup ## how costs grow with nodes, keys, values and siblings; an hour, 5 GB of disk
+	$(BIN)/python benchmarks/scale.py $(ARGS)
+
 .PHONY: bench-tls
 bench-tls: setup ## what TLS costs between nodes, and clients: put and get, connections kept and new
 	$(BIN)/python benchmarks/tls.py nodes $(ARGS)

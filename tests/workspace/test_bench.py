@@ -170,3 +170,25 @@ def test_every_baseline_can_be_compared() -> None:
 
 def test_a_kind_of_machine_is_told_by_its_cores() -> None:
     assert re.fullmatch(r"\d+ cores( of \d+\.\d GHz)?, \w+", kind())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_costs_are_told_by_size(tmp_path: Path) -> None:
+    figures = tmp_path / "scale.json"
+    small = ["--most-nodes", "3", "--most-keys", "10000", "--most-bytes", "10240"]
+    small += ["--most-siblings", "2", "--requests", "60", "--dir", str(tmp_path / "disk")]
+    program = str(ROOT / "benchmarks" / "scale.py")
+    subprocess.run([sys.executable, program, *small, "--json", str(figures)], check=True)
+    found = json.loads(figures.read_text("utf-8"))
+    sizes = {name: [row[key] for row in found[name]["figures"]] for name, key in (
+        ("nodes", "nodes"), ("keys", "keys"), ("values", "value_bytes"), ("siblings", "siblings"),
+    )}  # fmt: skip
+    assert sizes == {
+        "nodes": [3], "keys": [10_000], "values": [100, 1024, 10_240], "siblings": [1, 2],
+    }  # fmt: skip
+    for row in found["nodes"]["figures"]:
+        assert all(cost["us"] > 0 for cost in [*row["requests"].values(), *row["idle"].values()])
+    puts = [row["put"]["bytes"] for row in found["values"]["figures"]]
+    assert puts == sorted(puts)
+    assert list((tmp_path / "disk").iterdir()) == [], "nothing is left behind"

@@ -64,8 +64,13 @@ class Cost:
     """The engine's time in turns of a plain loop."""
 
 
-def load(world: TapedWorld, make: Make, keys: Sequence[bytes], entries: Sequence[str]) -> None:
-    """Ask for every key, 64 at once, at the nodes of these names in turn. Every answer is good."""
+def load(
+    world: TapedWorld, make: Make, keys: Sequence[bytes], entries: Sequence[str],
+    window: int = _WINDOW,
+) -> None:  # fmt: skip
+    """Ask for every key, so many at once, at the nodes of these names in turn. Every answer is
+    good.
+    """
     waiting = list(enumerate(keys))[::-1]
     left = len(keys)
 
@@ -80,7 +85,7 @@ def load(world: TapedWorld, make: Make, keys: Sequence[bytes], entries: Sequence
         left -= 1
         world.events.after(0, go_on)
 
-    for _ in range(_WINDOW):
+    for _ in range(window):
         go_on()
     assert world.events.run_while(lambda: left > 0, world.events.now + NEVER_NS)
 

@@ -31,6 +31,8 @@ from sadik_vnode import Engine, EngineConfig
 
 __all__ = ["ENGINE", "MEMBERSHIP", "NEVER_NS", "Sent", "Taped", "TapedWorld", "codec_us"]
 
+Rows = list[tuple[bytes, bytes | None]]
+
 ENGINE, MEMBERSHIP = "engine", "membership"
 NEVER_NS = 365 * 86_400 * SECOND
 _DELAY_NS = MILLISECOND // 5
@@ -75,15 +77,17 @@ class Taped:
 @contextmanager
 def _collector_of_a_node() -> Iterator[None]:
     """Collect garbage as a node does: what was there before is left out."""
-    thresholds = gc.get_threshold()
-    gc.collect()
+    thresholds, was_enabled = gc.get_threshold(), gc.isenabled()
     gc.freeze()
     gc.set_threshold(*_COLLECTOR_THRESHOLDS)
+    gc.enable()
     try:
         yield
     finally:
         gc.set_threshold(*thresholds)
         gc.unfreeze()
+        if not was_enabled:
+            gc.disable()
 
 
 class _TapedEngine(Engine):
@@ -118,6 +122,12 @@ class _Counting(Watch):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.sent = {ENGINE: Sent(), MEMBERSHIP: Sent()}
+        self.batches: list[tuple[Rows, str]] = []
+
+    def stored(self, node: SimNode, batch: Any) -> None:
+        """A batch is on disk."""
+        if batch:
+            self.batches.append((list(batch), node.name))
 
     def sending(self, node: SimNode, to: NodeId, message: object) -> None:
         """A message leaves."""
@@ -132,11 +142,16 @@ class TapedWorld(World):
     ``mark`` ends a part; ``sent`` has what was sent in each part, and ``seconds`` what each costs.
     """
 
-    def __init__(self, nodes: int, *, config: EngineConfig, partitions: int, seed: int = 0) -> None:
-        super().__init__(seed, ("a",) * nodes, partitions=partitions, config=config)
+    def __init__(
+        self, nodes: int, *, config: EngineConfig, partitions: int, is_taping: bool = True
+    ) -> None:
+        super().__init__(0, ("a",) * nodes, partitions=partitions, config=config)
+        self.is_taping = is_taping
         self.tapes: list[Taped] = []
         self.names: list[str] = []
         self.sent: dict[str, dict[str, Sent]] = {}
+        self.stored: dict[str, list[tuple[Rows, str]]] = {}
+        """By part: the rows of each store, and the name of the node whose it is."""
         self.took_ns: dict[str, int] = {}
         self._counting = _Counting(self)
         self._marked_ns = self.events.now
@@ -148,6 +163,8 @@ class TapedWorld(World):
         self, node_id: NodeId, instance: bytes, source: random.Random, rows: dict[bytes, bytes]
     ) -> Engine:
         """One that is taped."""
+        if not self.is_taping:
+            return super().make_engine(node_id, instance, source, rows)
         kept, seed, config = dict(rows), copy.copy(source), self.config
         engine = _TapedEngine(node_id, instance, config, source, rows)
         engine.tape = Taped(
@@ -164,6 +181,8 @@ class TapedWorld(World):
         source: random.Random,
     ) -> Membership:
         """One that is taped."""
+        if not self.is_taping:
+            return super().make_membership(identity, settings, rows, source)
         kept, seed = dict(rows), copy.copy(source)
         membership = _TapedMembership(identity, settings, rows, source)
         membership.tape = Taped(
@@ -172,6 +191,15 @@ class TapedWorld(World):
         self.tapes.append(membership.tape)
         return membership
 
+    def start_taping(self, config: EngineConfig) -> None:
+        """Start all nodes anew on their disks, with this configuration, and tape from here on."""
+        for node in self.nodes.values():
+            node.stop()
+        self.is_taping, self.config = True, config
+        self.tapes, self.names, self.sent, self.stored, self.took_ns = [], [], {}, {}, {}
+        for node in self.nodes.values():
+            node.start()
+
     def mark(self, name: str) -> None:
         """What happened since the last mark has this name."""
         self.names.append(name)
@@ -179,6 +207,7 @@ class TapedWorld(World):
             tape.marks.append(len(tape.inputs))
         self.sent[name] = self._counting.sent
         self._counting.sent = {ENGINE: Sent(), MEMBERSHIP: Sent()}
+        self.stored[name], self._counting.batches = self._counting.batches, []
         self.took_ns[name] = self.events.now - self._marked_ns
         self._marked_ns = self.events.now
 
