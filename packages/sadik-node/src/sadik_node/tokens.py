@@ -87,11 +87,13 @@ class Grant:
     def allows(self, action: Action, bucket: str) -> bool:
         """Whether the action is allowed on this bucket; an empty name is the cluster itself."""
         for scope in self.scopes:
-            does = scope.action is action or scope.action is Action.ADMIN
+            does = scope.action is action or scope.action is _ADMIN
             if does and bucket.startswith(scope.prefix):
                 return True
         return False
 
+
+_ADMIN = Action.ADMIN
 
 NOTHING = Grant("")
 """Nobody, who may do nothing."""

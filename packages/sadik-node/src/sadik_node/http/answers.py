@@ -19,6 +19,7 @@ __all__ = [
     "STATUS_LINES",
     "Answer",
     "field_line",
+    "http_date",
     "json_answer",
     "last_modified",
     "outcome_of",
@@ -139,9 +140,10 @@ def _dumps(document: object) -> bytes:
 
 def last_modified(timestamp: int) -> str:
     """The HTTP date of a hybrid timestamp."""
-    return _http_date(timestamp_wall_ns(timestamp) // 1_000_000_000)
+    return http_date(timestamp_wall_ns(timestamp) // 1_000_000_000)
 
 
 @lru_cache(maxsize=256)
-def _http_date(seconds: int) -> str:
+def http_date(seconds: int) -> str:
+    """A time in Unix seconds as HTTP has it."""
     return formatdate(seconds, usegmt=True)

@@ -21,6 +21,7 @@ from sadik_node.http.target import BadTarget, parse_target
 __all__ = ["HttpApplication"]
 
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_NOTHING = Needs.NOTHING
 _KNOWN_REASONS = {
     "bad_quorum": "unknown_parameter",
     "bad_properties": "other",
@@ -68,7 +69,7 @@ class HttpApplication:
             return problem(400, str(error), reason="malformed")
 
     def _admit(self, exchange: Exchange) -> Answer | None:
-        headers = exchange.headers
+        headers, target = exchange.headers, exchange.target
         given = headers.get(b"sadik-request-id")
         if given is None:
             self._ids_made += 1
@@ -83,8 +84,8 @@ class HttpApplication:
             raise BadTarget("Sadik-Request-Id must be 1 to 128 visible ASCII characters")
         # Other forms of target are for proxies: one that is wrong was not meant for us.
         is_close = exchange.close
-        exchange.close = is_close or exchange.target[:1] != b"/"
-        path, query, authority = parse_target(exchange.target)
+        exchange.close = is_close or target[:1] != b"/"
+        path, query, authority = parse_target(target)
         exchange.close = is_close
         host = headers.get(b"host") if authority is None else authority
         refusal = self._hosts.judge(host, headers.get(b"origin"))
@@ -96,9 +97,9 @@ class HttpApplication:
         if isinstance(found, Answer):
             return found
         route, bucket, key = found
-        refusal = self._judge(exchange, route, bucket) or self._send_elsewhere(
-            exchange, route, path
-        )
+        refusal = self._judge(exchange, route, bucket)
+        if refusal is None and self._elsewhere is not None:
+            refusal = self._send_elsewhere(self._elsewhere, exchange, route, path)
         if refusal is not None:
             return refusal
         refusal = route.admit(self._service, exchange, bucket, key, query)
@@ -108,25 +109,25 @@ class HttpApplication:
 
     def _judge(self, exchange: Exchange, route: Route, bucket: bytes) -> Answer | None:
         """Who is it, and may they ask this at all?"""
-        needs = route.needs
-        if needs is Needs.NOTHING:
+        if route.needs is _NOTHING:
             return None
         refusal = self._access.identify(exchange)
-        if refusal is not None or needs is Needs.TOKEN:
+        if refusal is not None or route.action is None:
             return refusal
-        assert needs.action is not None
-        of = parse_bucket(bucket) if "{bucket}" in route.template and not needs.is_global else ""
-        return forbidden(exchange.grant, needs.action, of)
+        of = parse_bucket(bucket) if route.is_of_bucket else ""
+        return forbidden(exchange.grant, route.action, of)
 
-    def _send_elsewhere(self, exchange: Exchange, route: Route, path: bytes) -> Answer | None:
+    def _send_elsewhere(
+        self, elsewhere: Elsewhere, exchange: Exchange, route: Route, path: bytes
+    ) -> Answer | None:
         """Is it served here? Judged after the client was, so that no stranger learns more of it."""
-        if self._elsewhere is None or route.for_clients:
+        if route.for_clients:
             return None
         connection = exchange.connection
-        return self._elsewhere.misdirected(
+        return elsewhere.misdirected(
             path.decode("latin-1")[:200],
             "" if connection is None else connection.address,
-            is_known=route.needs is not Needs.NOTHING or self._access.tokens is None,
+            is_known=route.needs is not _NOTHING or self._access.tokens is None,
         )
 
     def start(self, exchange: Exchange) -> None:
@@ -139,9 +140,10 @@ class HttpApplication:
         metrics = self._metrics
         status = answer.status
         operation = exchange.operation
-        metrics.requests[operation, outcome_of(answer.status, answer.reason)] += 1
-        for line, count in exchange.lines.items():
-            metrics.batch_operations[line] += count
+        metrics.requests[operation, outcome_of(status, answer.reason)] += 1
+        if exchange.lines:
+            for line, count in exchange.lines.items():
+                metrics.batch_operations[line] += count
         took_ns = 0
         if exchange.started_ns:
             took_ns = self._clock_ns() - exchange.started_ns

@@ -23,7 +23,14 @@ from sadik_node.http.client_socket import ClientSocket, PlainHttpError, TlsSocke
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.output import Output
 from sadik_node.http.refusals import PLAIN_HTTP
-from sadik_node.http.request_reader import Reading, RequestReader
+from sadik_node.http.request_reader import (
+    BETWEEN,
+    BODY,
+    DROPPING,
+    ENDED,
+    HEADER,
+    RequestReader,
+)
 
 if TYPE_CHECKING:
     from sadik_node.http.server import HttpServer
@@ -92,21 +99,18 @@ class Connection:
     def is_busy(self) -> bool:
         """Whether a request is being received, worked on or answered."""
         return (
-            bool(self.queue)
-            or self._output.pending_bytes > 0
-            or self._reader.reading is Reading.DROPPING
+            bool(self.queue) or self._output.pending_bytes > 0 or self._reader.reading is DROPPING
         )
 
     @property
     def is_asking(self) -> bool:
         """Whether all that is under way is a header that has not come yet."""
         return (
-            self._reader.reading is Reading.HEADER
+            self._reader.reading is HEADER
             and len(self.queue) == 1
             and not self._output.pending_bytes
         )
 
-    @property
     def _is_full(self) -> bool:
         limits = self._server.limits
         return len(self.queue) >= limits.waiting or self.held_bytes >= limits.connection_bytes
@@ -127,11 +131,11 @@ class Connection:
         reader = self._reader
         for _ in range(_READS_AT_ONCE):
             reading = reader.reading
-            if reading is Reading.ENDED or not self.is_open:
+            if reading is ENDED or not self.is_open:
                 return False
-            if reading is Reading.BETWEEN and self._is_full:
+            if reading is BETWEEN and self._is_full():
                 return False  # `advance` asks again once requests have been answered
-            buffer = self._server.buffer if reading is Reading.BODY else self._server.small_buffer
+            buffer = self._server.buffer if reading is BODY else self._server.small_buffer
             try:
                 count = self._socket.recv_into(buffer)
             except BlockingIOError:
@@ -147,7 +151,7 @@ class Connection:
                 return False
             self._server.traffic.received_bytes += count
             self._note_shaken()
-            if reading is Reading.DROPPING:
+            if reading is DROPPING:
                 reader.drop(count)
                 if reader.is_at_end and self._is_shut:
                     self.close()
@@ -189,7 +193,7 @@ class Connection:
         if self._advancing:
             return
         self._advancing = True
-        was_full = self._is_full
+        was_full = self._is_full()
         try:
             self._work_off()
         finally:
@@ -201,11 +205,12 @@ class Connection:
             head = self.queue[0]
             if head.answered is not None and (head.is_received or head.close):
                 self.queue.popleft()
-                self._started = max(0, self._started - 1)
+                if self._started:
+                    self._started -= 1
                 if not self._started:
                     self._started_unsafe = False
                 self._finish(head, head.answered)
-            elif not self._start_next():
+            elif self._started >= len(self.queue) or not self._start_next():
                 break
 
     def _settle(self, *, was_full: bool) -> None:
@@ -223,7 +228,7 @@ class Connection:
             self.schedule(self._server.now + self._server.limits.idle_ns)
         elif self._reader.is_at_end:
             self.close()
-        if was_full and not self._is_full:
+        if was_full and not self._is_full():
             self._server.again(self)
 
     def _start_next(self) -> bool:
@@ -231,7 +236,7 @@ class Connection:
         started = self._started
         queue = self.queue
         limits = self._server.limits
-        if started >= len(queue) or started >= limits.pipelined:
+        if started >= limits.pipelined:
             return False
         exchange = queue[started]
         if not exchange.is_received or self._output.pending_bytes > limits.output_bytes:
@@ -337,7 +342,7 @@ class Connection:
 
     def drain(self) -> None:
         """The server stops: go when idle, finish what is under way otherwise."""
-        if not self.is_busy and self._reader.reading is Reading.BETWEEN:
+        if not self.is_busy and self._reader.reading is BETWEEN:
             self.close()
 
     def _shut(self) -> None:

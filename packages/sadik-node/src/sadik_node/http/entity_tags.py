@@ -6,6 +6,7 @@ A tag of this API is strong and always of the whole object, all siblings togethe
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from sadik_node.http.target import BadTarget
 from sadik_vnode.requests import Condition
@@ -19,7 +20,7 @@ _ONE_OR_MORE = re.compile(
 )
 
 
-def parse_condition(headers: dict[bytes, bytes]) -> Condition | None:
+def parse_condition(headers: Mapping[bytes, bytes]) -> Condition | None:
     """The condition of a request; None where it has none."""
     if_match, if_none_match = headers.get(b"if-match"), headers.get(b"if-none-match")
     if if_match is None and if_none_match is None:

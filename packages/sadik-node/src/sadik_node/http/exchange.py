@@ -29,6 +29,8 @@ class Exchange:
     # change few of these.
     method = b""
     target = b""
+    headers: Mapping[bytes, bytes] = {}
+    """By lower-case name. Other requests may share it: nobody changes it."""
     request_id = ""
     trace = ""
     """The request id, where every node that the request touches is to log it; else empty."""
@@ -70,8 +72,6 @@ class Exchange:
 
     def __init__(self, connection: Connection) -> None:
         self.connection: Connection | None = connection
-        self.headers: dict[bytes, bytes] = {}
-        """By lower-case name."""
         self.parts: list[bytes | bytearray] = []
 
     def answer(self, answer: Answer) -> None:

@@ -6,11 +6,20 @@ import base64
 import contextlib
 import json
 import time
+from collections.abc import Mapping
+from functools import lru_cache
 
 from attrs import frozen
 
-from sadik_machine import NodeId
-from sadik_node.http.answers import Answer, field_line, json_answer, last_modified, problem
+from sadik_machine import SECOND, NodeId, timestamp_wall_ns
+from sadik_node.http.answers import (
+    Answer,
+    field_line,
+    http_date,
+    json_answer,
+    last_modified,
+    problem,
+)
 from sadik_node.http.entity_tags import parse_condition
 from sadik_node.http.exchange import Exchange
 from sadik_node.http.names import (
@@ -136,7 +145,7 @@ def admit_object(
             options.latest,
         )  # fmt: skip
         exchange.handler = _read
-        return service.hindrance()
+        return None  # what hinders it is looked for when it is asked, and so once
     if method == b"DELETE":
         exchange.operation = "delete"
         exchange.context = Delete(
@@ -235,7 +244,7 @@ def _unknown(name: str, accepted: dict[str, str]) -> BadTarget:
     return BadTarget(f"unknown query parameter {name!r}; accepted: {', '.join(accepted)}")
 
 
-def _parse_content_type(headers: dict[bytes, bytes]) -> str | None:
+def _parse_content_type(headers: Mapping[bytes, bytes]) -> str | None:
     value = headers.get(b"content-type")
     if not value:
         return None
@@ -244,7 +253,7 @@ def _parse_content_type(headers: dict[bytes, bytes]) -> str | None:
     return value.decode("ascii")
 
 
-def _parse_ttl(method: bytes, headers: dict[bytes, bytes]) -> int | None:
+def _parse_ttl(method: bytes, headers: Mapping[bytes, bytes]) -> int | None:
     value = headers.get(b"sadik-ttl")
     if value is None:
         return None
@@ -254,7 +263,7 @@ def _parse_ttl(method: bytes, headers: dict[bytes, bytes]) -> int | None:
 
 
 def _parse_meta(
-    headers: dict[bytes, bytes], limit: int
+    headers: Mapping[bytes, bytes], limit: int
 ) -> tuple[tuple[tuple[str, str], ...], Answer | None]:
     found: list[tuple[str, str]] = []
     size = 0
@@ -383,12 +392,18 @@ def _version_fields(version: VersionView) -> bytes:
         fields = _OCTETS
     else:
         fields = field_line("Content-Type", version.content_type)
-    fields += field_line("Last-Modified", last_modified(version.timestamp)) + _INERT
+    fields += _last_modified_fields(timestamp_wall_ns(version.timestamp) // SECOND)
     if version.expires_ms is not None:
         fields += b"Sadik-TTL: %d\r\n" % ttl_seconds(version.expires_ms)
     for name, value in version.meta:
         fields += field_line(f"Sadik-Meta-{name}", value)
     return fields
+
+
+@lru_cache(maxsize=4096)
+def _last_modified_fields(seconds: int) -> bytes:
+    """What stands beside every version: made once for all that were written in one second."""
+    return field_line("Last-Modified", http_date(seconds)) + _INERT
 
 
 def ttl_seconds(expires_ms: int) -> int:
@@ -438,12 +453,20 @@ def _context_fields(context: str, etag: str) -> bytes:
 
 
 def _acks(tally: Tally) -> bytes:
+    return _acks_line(tally.needed, tally.got, tally.durable, tally.primaries, tally.hinted)
+
+
+@lru_cache(maxsize=256)
+def _acks_line(needed: int, got: int, durable: int, primaries: int, hinted: int) -> bytes:
     return b"Sadik-Acks: needed=%d, got=%d, durable=%d, primaries=%d, hinted=%d\r\n" % (
-        tally.needed, tally.got, tally.durable, tally.primaries, tally.hinted,
+        needed, got, durable, primaries, hinted,
     )  # fmt: skip
 
 
 def _replies(tally: Tally) -> bytes:
-    return b"Sadik-Replies: needed=%d, got=%d, primaries=%d\r\n" % (
-        tally.needed, tally.got, tally.primaries,
-    )  # fmt: skip
+    return _replies_line(tally.needed, tally.got, tally.primaries)
+
+
+@lru_cache(maxsize=256)
+def _replies_line(needed: int, got: int, primaries: int) -> bytes:
+    return b"Sadik-Replies: needed=%d, got=%d, primaries=%d\r\n" % (needed, got, primaries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from functools import lru_cache
 from urllib.parse import quote_from_bytes
 
 from sadik_machine import MILLISECOND
@@ -36,8 +37,9 @@ _TOKEN = b"~next~"
 _AFTER_BYTES_MAX = 600
 
 
+@lru_cache(maxsize=1024)
 def parse_bucket(raw: bytes) -> str:
-    """A bucket's name from a path."""
+    """A bucket's name from a path; remembered, since a cluster has few and a request says one."""
     name = decode_percent(raw)
     if not _BUCKET.fullmatch(name):
         raise BadTarget("a bucket's name has 1 to 64 characters of A-Z a-z 0-9 . _ -")

@@ -72,6 +72,18 @@ class Route:
     parameters: Mapping[str, str] = Factory(dict)
     needs: Needs = field(kw_only=True)
     for_clients: bool = field(default=False, kw_only=True)
+    action: Action | None = field(init=False, repr=False)
+    """What its client must be allowed to do, or None where that is not judged by the route."""
+    is_of_bucket: bool = field(init=False, repr=False)
+    """Whether it must be allowed on the bucket in the path; else on the cluster."""
+
+    @action.default
+    def _action(self) -> Action | None:
+        return self.needs.action
+
+    @is_of_bucket.default
+    def _is_of_bucket(self) -> bool:
+        return "{bucket}" in self.template and not self.needs.is_global
 
 
 def _keys(

@@ -29,6 +29,7 @@ from sadik_node.http.answers import Answer
 from sadik_node.http.client_socket import ClientSocket, TlsSocket
 from sadik_node.http.connection import Connection
 from sadik_node.http.exchange import Exchange
+from sadik_node.http.known_headers import KnownHeaders
 from sadik_node.http.limits import FAR_ADDRESS_CONNECTIONS, HttpLimits
 from sadik_node.http.output import Traffic
 from sadik_node.http.refusals import too_many_connections
@@ -134,6 +135,7 @@ class HttpServer:
         self.buffer = memoryview(bytearray(_BUFFER_BYTES))
         self.small_buffer = self.buffer[:_SMALL_BUFFER_BYTES]
         self.traffic = Traffic()
+        self.known_headers = KnownHeaders()
         self.is_draining = False
         self.now = clock_ns()
         self.date = b""
@@ -286,7 +288,7 @@ class HttpServer:
                 # An error, or both directions closed: nobody reads an answer any more.
                 connection.close()
                 return
-            if connection.has_output and flags & select.EPOLLOUT:
+            if flags & select.EPOLLOUT and connection.has_output:
                 connection.on_writable()
             if flags & select.EPOLLIN and connection.is_open:
                 has_ended = bool(flags & select.EPOLLRDHUP)
