@@ -305,7 +305,9 @@ class HttpHost:
     def _settle(self, wire: Wire, connection: Connection) -> None:
         """Until nothing happens without the client or the clock."""
         while True:
+            self._server.gather(True)
             self.engine.work()
+            self._server.gather(False)
             self._server.go_on()
             if not connection.is_open or not connection.has_output:
                 break

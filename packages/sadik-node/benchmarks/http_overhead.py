@@ -83,6 +83,7 @@ async def _serve_sadik(pipe: Pipe) -> None:
         clock_ns=clock.now,
     )  # fmt: skip
     server = HttpServer(application, listen_at("127.0.0.1", 0), limits, clock.now, time.time)
+    host.gather = server.gather
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run)
         nursery.start_soon(server.run)

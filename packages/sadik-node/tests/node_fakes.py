@@ -313,6 +313,7 @@ async def site(
     server = HttpServer(
         application, listen_at("127.0.0.1", 0), limits, clock.now, lambda: clock.wall() / 1e9, tls
     )
+    host.gather = server.gather
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run)
         nursery.start_soon(server.run)

@@ -336,3 +336,22 @@ async def test_a_defect_costs_one_request_or_one_connection_and_is_logged() -> N
             assert (await wire.ask(OK)).status == 200
             assert "planted" in here.log.getvalue()
             assert "Traceback" in here.log.getvalue()
+
+
+async def test_answers_of_one_turn_keep_their_order_and_come_before_an_end() -> None:
+    """Also where they are sent together: small and large ones, and the last that closes."""
+    async with site() as here:
+        with trio.fail_after(10):
+            wire = await here.connect()
+            put = b"PUT /v1/kv/b/%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+            sizes = {b"small": 10, b"large": 100_000, b"other": 20}
+            for name, size in sizes.items():
+                assert (await wire.ask(put % (name, size, name[:1] * size))).status == 204
+            get = b"GET /v1/kv/b/%b HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
+            last = get % (b"none", b"Connection: close\r\n")
+            await wire.send(b"".join(get % (name, b"") for name in sizes) + last)
+            for name, size in sizes.items():
+                assert (await wire.answer()).body == name[:1] * size
+            assert (await wire.answer()).status == 404
+            assert await wire.ended()
+            assert not here.server.gathered

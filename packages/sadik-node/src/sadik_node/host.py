@@ -128,6 +128,8 @@ class Host:
         """Inputs that the machines have taken."""
         self.unsent = 0
         """Messages that the messenger refused."""
+        self.gather: Callable[[bool], None] | None = None
+        """Called with True before a turn and with False after it: its answers may go together."""
         self.observe_lag: Callable[[float], None] | None = None
         """Called with the seconds by which the loop woke late."""
         overlay = Overlay(store)
@@ -281,6 +283,15 @@ class Host:
         self._reader.close()
 
     def _turn(self, due: int | None) -> None:
+        gather = self.gather
+        if gather is not None:
+            gather(True)
+        self._turn_over(due)
+        if gather is not None:
+            gather(False)
+
+    def _turn_over(self, due: int | None) -> None:
+        """One turn but for what is gathered in it."""
         now = self._clock.now()
         if due is not None and now >= due and self.observe_lag is not None:
             self.observe_lag((now - due) / SECOND)

@@ -134,6 +134,7 @@ class RunningLife:
         self.service = self._make_service()
         clients, operators = fronts[0], fronts[1] if len(fronts) > 1 else None
         self.fronts = Fronts.make(clients, operators, self.limits, clock, self._make_application)
+        self.host.gather = self.fronts.gather
         node.client_security.watch(self.files, self.access, self._use_tls)
         self.space = SpaceWatch(
             store, directory.path, settings.limits.free_bytes, self.host.tell, node.log

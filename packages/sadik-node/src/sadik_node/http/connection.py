@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 _READS_AT_ONCE = 4
+_GATHERED_BODY_BYTES = 2**14
+"""A turn makes some hundred answers at most: gathered they take a few megabytes."""
 _FAR_NS = 1 << 62
 
 
@@ -46,6 +48,7 @@ class Connection:
 
     __slots__ = (
         "_advancing",
+        "_gathered",
         "_is_shut",
         "_is_tls",
         "_output",
@@ -91,6 +94,8 @@ class Connection:
         self._started_unsafe = False
         self._advancing = False
         self._output = Output(sock, server.traffic)
+        self._gathered = b""
+        """Small answers that go out when the server has gathered those of others too."""
         self.is_closing = False
         """No further request is taken; the connection ends when the queue is empty."""
         self._is_shut = False
@@ -285,9 +290,30 @@ class Connection:
     # Output
 
     def write(self, head: bytes, body: bytes = b"") -> None:
-        """Send this behind what waits already."""
+        """Send this behind what waits already, or at the end of the turn."""
         if not self.is_open:
             return
+        server = self._server
+        if (
+            server.is_gathering
+            and len(body) <= _GATHERED_BODY_BYTES
+            and not self.is_closing
+            and not self._output.pending_bytes
+        ):
+            if not self._gathered:
+                server.gathered.append(self)
+            self._gathered += head + body
+            return
+        self.send_gathered()
+        self._send(head, body)
+
+    def send_gathered(self) -> None:
+        """Send what was gathered, if anything was."""
+        gathered, self._gathered = self._gathered, b""
+        if gathered and self.is_open:
+            self._send(gathered, b"")
+
+    def _send(self, head: bytes, body: bytes) -> None:
         output = self._output
         waited = output.pending_bytes
         try:
@@ -374,6 +400,7 @@ class Connection:
 
     def close(self) -> None:
         """End at once; whatever was under way is cancelled."""
+        self.send_gathered()
         if not self.is_open:
             return
         self.is_open = False

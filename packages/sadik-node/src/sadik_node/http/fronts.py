@@ -117,6 +117,11 @@ class Fronts:
             for server in self:
                 nursery.start_soon(server.drain, deadline_ns)
 
+    def gather(self, is_gathering: bool) -> None:
+        """See `HttpServer.gather`."""
+        for server in self._tls:
+            server.gather(is_gathering)
+
     def pause(self) -> None:
         """See `HttpServer.pause`."""
         for server in self:
