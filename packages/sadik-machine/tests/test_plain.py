@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sadik_machine import DEPTH_MAX, PlainError, decode_plain, encode_plain
+from sadik_machine import DEPTH_MAX, PlainError, decode_plain, encode_plain, plain
 
 # What CBOR has and no option of the decoder refuses: callers check exact types.
 FOREIGN = (type(cbor2.undefined), cbor2.CBORSimpleValue)
@@ -294,3 +294,25 @@ def test_keys_made_to_collide_are_refused_at_once(make: Any) -> None:
 def test_a_float_may_be_no_number_so_callers_look() -> None:
     assert math.isnan(decode_plain(bytes.fromhex("f97e00")))
     assert decode_plain(bytes.fromhex("f9fc00")) == -math.inf
+
+
+@given(st.lists(st.binary(max_size=30) | PLAIN.map(cbor2.dumps), max_size=8))
+def test_what_was_decoded_before_makes_no_difference(inputs: list[bytes]) -> None:
+    """A decoder is used again: by what it refused, and what it took, nothing else is changed."""
+    for data in inputs:
+        outcomes = []
+        for is_new in (False, True):
+            if is_new:
+                plain._idle.clear()
+            try:
+                outcomes.append(decode_plain(data))
+            except PlainError as error:
+                outcomes.append(str(error))
+        again, new = outcomes
+        assert repr(again) == repr(new)
+
+
+def test_a_long_value_is_not_kept_by_what_decoded_it() -> None:
+    decode_plain(encode_plain(b"x" * 1_000_000))
+    assert all(len(decoder.fp.getvalue()) < 100_000 for decoder in plain._idle)  # type: ignore[attr-defined]
+    assert len(plain._idle) <= 1

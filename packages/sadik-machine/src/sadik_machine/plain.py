@@ -14,6 +14,7 @@ value checks the exact type of every part of it, as `Codec` does for the fields 
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -73,7 +74,12 @@ def _encode(values: Iterable[Any], put: Callable[[bytes], None]) -> None:
     for value in values:
         kind = type(value)
         if kind is int:
-            put(_INTEGERS[value] if 0 <= value < _SHORT else cbor2.dumps(value))
+            if 0 <= value < _SHORT:
+                put(_INTEGERS[value])
+            elif _LONG <= value < _TOO_LONG:
+                put(_pack_long(_LONG_HEAD, value))
+            else:
+                put(cbor2.dumps(value))
         elif kind is bytes:
             size = len(value)
             put(_BYTES_HEADS[size] if size < _SHORT else _long_head(_BYTES, size))
@@ -89,6 +95,8 @@ def _encode(values: Iterable[Any], put: Callable[[bytes], None]) -> None:
             put(text)
         elif value is None:
             put(b"\xf6")
+        elif kind is bool:
+            put(b"\xf5" if value else b"\xf4")
         else:
             put(cbor2.dumps(value))
 
@@ -105,6 +113,11 @@ def _heads(kind: int) -> list[bytes]:
 
 
 _SHORT: Final = 256
+_LONG: Final = 1 << 32
+_TOO_LONG: Final = 1 << 64
+_LONG_HEAD: Final = _INTEGER << 5 | 27
+_pack_long: Final = struct.Struct(">BQ").pack
+"""Request ids and timestamps: integers of five to eight bytes."""
 _INTEGERS: Final = _heads(_INTEGER)
 _BYTES_HEADS: Final = _heads(_BYTES)
 _TEXT_HEADS: Final = _heads(_TEXT)
@@ -118,26 +131,42 @@ def decode_plain(data: bytes) -> Any:
         PlainError: malformed, nested deeper than `DEPTH_MAX`, tagged, of too many values, or
             followed by more bytes.
     """
-    if len(data) > _COUNTED_BYTES:
+    is_long = len(data) > _COUNTED_BYTES
+    if is_long:
         _count(data)
     source = io.BytesIO(data)
     try:
-        value = cbor2.load(
-            source,
-            max_depth=DEPTH_MAX,
-            allow_indefinite=False,
-            allow_duplicate_keys=False,
-            strict_hashable_types=True,
-            immutable=True,
-            semantic_decoders=_REFUSED,
-            tag_hook=_refuse,
-        )
+        decoder = _idle.pop()
+        decoder.fp = source
+    except IndexError:
+        decoder = _decoder(source)
+    try:
+        value = decoder.decode(immutable=True)
     except (cbor2.CBORDecodeError, ValueError, RecursionError) as error:
         raise PlainError(str(error)) from error
     left = len(data) - source.tell()
     if left:
         raise PlainError(f"{left} bytes are left over after the value")
+    if not is_long:
+        _idle.append(decoder)
     return value
+
+
+# To make a decoder takes as long as to decode a message. Here is one that nobody uses: none, while
+# a thread does. Only one that has come to the end of its bytes, and of few, is kept.
+_idle: Final[list[cbor2.CBORDecoder]] = []
+
+
+def _decoder(source: io.BytesIO) -> cbor2.CBORDecoder:
+    return cbor2.CBORDecoder(
+        source,
+        max_depth=DEPTH_MAX,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+        strict_hashable_types=True,
+        semantic_decoders=_REFUSED,
+        tag_hook=_refuse,
+    )
 
 
 def _count(data: bytes) -> None:
