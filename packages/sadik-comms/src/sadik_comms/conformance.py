@@ -138,6 +138,31 @@ class TransportConformance:
             assert len(await far.receive_some(2)) in (1, 2)
             await raises(ValueError, lambda: far.receive_some(0))
 
+    async def test_what_is_sent_now_arrives_in_order(self) -> None:
+        async with self.pair() as (near, far):
+            said = b"some" * 50
+            sent = near.send_now(said)
+            assert 0 <= sent <= len(said)
+            await near.send_all(said[sent:])
+            assert await receive_exactly(far, len(said)) == said
+
+    async def test_sending_now_never_waits_nor_raises(self) -> None:
+        async with self.pair() as (near, far):
+            sent = 0
+            for _ in range(10_000):  # nobody reads
+                taken = near.send_now(bytes(65_536))
+                sent += taken
+                if not taken:
+                    break
+            else:
+                raise AssertionError("it takes more than anybody may hold")
+            while sent:
+                sent -= len(await far.receive_some(min(sent, 65_536)))
+            await near.send_eof()
+            assert near.send_now(b"x") == 0
+            await near.aclose()
+            assert near.send_now(b"x") == 0
+
     async def test_large_transfers_both_ways_at_once(self) -> None:
         async with self.pair() as (near, far):
             digests: dict[str, bytes] = {}

@@ -137,6 +137,17 @@ class TcpStream(Stream):
         finally:
             self._sending = False
 
+    def send_now(self, data: bytes | bytearray | memoryview) -> int:
+        if self._sending or self._ended or self._closed:
+            return 0
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._broken = error
+            return 0
+
     def _send_some(self, data: memoryview) -> int:
         """Hand the kernel what it takes now; 0 when it is full."""
         try:

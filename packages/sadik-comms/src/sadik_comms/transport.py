@@ -79,6 +79,15 @@ class Stream(ABC):
         a cancellation, how much was sent is unknown.
         """
 
+    def send_now(self, data: bytes | bytearray | memoryview) -> int:
+        """Send what can be sent of ``data`` without waiting; how many bytes of its beginning.
+
+        For who has little to send and no task to wait in: a task's turn costs more than the bytes.
+        It never raises and may send nothing, as where another task is sending, where the stream is
+        gone, or where a transport knows no such way: then `send_all` is the way, and says why.
+        """
+        return 0
+
     @abstractmethod
     async def send_eof(self) -> None:
         """Say that nothing more will be sent; the peer still may send. Twice is harmless.

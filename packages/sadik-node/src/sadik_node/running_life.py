@@ -134,7 +134,7 @@ class RunningLife:
         self.service = self._make_service()
         clients, operators = fronts[0], fronts[1] if len(fronts) > 1 else None
         self.fronts = Fronts.make(clients, operators, self.limits, clock, self._make_application)
-        self.host.gather = self.fronts.gather
+        self.host.gather = self._gather
         node.client_security.watch(self.files, self.access, self._use_tls)
         self.space = SpaceWatch(
             store, directory.path, settings.limits.free_bytes, self.host.tell, node.log
@@ -428,6 +428,11 @@ class RunningLife:
     def on_log(self, event: str, fields: Mapping[str, object]) -> None:
         """See `MessengerEvents.on_log`."""
         self.log.event(event, **dict(fields))
+
+    def _gather(self, is_gathering: bool) -> None:
+        # Peers first: others wait for what they have to do.
+        self.messenger.gather(is_gathering)
+        self.fronts.gather(is_gathering)
 
     def _hold(self, is_full: bool) -> None:
         if is_full:

@@ -126,6 +126,9 @@ class Messenger:
         self._attempt = 0
         self._greeting: dict[trio.CancelScope, None] = {}
         """Incoming handshakes that have not ended, the oldest first."""
+        self._is_gathering = False
+        self._gathered: dict[Outbox, Link] = {}
+        """Where something was put since, and whose it is."""
         self._pump = Pump(codec, events, self._limits, self.counters, self._down)
         self._nursery: trio.Nursery | None = None
         self._listener: Listener | None = None
@@ -199,12 +202,28 @@ class Messenger:
         else:
             outbox = link.small
         if outbox.offer(message, payload):
+            if self._is_gathering:
+                self._gathered[outbox] = link
+            else:
+                outbox.wake()
             return True
         self.counters.reject("full")
         if not link.is_full:
             link.is_full = True
             self._events.on_link(to, LinkState.FULL)
         return False
+
+    def gather(self, is_gathering: bool) -> None:
+        """Gather what is sent from now on, or write what was gathered and gather no more.
+
+        What is not gathered waits for the turn of the task that writes it. What is goes at once, as
+        far as streams take it, without waking that task.
+        """
+        self._is_gathering = is_gathering
+        if not is_gathering and self._gathered:
+            gathered, self._gathered = self._gathered, {}
+            for outbox, link in gathered.items():
+                self._pump.write_now(link, outbox)
 
     def is_linked(self, node: NodeId) -> bool:
         """Whether there is a link to ``node`` now."""

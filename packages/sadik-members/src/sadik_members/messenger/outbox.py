@@ -1,7 +1,8 @@
 """What waits to be written to one stream: gathered by senders, taken by one writer.
 
 `Outbox.offer` is synchronous and costs a few list operations: many messages leave in one write,
-and nothing is awaited per message.
+and nothing is awaited per message. Mostly the stream takes them at once (`Outbox.take_now`), and
+the writer, whose waking costs as much as some messages, sleeps on.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import struct
 
 import trio
+
+from sadik_comms import Stream
 
 __all__ = ["SEQUENCE_BYTES", "Outbox"]
 
@@ -31,10 +34,13 @@ class Outbox:
         "_may_exceed",
         "_messages",
         "_number",
+        "_rest",
         "_wake",
+        "_writing",
         "_writing_bytes",
         "is_full",
         "pending_bytes",
+        "stream",
     )
 
     def __init__(self, bytes_max: int, *, may_exceed: bool) -> None:
@@ -44,7 +50,12 @@ class Outbox:
         self._chunks: list[bytes] = []
         self._messages: list[object] = []
         self._wake: trio.Event | None = None
+        self._writing = 0
         self._writing_bytes = 0
+        self._rest = b""
+        """What the stream did not take at once, of messages that have been taken."""
+        self.stream: Stream | None = None
+        """Where the writer writes, while there is one."""
         self._is_closing = False
         self.pending_bytes = 0
         self.is_full = False
@@ -60,14 +71,17 @@ class Outbox:
         self._chunks.append(payload)
         self._messages.append(message)
         self.pending_bytes += size
+        return True
+
+    def wake(self) -> None:
+        """Have the writer write what was offered."""
         if self._wake is not None:
             self._wake.set()
             self._wake = None
-        return True
 
     async def wait(self) -> bool:
         """Wait for something to write; False when closing and all has been written."""
-        while not self._chunks:
+        while not (self._chunks or self._rest):
             if self._is_closing:
                 return False
             self._wake = trio.Event()
@@ -78,7 +92,34 @@ class Outbox:
         """The bytes to write next, and of how many messages; from now on they may have been sent.
 
         All that waits if that is at most ``about_bytes``; else a part, of at least one message.
+        What was left of messages that were taken before comes first, and by itself.
         """
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            return rest, self._writing
+        data, count = self._front(about_bytes)
+        self._drop(data, count)
+        return data, count
+
+    def take_now(self, about_bytes: int) -> tuple[int, int]:
+        """Have the stream take at once what `take` would give, or what it can of it.
+
+        How many bytes it took, and how many messages are wholly written with them. None are if the
+        writer is at work already. The writer is woken for what is left.
+        """
+        stream = self.stream
+        if stream is None or self._wake is None or not self._chunks:
+            return 0, 0
+        data, count = self._front(about_bytes)
+        sent = stream.send_now(data)
+        if sent:
+            self._drop(data, count)
+            self._rest = data[sent:]
+        if self._chunks or self._rest:
+            self.wake()
+        return sent, count if sent == len(data) else 0
+
+    def _front(self, about_bytes: int) -> tuple[bytes, int]:
         chunks, messages = self._chunks, self._messages
         count = len(messages)
         if self.pending_bytes > about_bytes and count > 1:
@@ -86,11 +127,14 @@ class Outbox:
             while size < about_bytes and count < len(messages):
                 size += len(chunks[2 * count + 1])
                 count += 1
-        data = b"".join(chunks[: 2 * count])
-        del chunks[: 2 * count]
-        del messages[:count]
+        return b"".join(chunks[: 2 * count]), count
+
+    def _drop(self, data: bytes, count: int) -> None:
+        """From now on these may have been sent."""
+        del self._chunks[: 2 * count]
+        del self._messages[:count]
+        self._writing = count
         self._writing_bytes = len(data) - 4 * count
-        return data, count
 
     def wrote(self) -> bool:
         """What was taken has been written. Whether the outbox was full and has room again."""
@@ -104,9 +148,7 @@ class Outbox:
     def close(self) -> None:
         """Let the writer end when all has been written."""
         self._is_closing = True
-        if self._wake is not None:
-            self._wake.set()
-            self._wake = None
+        self.wake()
 
     def take_unsent(self) -> list[object]:
         """The messages that were never part of a write."""

@@ -16,7 +16,7 @@ from sadik_members.hello import Hello, StreamKind
 from sadik_members.messages import MESSAGES, JoinRequest
 from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits
 from sadik_members.messenger.link import Link
-from sadik_members.messenger.outbox import SEQUENCE_BYTES
+from sadik_members.messenger.outbox import SEQUENCE_BYTES, Outbox
 from sadik_members.sequence import SequenceFilter
 
 __all__ = ["Pump"]
@@ -63,21 +63,37 @@ class Pump:
 
     async def write(self, link: Link, kind: StreamKind, stream: Stream, first: bytes) -> None:
         """Write ``first``, then what gathers, until the link ends or closes."""
-        outbox, counters = link.outbox(kind), self._counters
+        outbox = link.outbox(kind)
         try:
             if first:
                 await stream.send_all(first)
+            outbox.stream = stream
             while await outbox.wait():
                 data, count = outbox.take(self._limits.write_bytes)
                 await stream.send_all(data)
-                counters.writes += 1
-                counters.messages_out += count
-                counters.bytes_out += len(data)
-                if outbox.wrote():
-                    self._has_room(link)
+                self._wrote(link, outbox, len(data), count)
             await stream.send_eof()
         except CommsError as error:
             self._down(link, str(error))
+        finally:
+            outbox.stream = None
+
+    def write_now(self, link: Link, outbox: Outbox) -> None:
+        """Write what has gathered if that needs no waiting; else leave it to `write`."""
+        sent, count = outbox.take_now(self._limits.write_bytes)
+        if count:
+            self._wrote(link, outbox, sent, count)
+        else:
+            self._counters.bytes_out += sent
+            outbox.wake()
+
+    def _wrote(self, link: Link, outbox: Outbox, size: int, count: int) -> None:
+        counters = self._counters
+        counters.writes += 1
+        counters.messages_out += count
+        counters.bytes_out += size
+        if outbox.wrote():
+            self._has_room(link)
 
     def _has_room(self, link: Link) -> None:
         if link.is_full and not (link.small.is_full or link.bulk.is_full):
