@@ -6,11 +6,14 @@ can make us hold is the bound plus one read.
 
 from __future__ import annotations
 
+import struct
+
 from sadik_machine.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["FRAME_HEADER_BYTES", "FrameReader", "frame"]
 
 FRAME_HEADER_BYTES = 4
+_size_at = struct.Struct(">I").unpack_from
 
 
 def frame(payload: bytes) -> bytes:
@@ -41,24 +44,34 @@ class FrameReader:
     def feed(self, data: bytes) -> list[bytes]:
         """Take what was received; return the payloads that are now whole, in order."""
         buffer = self._buffer
-        buffer += data
+        if buffer:
+            buffer += data
+            with memoryview(buffer) as view:
+                payloads, at = self._cut(view)
+            if at:
+                del buffer[:at]
+            return payloads
+        # Mostly frames come whole: then nothing of them is kept, or copied but once.
+        payloads, at = self._cut(data)
+        buffer += data[at:] if at else data
+        return payloads
+
+    def _cut(self, data: bytes | memoryview) -> tuple[list[bytes], int]:
+        """The payloads that are whole, and where the rest begins."""
         payloads = []
         at = 0
-        have = len(buffer)
-        with memoryview(buffer) as view:
-            while have - at >= FRAME_HEADER_BYTES:
-                start = at + FRAME_HEADER_BYTES
-                size = int.from_bytes(view[at:start], "big")
-                if not 0 < size <= self.frame_bytes_max:
-                    raise RemoteProtocolError(
-                        "frame_size",
-                        f"a frame of {size} bytes; 1 to {self.frame_bytes_max} accepted",
-                    )
-                end = start + size
-                if end > have:
-                    break
-                payloads.append(bytes(view[start:end]))
-                at = end
-        if at:
-            del buffer[:at]
-        return payloads
+        have = len(data)
+        while have - at >= FRAME_HEADER_BYTES:
+            start = at + FRAME_HEADER_BYTES
+            (size,) = _size_at(data, at)
+            if not 0 < size <= self.frame_bytes_max:
+                raise RemoteProtocolError(
+                    "frame_size",
+                    f"a frame of {size} bytes; 1 to {self.frame_bytes_max} accepted",
+                )
+            end = start + size
+            if end > have:
+                break
+            payloads.append(bytes(data[start:end]))
+            at = end
+        return payloads, at
