@@ -31,6 +31,15 @@ _KEY_BYTES: Final = 32
 # taken for another.
 _KEY_PURPOSE: Final = "sadik-causality context token v1"
 
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+
+# The heads of short CBOR arrays and byte strings, and small numbers whole, as cbor2 makes them.
+_SHORT: Final = 24
+_ARRAYS: Final = [bytes([0x80 + n]) for n in range(_SHORT)]
+_STRINGS: Final = [bytes([0x40 + n]) for n in range(_SHORT)]
+_SMALL: Final = 1024
+_NUMBERS: Final = [cbor2.dumps(n) for n in range(_SMALL)]
+
 
 class TokenError(ValueError):
     """A token is refused; the message says what is wrong, fit to be shown to its sender."""
@@ -48,27 +57,27 @@ class ContextSealer:
     Raises `ValueError` for a key of another length.
     """
 
-    __slots__ = ("_mac_key", "_mac_prefix")
+    __slots__ = ("_mac_begun",)
 
     def __init__(self, cluster_key: bytes, cluster_id: bytes) -> None:
         if len(cluster_key) != _KEY_BYTES:
             raise ValueError(f"a cluster key has {_KEY_BYTES} bytes, not {len(cluster_key)}")
-        self._mac_key = blake3(cluster_key, derive_key_context=_KEY_PURPOSE).digest()
-        self._mac_prefix = _VERSION + _framed(cluster_id)
+        mac_key = blake3(cluster_key, derive_key_context=_KEY_PURPOSE).digest()
+        self._mac_begun = blake3(_VERSION + _framed(cluster_id), key=mac_key)
 
     def seal(self, bucket: str, key: bytes, context: Context) -> str:
         """A token of ``context`` that `open` takes for this bucket and key only.
 
         Equal arguments give equal tokens. Raises `ContextTooLarge` beyond `MAX_TOKEN_CHARS`.
         """
-        content = cbor2.dumps(context.to_plain())
+        content = _encoded(context)
         chars = _token_chars(len(content))
         if chars > MAX_TOKEN_CHARS:
             raise ContextTooLarge(
                 f"the context takes {chars} characters as a token; at most {MAX_TOKEN_CHARS} fit"
             )
         sealed = _VERSION + self._mac(bucket, key, content) + content
-        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+        return _text(sealed).decode("ascii")
 
     def open(self, bucket: str, key: bytes, token: str) -> Context:
         """The context in ``token``, exactly as it was sealed for this bucket and key.
@@ -89,8 +98,9 @@ class ContextSealer:
         return _context(content)
 
     def _mac(self, bucket: str, key: bytes, content: bytes) -> bytes:
-        framed = self._mac_prefix + _framed(bucket.encode()) + _framed(key) + content
-        return blake3(framed, key=self._mac_key).digest(length=_MAC_BYTES)
+        mac = self._mac_begun.copy()
+        mac.update(_framed(bucket.encode()) + _framed(key) + content)
+        return mac.digest(_MAC_BYTES)
 
 
 def _framed(part: bytes) -> bytes:
@@ -117,9 +127,33 @@ def _decoded(token: str) -> bytes:
         raise TokenError("the context is malformed: it is not base64") from None
     # The decoder skips characters outside the alphabet and ignores spare bits at the end, so
     # many texts would open as one; only the text that encoding gives is taken.
-    if base64.urlsafe_b64encode(sealed).rstrip(b"=") != token.encode("ascii"):
+    if _text(sealed) != token.encode("ascii"):
         raise TokenError("the context is malformed: it is not canonical URL-safe base64")
     return sealed
+
+
+def _text(sealed: bytes) -> bytes:
+    """URL-safe base64 without padding, in one pass over what the plain encoder makes."""
+    return binascii.b2a_base64(sealed, newline=False).translate(_URL_SAFE, b"=")
+
+
+def _encoded(context: Context) -> bytes:
+    """The plain form in CBOR; of a context of few actors without many gaps, which nearly all are,
+    the same bytes put together in a quarter of the time.
+    """
+    plain = context.to_plain()
+    if max(len(plain), *map(len, plain), 0) >= _SHORT:
+        return cbor2.dumps(plain)
+    parts = [_ARRAYS[len(plain)]]
+    for entry in plain:
+        parts.append(_ARRAYS[len(entry)])
+        for part in entry:
+            if type(part) is bytes:
+                parts += (_STRINGS[len(part)], part)
+            else:
+                assert type(part) is int, "an entry is an actor and counts"
+                parts.append(_NUMBERS[part] if part < _SMALL else cbor2.dumps(part))
+    return b"".join(parts)
 
 
 def _context(content: bytes) -> Context:
