@@ -44,9 +44,15 @@ class Conversation:
     is_background: ClassVar[bool] = False
     """Whether no client and no other node's client waits for it."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, takes_over: Conversation | None = None) -> None:
+        """A new conversation, or one that goes on in the place of another, under its id."""
         self.desk = desk
-        self.id: RequestId = desk.open(self)
+        self.id: RequestId
+        if takes_over is None:
+            self.id = desk.open(self)
+        else:
+            self.id = takes_over.id
+            desk.conversations[self.id] = self
 
     def received(self, sender: NodeId, message: object) -> None:
         """A peer's answer that bears this conversation's id."""

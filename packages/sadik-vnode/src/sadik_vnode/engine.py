@@ -80,7 +80,9 @@ from sadik_vnode.messages import (
     GoingAway,
     HintCountsAsked,
     Inspect,
+    ReplicaAck,
     ReplicaRead,
+    ReplicaState,
     ReplicaWrite,
     ScanKeys,
 )
@@ -127,6 +129,9 @@ __all__ = ["Engine"]
 _NOBODY = Tally(0, 0, 0, 0, 0)
 
 _OF_DATA = (Get, Put, Delete, ListKeys, CopySums, CopyRecords, CopyBody, TakeRecords)
+_WRITES = (Put, Delete, TakeRecords)
+_ANSWERS = (ReplicaState, ReplicaAck)
+"""The most frequent answers: about these nobody needs to be asked first whether they are his."""
 _TRACE_CHARS_MAX = 128
 _SERVED = {
     ReplicaWrite: "write",
@@ -414,6 +419,9 @@ class Engine:
         if type(message) is GoingAway:
             desk.placement.set_going(sender, is_going=True)
             return
+        if type(message) in _ANSWERS:
+            self._answered(sender, message)
+            return
         serve = self._messages.get(type(message))
         if serve is None and (
             self._anti_entropy.serve(sender, message)
@@ -442,6 +450,7 @@ class Engine:
         self._answered(sender, message)
 
     def _answered(self, sender: NodeId, message: object) -> None:
+        """What answers a conversation of this node: all that is none of the questions."""
         desk = self._desk
         conversation = desk.conversations.get(getattr(message, "request", None))  # type: ignore[arg-type]
         if conversation is None:
@@ -476,13 +485,13 @@ class Engine:
             )
         elif desk.is_overloaded:
             refusal = Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
-        elif desk.generations.is_behind and isinstance(request, _OF_DATA):
+        elif desk.generations.is_behind and type(request) in _OF_DATA:
             refusal = Unavailable(
                 Outcome.NOT_APPLIED,
                 "this node's store was rolled back; it compares what it has with the other owners",
                 _NOBODY,
             )
-        elif isinstance(request, Put | Delete | TakeRecords):
+        elif type(request) in _WRITES:
             refusal = self._refusal_of_write()
         if refusal is not None:
             desk.outbox.reply(request_id, refusal)
@@ -508,13 +517,16 @@ class Engine:
         return done
 
     def _get(self, request_id: RequestId, request: Get) -> None:
-        reply = self._replier(request_id, served=True)
+        desk = self._desk
+        began = desk.outbox.now
 
         def done(result: Result) -> None:
             if self._clients.pop(request_id, None) is not None:
-                reply(result)
+                now = desk.outbox.now
+                desk.admission.served(now, now - began)
+                desk.outbox.reply(request_id, result)
 
-        getting = Getting(self._desk, request, done)
+        getting = Getting(desk, request, done)
         self._clients[request_id] = getting
         getting.start()
 

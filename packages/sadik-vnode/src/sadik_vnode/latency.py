@@ -69,13 +69,16 @@ class Latencies:
 
         That is the earliest instant at which one of them is slower than it nearly always is.
         """
-        self._credit = min(self._credit + 1, _CREDIT_MAX)
-        if self._credit < _CREDIT_PER_HEDGE:
-            return latest_ns
-        known = [high for high in map(self.high_ns, peers) if high is not None]
-        if not known:
-            return latest_ns
-        return min(max(min(known), _FLOOR_NS), latest_ns)
+        if self._credit < _CREDIT_MAX:
+            self._credit += 1
+            if self._credit < _CREDIT_PER_HEDGE:
+                return latest_ns
+        earliest_ns = latest_ns
+        for peer in peers:
+            high_ns = self.high_ns(peer)
+            if high_ns is not None and high_ns < earliest_ns:
+                earliest_ns = high_ns
+        return min(max(earliest_ns, _FLOOR_NS), latest_ns)
 
     def hedged(self) -> None:
         """An early hedge was sent: it is paid for."""

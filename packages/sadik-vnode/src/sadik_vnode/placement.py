@@ -36,6 +36,7 @@ class Placement:
         self._routable: dict[NodeId, None] = {self_id: None}
         self._stand_ins: dict[tuple[int, bool, bool], list[tuple[NodeId, NodeId | None]]] = {}
         self._live_owners: dict[int, tuple[NodeId, ...]] = {}
+        self._reading_orders: dict[int, tuple[NodeId, ...] | None] = {}
 
     def set_ring(self, ring: Ring) -> None:
         """Adopt a ring as a whole."""
@@ -44,6 +45,7 @@ class Placement:
         self._fallbacks.clear()
         self._stand_ins.clear()
         self._live_owners.clear()
+        self._reading_orders.clear()
 
     def stored_ring(self, ring: Ring) -> None:
         """Adopt a ring that is on disk; what is known newer of a partition stays."""
@@ -92,6 +94,7 @@ class Placement:
         self._routable[self.self_id] = None
         self._stand_ins.clear()
         self._live_owners.clear()
+        self._reading_orders.clear()
 
     def liveness(self, node: NodeId) -> Liveness:
         """What is believed of ``node``; always UP of oneself."""
@@ -163,6 +166,20 @@ class Placement:
             found = self._find_stand_ins(partition, sloppy=sloppy, reads=reads)
             self._stand_ins[partition, sloppy, reads] = found
         return found
+
+    def reading_order(self, partition: int) -> tuple[NodeId, ...] | None:
+        """The owners that reads count as they are asked: oneself first, for that costs nothing,
+        then the others in their order. None where one of them is not routable.
+        """
+        try:
+            return self._reading_orders[partition]
+        except KeyError:
+            readers = self.register(partition).readers
+            order = None
+            if all(map(self.is_routable, readers)):
+                order = tuple(sorted(readers, key=lambda node: node != self.self_id))
+            self._reading_orders[partition] = order
+            return order
 
     def _find_stand_ins(
         self, partition: int, *, sloppy: bool, reads: bool

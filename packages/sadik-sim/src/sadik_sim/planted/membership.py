@@ -15,6 +15,7 @@ from sadik_members.farewell import Farewells
 from sadik_members.registers import Merged, RegisterTable
 from sadik_members.removing import Removing
 from sadik_sim.planted.bug import Patch, PlantedBug
+from sadik_vnode.coordinator.getting import Getting
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.foreign import ForeignRecords
 from sadik_vnode.requests import Outcome
@@ -162,7 +163,11 @@ def _lost_replicas_shunned() -> list[Patch]:
         else:
             start(self)
 
-    return [(Reading, "_lost", remember), (Reading, "start", begin)]
+    return [
+        (Reading, "_lost", remember),
+        (Reading, "start", begin),
+        (Getting, "_ask_who_may_agree", lambda _: False),
+    ]
 
 
 BUGS = (

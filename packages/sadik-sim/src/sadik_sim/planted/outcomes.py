@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_sim.planted.bug import Patch, PlantedBug
+from sadik_vnode.coordinator.getting import Getting
 from sadik_vnode.coordinator.putting import Forwarding
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.coordinator.writing import Writing
@@ -44,7 +45,7 @@ def _never_closed() -> list[Patch]:
     close = Conversation.close
 
     def leave_open(self: Conversation, *names: str) -> None:
-        if isinstance(self, Reading):
+        if isinstance(self, Getting | Reading):
             for name in names:
                 self.desk.deadlines.drop((self, name))
         else:

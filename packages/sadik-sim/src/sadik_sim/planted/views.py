@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_sim.planted.bug import Patch, PlantedBug
-from sadik_vnode.coordinator import getting, writing
+from sadik_vnode.coordinator import showing, writing
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.desk import Desk
@@ -41,7 +41,7 @@ def _last_writer_by_dot() -> list[Patch]:
             versions = dict([max(versions.items())])
         return {d: v for d, v in versions.items() if v.is_deleted or not v.is_gone(wall_ns)}
 
-    return [(getting, "counting", by_dot)]
+    return [(showing, "counting", by_dot)]
 
 
 def _last_writer_covers_later() -> list[Patch]:
@@ -65,8 +65,8 @@ def _expiry_forgotten() -> list[Patch]:
     def early(versions: Any, conflict: str, wall_ns: int) -> Any:
         return counting(versions, conflict, min(wall_ns, 0))
 
-    counting = vars(getting)["counting"]
-    return [(getting, "counting", early)]
+    counting = vars(showing)["counting"]
+    return [(showing, "counting", early)]
 
 
 BUGS = (

@@ -1,5 +1,10 @@
 """A get: a quorum read, the bodies of what is live, the answer; then repair.
 
+Nearly always the owners that are asked first are up, answer soon, and say the same. Then there is
+nothing to merge, to repair or to wait for, and a get counts the answers by itself. Whatever else
+happens, a `Reading` goes on from what is known so far. Until then the get has done what a reading
+would have done, in the same order.
+
 Large bodies do not travel with the replicas' states. They are fetched once each, from
 a replica that answered with the version, oneself first.
 """
@@ -9,45 +14,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sadik_causality import Container, Context, ContextTooLarge, Dot, TokenError
+from sadik_causality import Container, Context, Dot, TokenError
 from sadik_machine import FailureReason, NodeId
-from sadik_vnode.coordinator.reading import Reading
+from sadik_vnode.coordinator.bodies import Bodies
+from sadik_vnode.coordinator.reading import Reading, hedge_after_ns, needs
+from sadik_vnode.coordinator.showing import present, shown
 from sadik_vnode.desk import Conversation, Desk
-from sadik_vnode.etag import etag_of
 from sadik_vnode.keyspace import Key
-from sadik_vnode.messages import Body, FetchBody
+from sadik_vnode.messages import ReplicaRead, ReplicaState, Status
+from sadik_vnode.parts import container_from_plain
 from sadik_vnode.quorum import BadQuorum, wanted
-from sadik_vnode.requests import (
-    Found,
-    Get,
-    Missing,
-    Outcome,
-    Refusal,
-    Refused,
-    Result,
-    Unavailable,
-    VersionView,
-)
-from sadik_vnode.version import MalformedVersion, Version
-from sadik_vnode.view import counting, last_written
+from sadik_vnode.record import Record
+from sadik_vnode.requests import Get, Outcome, Refusal, Refused, Result, Tally, Unavailable
+from sadik_vnode.version import Version
 
-__all__ = ["Bodies", "Getting"]
+__all__ = ["Getting"]
 
 _RETRIES_MAX: Final = 3
 
 
-class Getting:
-    """One client's get on the node that it asked."""
+class Getting(Conversation):
+    """One client's get on the node that it asked. It takes part in the conversation as long as
+    all owners that it asked agree, and leaves it to a reading then.
+    """
+
+    __slots__ = (
+        "_agreed", "_answers", "_asked", "_at_least", "_began", "_deadline", "_done", "_generation",
+        "_hedge_at", "_hedges_early", "_is_cancelled", "_left_to", "_order", "_r", "_reading",
+        "_register", "_retries", "_there", "_waiting", "_want", "key", "request",
+    )  # fmt: skip
 
     def __init__(self, desk: Desk, request: Get, done: Callable[[Result], None]) -> None:
+        # What cannot be read at all opens no conversation: `start` does.
         self.desk = desk
         self.request = request
         self.key = Key.of(request.bucket, request.key)
         self._done = done
-        self._deadline = desk.now + request.timeout_ns
+        self._deadline = desk.outbox.now + request.timeout_ns
         self._retries = 0
         self._is_cancelled = False
         self._reading: Reading | None = None
+        self._left_to: Reading | None = None
         self._at_least: Context | None = None
         self._there: list[Dot] = []
 
@@ -70,8 +77,165 @@ class Getting:
             except TokenError as error:
                 self._done(Refused(Refusal.BAD_CONTEXT, str(error)))
                 return
-        self._reading = Reading(
-            desk,
+        self._want = r, pr
+        if not self._ask_who_may_agree():
+            self._reading = reading = self._new_reading()
+            reading.start()
+
+    def cancel(self) -> None:
+        """The client has gone."""
+        self._is_cancelled = True
+        if self._reading is not None:
+            self._reading.cancel()
+        else:
+            self.close("due")
+
+    # As long as the owners agree
+
+    def _ask_who_may_agree(self) -> bool:
+        """Ask the first owners, if all are up; whether they were asked.
+
+        A session's read may have to ask further, so it is left to a reading from the beginning.
+        """
+        desk = self.desk
+        partition = desk.placement.partition(self.key)
+        order = desk.placement.reading_order(partition)
+        if order is None or self._at_least is not None:
+            return False
+        r, pr = needs(self._want, len(order))
+        count = max(r, pr)
+        if not 0 < count <= len(order):
+            return False
+        self.id = desk.open(self)
+        self._r = r
+        self._order = order
+        self._register = desk.placement.register(partition)
+        self._began = desk.outbox.now
+        self._agreed: Container[Version] | None = None
+        self._answers: list[tuple[NodeId, Container[Version], int]] = []
+        self._asked = order[:count]
+        self._waiting = list(self._asked)
+        self._ask_first()
+        self._set_alarm()
+        return True
+
+    def _ask_first(self) -> None:
+        desk, key = self.desk, self.key
+        question = None
+        for node in self._asked:
+            if node == desk.self_id:
+                self._generation = desk.generations.generation
+                desk.replica.read(key, self._read_here, self._failed_here)
+                continue
+            if question is None:
+                question = ReplicaRead(
+                    self.id, self._register.epoch, key.bucket, key.key, True, self.request.trace
+                )
+            desk.counters.replica_reads += 1
+            desk.outbox.send(node, question)
+
+    def _set_alarm(self) -> None:
+        """Be woken when it is time to hedge or to end, whichever comes first."""
+        desk = self.desk
+        self._hedge_at: int | None = None
+        self._hedges_early = False
+        at = self._deadline
+        if len(self._order) > len(self._asked):
+            peers = [node for node in self._asked if node != desk.self_id]
+            after_ns, self._hedges_early = hedge_after_ns(desk, peers)
+            self._hedge_at = hedge_at = self._began + after_ns
+            at = min(at, hedge_at)
+        self.wake("due", at)
+
+    def received(self, sender: NodeId, message: object) -> None:
+        """An owner's state."""
+        if type(message) is not ReplicaState or sender not in self._waiting:
+            return
+        if message.status == Status.OK:
+            try:
+                answer = container_from_plain(message.versions, message.context)
+            except ValueError:
+                pass  # the reading says so
+            else:
+                self.desk.latencies.add(sender, self.desk.outbox.now - self._began)
+                self._waiting.remove(sender)
+                self._answered(sender, answer, message.generation)
+                return
+        self._leave_to_reading().received(sender, message)
+
+    def unsent(self, to: NodeId, message: object) -> None:
+        """The question never left."""
+        if to in self._waiting:
+            self._leave_to_reading().unsent(to, message)
+
+    def peer_lost(self, peer: NodeId) -> None:
+        """One that was asked is not going to answer."""
+        if peer in self._waiting:
+            self._leave_to_reading().peer_lost(peer)
+
+    def due(self, what: str) -> None:
+        """Time to hedge, or to end."""
+        is_hedge = self._hedge_at is not None and self._hedge_at < self._deadline
+        self._leave_to_reading().due("hedge" if is_hedge else "deadline")
+
+    def _read_here(self, record: Record) -> None:
+        if self._left_to is not None:
+            self._left_to.read_here(record, self._generation)
+        else:
+            me = self.desk.self_id
+            self._waiting.remove(me)
+            self._answered(me, record.container, self._generation)
+
+    def _failed_here(self, reason: FailureReason) -> None:
+        (self._left_to or self._leave_to_reading()).failed_here(reason)
+
+    def _answered(self, node: NodeId, answer: Container[Version], generation: int) -> None:
+        agreed = self._agreed
+        if agreed is None:
+            agrees = all(version.body is not None for version in answer.versions.values())
+        else:
+            # Merging it changes nothing, and it lacks nothing that is live: it needs no repair.
+            agrees = agreed.merge(answer) is agreed and agreed.same_live(answer)
+        if not (agrees and self.desk.generations.takes(generation)):
+            self._leave_to_reading().answered(node, answer, generation)
+            return
+        if agreed is None:
+            self._agreed = agreed = answer
+        self._answers.append((node, answer, generation))
+        if not self._waiting:
+            self._all_agree(agreed)
+
+    def _all_agree(self, agreed: Container[Version]) -> None:
+        """Each that was asked is an owner, and there are as many as R and PR want."""
+        self.close("due")
+        desk, key = self.desk, self.key
+        count = len(self._answers)
+        there = list(present(desk, key.bucket, agreed))
+        tally = Tally(self._r, count, 0, count, 0)
+        self._done(shown(desk, key, agreed, there, tally, latest=self.request.latest))
+
+    # Where they do not, or not in time
+
+    def _leave_to_reading(self) -> Reading:
+        """A reading that goes on from here, under the id that those who were asked know."""
+        self.desk.deadlines.drop((self, "due"))
+        me = self.desk.self_id
+        self._reading = self._left_to = reading = self._new_reading(takes_over=self)
+        reading.go_on(
+            self._register,
+            self._order,
+            {node: self._began for node in self._waiting if node != me},
+            self._answers,
+            hedge_at=self._hedge_at,
+            hedges_early=self._hedges_early,
+        )
+        return reading
+
+    def _new_reading(self, takes_over: Conversation | None = None) -> Reading:
+        request = self.request
+        r, pr = self._want
+        return Reading(
+            self.desk,
             self.key,
             r,
             pr,
@@ -82,19 +246,12 @@ class Getting:
             failed=self._done,
             at_least=self._at_least,
             trace=request.trace,
+            takes_over=takes_over,
         )
-        self._reading.start()
-
-    def cancel(self) -> None:
-        """The client has gone."""
-        self._is_cancelled = True
-        if self._reading is not None:
-            self._reading.cancel()
 
     def _read(self, reading: Reading) -> None:
-        conflict = self.desk.buckets.get(self.key.bucket).conflict
-        there = counting(reading.merged.versions, conflict, self.desk.wall_ns)
         # Told once: while bodies are fetched the clock goes on, and the bucket's rule may change.
+        there = present(self.desk, self.key.bucket, reading.merged)
         self._there = list(there)
         lacking = [dot for dot, version in there.items() if version.body is None]
         if not lacking:
@@ -130,147 +287,13 @@ class Getting:
                 )
             )
             return
-        self.start()
+        self._reading = self._new_reading()
+        self._reading.start()
 
     def _answer(self, reading: Reading) -> None:
-        self._done(self._result(reading))
+        latest = self.request.latest
+        self._done(
+            shown(self.desk, self.key, reading.merged, self._there, reading.tally, latest=latest)
+        )
         reading.repair()
         reading.keep_dots_only()
-
-    def _result(self, reading: Reading) -> Result:
-        merged = reading.merged
-        tally = reading.tally
-        node = self.desk.self_id
-        if not merged:
-            return Missing(None, tally, node)
-        shown = {
-            dot: version for dot in self._there if not (version := merged.versions[dot]).is_deleted
-        }
-        siblings = len(shown)
-        unshown: list[Dot] = []
-        if self.request.latest and siblings > 1:
-            latest = last_written(shown)
-            unshown = [dot for dot in shown if dot != latest]
-            shown = {latest: shown[latest]}
-        token = self._token(merged, unshown)
-        try:
-            views = [_view(dot, version) for dot, version in shown.items()]
-        except MalformedVersion as error:
-            self.desk.counters.damaged_records += 1
-            return Unavailable(Outcome.INDETERMINATE, f"a version is damaged: {error}", tally)
-        if not views:
-            return Missing(token, tally, node)
-        return Found(views, token, etag_of(self._there), tally, node, siblings)
-
-    def _token(self, merged: Container[Version], unshown: list[Dot]) -> str:
-        """A context that covers all that the answer shows: all that was merged but what it does not
-        show, or, where that is too long for a header, exactly the live versions.
-        """
-        sealer = self.desk.sealer
-        assert sealer is not None, "a node without a cluster key takes no requests"
-        context = merged.context.without_dots(unshown) if unshown else merged.context
-        try:
-            return sealer.seal(self.key.bucket, self.key.key, context)
-        except ContextTooLarge:
-            live = merged.live_context().without_dots(unshown)
-            return sealer.seal(self.key.bucket, self.key.key, live)
-
-
-class Bodies(Conversation):
-    """Fetches the bodies of versions that a reading found; calls ``done`` with those it got."""
-
-    __slots__ = (
-        "_asked", "_deadline", "_done", "_got", "_pending", "_reading", "_sources", "_trace",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        desk: Desk,
-        reading: Reading,
-        wanted: list[Dot],
-        deadline: int,
-        trace: str,
-        done: Callable[[dict[Dot, bytes]], None],
-    ) -> None:
-        super().__init__(desk)
-        self._reading = reading
-        self._trace = trace
-        self._deadline = deadline
-        self._done = done
-        self._got: dict[Dot, bytes] = {}
-        self._sources = {dot: iter(reading.holders_of(dot)) for dot in wanted}
-        self._pending = dict.fromkeys(wanted)
-        self._asked: dict[Dot, NodeId] = {}
-
-    def start(self) -> None:
-        """Ask the first holder of each."""
-        self.wake("deadline", self._deadline)
-        for dot in list(self._pending):
-            self._ask(dot)
-
-    def received(self, sender: NodeId, message: object) -> None:
-        """A body, or that the holder has it no more."""
-        if isinstance(message, Body):
-            dot = (message.actor, message.counter)
-            if dot in self._pending and self._asked[dot] == sender:
-                self._took(dot, message.body)
-
-    def unsent(self, to: NodeId, message: object) -> None:
-        """Ask the next holder."""
-        if isinstance(message, FetchBody):
-            self._ask((message.actor, message.counter))
-
-    def peer_lost(self, peer: NodeId) -> None:
-        """Ask the next holder of whatever that peer was asked for."""
-        for dot in [dot for dot in self._pending if self._asked[dot] == peer]:
-            self._ask(dot)
-
-    def due(self, what: str) -> None:
-        """Time is up: answer with what there is."""
-        self._pending.clear()
-        self._finish_if_done()
-
-    def _ask(self, dot: Dot) -> None:
-        desk, key = self.desk, self._reading.key
-        node = next(filter(desk.placement.is_routable, self._sources[dot]), None)
-        if node is None:
-            self._pending.pop(dot, None)
-            self._finish_if_done()
-            return
-        self._asked[dot] = node
-        if node == desk.self_id:
-
-            def read(bodies: dict[Dot, bytes]) -> None:
-                self._took(dot, bodies.get(dot))
-
-            def failed(_reason: FailureReason) -> None:
-                self._took(dot, None)
-
-            desk.replica.read_bodies(key, [dot], read, failed)
-        else:
-            desk.outbox.send(
-                node, FetchBody(self.id, key.bucket, key.key, dot[0], dot[1], self._trace)
-            )
-
-    def _took(self, dot: Dot, body: bytes | None) -> None:
-        if dot not in self._pending:
-            return
-        if body is None or len(body) != self._reading.merged.versions[dot].size:
-            self._ask(dot)
-            return
-        self._got[dot] = body
-        del self._pending[dot]
-        self._finish_if_done()
-
-    def _finish_if_done(self) -> None:
-        if not self._pending:
-            self.close("deadline")
-            self._done(self._got)
-
-
-def _view(dot: Dot, version: Version) -> VersionView:
-    head = version.parsed()
-    assert version.body is not None, "bodies are fetched before the answer"
-    return VersionView(
-        version.body, head.content_type, head.meta, head.timestamp, etag_of((dot,)), head.expires_ms
-    )

@@ -16,10 +16,11 @@ is with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from sadik_causality import Container, Context, Dot
 from sadik_machine import FailureReason, NodeId
+from sadik_members import Register
 from sadik_vnode.adoption import adopt_newer
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.keyspace import Key
@@ -30,9 +31,24 @@ from sadik_vnode.record import Record, Rows
 from sadik_vnode.requests import Outcome, Tally, Unavailable
 from sadik_vnode.version import Version
 
-__all__ = ["Answers", "Reading"]
+__all__ = ["Answers", "Reading", "hedge_after_ns", "needs"]
 
 _EPOCH_RETRIES_MAX = 8
+
+
+def needs(want: tuple[Wanted, Wanted], readers: int) -> tuple[int, int]:
+    """The numbers of slots that R and PR are for a partition that so many owners are read of."""
+    r, pr = want
+    return count_of(r, readers), count_of(pr, readers)
+
+
+def hedge_after_ns(desk: Desk, peers: Iterable[NodeId]) -> tuple[int, bool]:
+    """When to ask one more, if ``peers`` have not answered, and whether that is early."""
+    latest_ns = desk.config.hedge_ns
+    if not desk.config.hedge_early:
+        return latest_ns, False
+    after_ns = desk.latencies.hedge_after_ns(peers, latest_ns)
+    return after_ns, after_ns < latest_ns
 
 
 class Answers:
@@ -106,6 +122,9 @@ class Reading(Conversation):
         "_sloppy", "_trace", "_want", "answers", "key", "partition",
     )  # fmt: skip
 
+    _asked: dict[NodeId, NodeId | None]
+    _asked_at: dict[NodeId, int]
+
     def __init__(
         self,
         desk: Desk,
@@ -120,8 +139,9 @@ class Reading(Conversation):
         failed: Callable[[Unavailable], None],
         at_least: Context | None = None,
         trace: str = "",
+        takes_over: Conversation | None = None,
     ) -> None:
-        super().__init__(desk)
+        super().__init__(desk, takes_over)
         self.key = key
         self.partition = desk.placement.partition(key)
         self._want = (r, pr)
@@ -136,7 +156,7 @@ class Reading(Conversation):
         self._finished = False
         self._retries = 0
         self._is_second_look = False
-        self._begin()
+        self._begin(desk.placement.register(self.partition))
 
     def start(self) -> None:
         """Ask the first replicas. May call ``failed`` at once."""
@@ -157,11 +177,37 @@ class Reading(Conversation):
         for _ in range(max(r, pr)):
             self._ask_next()
         if self._candidates:
-            after_ns = self.desk.config.hedge_ns
-            if self.desk.config.hedge_early:
-                after_ns = self.desk.latencies.hedge_after_ns(self._asked_at, after_ns)
-            self._hedges_early = after_ns < self.desk.config.hedge_ns
+            after_ns, self._hedges_early = hedge_after_ns(self.desk, self._asked_at)
             self.wake("hedge", self.desk.now + after_ns)
+
+    def go_on(
+        self,
+        register: Register,
+        order: Sequence[NodeId],
+        asked_at: dict[NodeId, int],
+        answers: Sequence[tuple[NodeId, Container[Version], int]],
+        *,
+        hedge_at: int | None,
+        hedges_early: bool,
+    ) -> None:
+        """Go on from what `start` came to, instead of it, under ``register``.
+
+        ``order`` are its readers as they are asked, all of them up then. The first R or PR have
+        been asked, and so far ``answers`` came, in this order. Where there are others to ask,
+        ``hedge_at`` is when.
+        """
+        self._begin(register)
+        r, pr = self.answers.tally.r, self.answers.tally.pr
+        count = max(r, pr)
+        self._asked = {node: node for node in order[:count]}
+        self._candidates = [(node, node) for node in order[count:]]
+        self._asked_at = asked_at
+        for node, answer, generation in answers:
+            self.answers.add(node, node, answer, generation)
+        self.wake("deadline", self._deadline)
+        self._hedges_early = hedges_early
+        if hedge_at is not None and hedge_at > self.desk.now:
+            self.wake("hedge", hedge_at)
 
     @property
     def merged(self) -> Container[Version]:
@@ -237,7 +283,7 @@ class Reading(Conversation):
             self.desk.counters.malformed_messages += 1
             self._lost(sender)
             return
-        self._answered(sender, answer, message.generation)
+        self.answered(sender, answer, message.generation)
 
     def unsent(self, to: NodeId, message: object) -> None:
         """The question never left: ask somebody else."""
@@ -271,15 +317,13 @@ class Reading(Conversation):
         self._finished = True
         self._end()
 
-    def _begin(self) -> None:
-        register = self.desk.placement.register(self.partition)
+    def _begin(self, register: Register) -> None:
         self._epoch = register.epoch
         readers = register.readers
-        r, pr = (count_of(value, len(readers)) for value in self._want)
-        self.answers = Answers(readers, r, pr)
+        self.answers = Answers(readers, *needs(self._want, len(readers)))
         self._candidates = list[tuple[NodeId, NodeId]]()
-        self._asked: dict[NodeId, NodeId | None] = {}
-        self._asked_at: dict[NodeId, int] = {}
+        self._asked = {}
+        self._asked_at = {}
         self._left: dict[NodeId, None] = {}
 
     def _again(self) -> None:
@@ -288,7 +332,7 @@ class Reading(Conversation):
         if self._retries > _EPOCH_RETRIES_MAX:
             self._fail(Outcome.NOT_APPLIED, "the ring keeps changing; try again")
             return
-        self._begin()
+        self._begin(self.desk.placement.register(self.partition))
         self.start()
 
     def _in_order(self, available: list[tuple[NodeId, NodeId]]) -> list[tuple[NodeId, NodeId]]:
@@ -315,7 +359,7 @@ class Reading(Conversation):
         if node == desk.self_id:
             generation = desk.generations.generation
             desk.replica.read(
-                key, lambda record: self._read_here(record, generation), self._failed_here
+                key, lambda record: self.read_here(record, generation), self.failed_here
             )
             return
         desk.counters.replica_reads += 1
@@ -324,17 +368,20 @@ class Reading(Conversation):
             node, ReplicaRead(self.id, self._epoch, key.bucket, key.key, self._bodies, self._trace)
         )
 
-    def _read_here(self, record: Record, generation: int) -> None:
+    def read_here(self, record: Record, generation: int) -> None:
+        """This node's own record, whose load was asked for in ``generation``."""
         me = self.desk.self_id
         if me in self._asked:  # a newer register may have come that does not name this node
-            self._answered(me, record.container, generation)
+            self.answered(me, record.container, generation)
 
-    def _failed_here(self, _reason: FailureReason) -> None:
+    def failed_here(self, _reason: FailureReason) -> None:
+        """This node's own record could not be read."""
         me = self.desk.self_id
         if me in self._asked:
             self._lost(me)
 
-    def _answered(self, node: NodeId, answer: Container[Version], generation: int) -> None:
+    def answered(self, node: NodeId, answer: Container[Version], generation: int) -> None:
+        """What a node that was asked has."""
         if node in self.answers.by_node or node in self._left:
             return
         if not self.desk.generations.takes(generation):
@@ -443,7 +490,7 @@ class Reading(Conversation):
             self._is_second_look = True
             self._sloppy = False
             self._want = (len(self.answers.owners), 0)
-            self._begin()
+            self._begin(self.desk.placement.register(self.partition))
             self.start()
         else:
             self._fail_behind()

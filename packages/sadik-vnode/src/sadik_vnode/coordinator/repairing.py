@@ -16,7 +16,7 @@ from typing import Final
 
 from sadik_causality import Container, Dot
 from sadik_machine import SECOND, FailureReason
-from sadik_vnode.coordinator.getting import Bodies
+from sadik_vnode.coordinator.bodies import Bodies
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.desk import Desk
 from sadik_vnode.keyspace import Key
