@@ -102,9 +102,7 @@ def _parse_json(line: bytes) -> dict[str, object]:
         if len(_OPENING.findall(bare)) > _NESTING_MAX:
             raise BadTarget("a line of a batch is one flat JSON object")
     try:
-        document = json.loads(
-            line.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant
-        )
+        document = _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError:
         raise BadTarget("the line is not UTF-8") from None
     except ValueError as error:
@@ -123,6 +121,10 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_constant(text: str) -> object:
     raise ValueError(f"{text} is no JSON")
+
+
+# `json.loads` would make one for each line.
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_no_constant)
 
 
 def _text(document: dict[str, object], name: str) -> bytes:
@@ -248,6 +250,9 @@ def _found(result: Found) -> Answer:
 
 
 def _properties(version: VersionView) -> str:
+    is_plain = version.content_type == CONTENT_TYPE and not version.meta
+    if is_plain and version.expires_ms is None:
+        return ""
     shown: dict[str, object] = {}
     if version.content_type != CONTENT_TYPE:
         shown["content_type"] = version.content_type
