@@ -62,7 +62,7 @@ class DamagedRecord(ValueError):  # noqa: N818 - names what was found, not an er
 class Record:
     """An immutable value. ``own_actor`` is empty until this node makes a dot on the record."""
 
-    __slots__ = ("_row", "container", "own_actor")
+    __slots__ = ("_row", "container", "is_absent", "own_actor")
 
     def __init__(
         self, container: Container[Version], own_actor: bytes = b"", row: bytes | None = None
@@ -70,11 +70,8 @@ class Record:
         self.container: Final = container
         self.own_actor: Final = own_actor
         self._row: Final = row
-
-    @property
-    def is_absent(self) -> bool:
+        self.is_absent: Final = not container.context
         """Whether nothing is known of the key: no record is stored."""
-        return not self.container.context
 
     def lost_tail(self, seen: Context) -> bool:
         """Whether ``seen`` covers a dot of our own actor that this record knows nothing of.
