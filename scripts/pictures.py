@@ -10,8 +10,8 @@ import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from xml.sax.saxutils import escape
 
+from drawing import COLOURS, Drawing
 from sadik_hashing import (
     Claimant,
     HashTree,
@@ -30,79 +30,6 @@ _PARTITIONS = 32
 _BUCKET, _KEY = "carts", b"ada"
 _NODES = [Claimant(id=f"n{i}".encode(), zone=f"zone {'abc'[(i - 1) % 3]}") for i in range(1, 7)]
 _ZONES = {node.id.decode(): node.zone for node in _NODES}
-_COLOURS = {"n1": "#2f6fb0", "n2": "#c4632d", "n3": "#4c8c3f", "n4": "#8756a8", "n5": "#b23a5b",
-            "n6": "#3c8f8c"}  # fmt: skip
-
-_STYLE = """
-text { font: 14px system-ui, sans-serif; fill: #222 }
-.small { font-size: 12px; fill: #555 } .bold { font-weight: 600 }
-.mid { text-anchor: middle } .white { fill: #fff } .end { text-anchor: end }
-.line { stroke: #555; stroke-width: 1.5; fill: none } .faint { stroke: #bbb }
-.dash { stroke-dasharray: 5 4 } .box { fill: #f4f4f1; stroke: #888 } .gone { fill: #ddd }
-.mark { fill: #b23a5b } .page { fill: #fff } .wire { stroke: #999; stroke-width: 1 }
-@media (prefers-color-scheme: dark) {
-  text { fill: #e8e8e8 } .small { fill: #b5b5b5 } .page { fill: #1b1b1d } .white { fill: #fff }
-  .line { stroke: #b5b5b5 } .faint { stroke: #555 } .box { fill: #2a2a2d; stroke: #777 }
-  .gone { fill: #3a3a3d }
-}
-"""
-
-
-class Drawing:
-    """An SVG under way; coordinates from the top left."""
-
-    def __init__(self, width: int, height: int, title: str) -> None:
-        self._head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-            f'width="{width}" height="{height}" role="img" aria-label="{escape(title)}">\n'
-            f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n"
-            '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
-            'markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z" fill="#777"/></marker></defs>\n'
-            f'<rect class="page" width="{width}" height="{height}" rx="8"/>\n'
-        )
-        self._parts: list[str] = []
-
-    def text(self, x: float, y: float, words: str, kind: str = "") -> None:
-        self._parts.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{escape(words)}</text>')
-
-    def box(
-        self, x: float, y: float, w: float, h: float, fill: str = "", kind: str = "box"
-    ) -> None:
-        colour = f' style="fill:{fill}"' if fill else ""
-        self._parts.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" rx="6" '
-            f'class="{kind}"{colour}/>'
-        )
-
-    def line(
-        self, x1: float, y1: float, x2: float, y2: float, kind: str = "", *, tip: bool = False
-    ) -> None:
-        end = ' marker-end="url(#tip)"' if tip else ""
-        self._parts.append(
-            f'<path d="M{x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f}" class="line {kind}"{end}/>'
-        )
-
-    def arc(self, x: float, y: float, inner: float, outer: float, begin: float, end: float,
-            fill: str) -> None:  # fmt: skip
-        def at(radius: float, turn: float) -> str:
-            angle = 2 * math.pi * (turn - 0.25)
-            return f"{x + radius * math.cos(angle):.2f} {y + radius * math.sin(angle):.2f}"
-
-        self._parts.append(
-            f'<path d="M{at(outer, begin)} A{outer} {outer} 0 0 1 {at(outer, end)} '
-            f'L{at(inner, end)} A{inner} {inner} 0 0 0 {at(inner, begin)} Z" '
-            f'style="fill:{fill}" stroke="#fff" stroke-width="1"/>'
-        )
-
-    def node(self, x: float, y: float, name: str, note: str = "", *, is_gone: bool = False) -> None:
-        fill = "" if is_gone else _COLOURS.get(name, "")
-        self.box(x, y, 90, 40, fill, "box gone" if is_gone else "box")
-        self.text(x + 45, y + 25, name, "mid bold white" if fill else "mid bold")
-        if note:
-            self.text(x + 45, y + 58, note, "mid small")
-
-    def svg(self) -> str:
-        return self._head + "\n".join(self._parts) + "\n</svg>\n"
 
 
 def pictures() -> Iterator[tuple[str, str]]:
@@ -134,7 +61,7 @@ def _ring() -> str:
     for number, names in enumerate(owners):
         begin, end = number / _PARTITIONS, (number + 1) / _PARTITIONS
         for place, name in enumerate(names):
-            drawing.arc(x, y, 118 - 24 * place, 140 - 24 * place, begin, end, _COLOURS[name])
+            drawing.arc(x, y, 118 - 24 * place, 140 - 24 * place, begin, end, COLOURS[name])
     angle = 2 * math.pi * ((partition + 0.5) / _PARTITIONS - 0.25)
     drawing.line(x + 176 * math.cos(angle), y + 176 * math.sin(angle),
                  x + 144 * math.cos(angle), y + 144 * math.sin(angle), tip=True)  # fmt: skip
@@ -145,7 +72,7 @@ def _ring() -> str:
     drawing.text(420, 60, "Outer band: first owner,", "small")
     drawing.text(420, 78, "then second and third.", "small")
     for index, (name, zone) in enumerate(_ZONES.items()):
-        drawing.box(420, 100 + 30 * index, 20, 20, _COLOURS[name])
+        drawing.box(420, 100 + 30 * index, 20, 20, COLOURS[name])
         drawing.text(450, 115 + 30 * index, f"{name}, {zone}")
     drawing.text(420, 310, f"Partition {partition} is owned by", "small")
     drawing.text(420, 330, ", ".join(owners[partition]), "bold")
