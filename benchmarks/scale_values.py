@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -27,7 +28,7 @@ SIBLINGS = (1, 2, 5, 10, 25, 50, 100)
 VALUE_BYTES = (100, 1024, 10_240, 102_400, 2**20, 4 * 2**20, 16 * 2**20)
 _SIBLING_BYTES = 100
 _PARTITIONS = 16
-_ROUNDS = 3
+_ROUNDS = 5
 _TIMEOUT_NS = 60 * SECOND
 _DRAIN_NS = 3 * SECOND
 _BUCKET = "bench"
@@ -121,13 +122,14 @@ def _mark(world: TapedWorld, name: str) -> None:
 
 
 def _figures(world: TapedWorld, count: int) -> dict[str, dict[str, float]]:
+    # Others on the machine can only add to it.
     rounds = [world.seconds(ENGINE) for _ in range(_ROUNDS)]
     found = {}
     for name in ("put", "get"):
         sent = world.sent[name][ENGINE]
         found[name] = {
-            "engine": statistics.median(spent[name] for spent in rounds) / count * 1e6,
-            "codec": codec_us(sent.messages) / count,
+            "engine": min(spent[name] for spent in rounds) / count * 1e6,
+            "codec": min(codec_us(sent.messages) for _ in range(_ROUNDS)) / count,
             "messages": len(sent.messages) / count,
             "bytes": sent.bytes / count,
         }
@@ -141,10 +143,9 @@ def _stored(
     with load_backend("lmdb").open(place, {}, durable=True) as store:
         for rows in before:
             store.commit(rows)
-        began = time.process_time()
-        for rows, _ in puts:
-            store.commit(rows)
-        put_us = (time.process_time() - began) * 1e6
+        spent = [_seconds(partial(store.commit, rows)) for rows, _ in puts]
+        # What other programs do to one commit shall not count for all of them.
+        put_us = statistics.median(spent) * len(spent) * 1e6
         wanted = [
             [row for row, value in rows if value is not None and row[:1] in b"OV"]
             for rows, node in puts
@@ -156,3 +157,9 @@ def _stored(
         get_us = (time.process_time() - began) * 1e6 / len(wanted)
     written = sum(len(row) + len(value or b"") for rows, _ in puts for row, value in rows)
     return {"put_us": put_us, "get_us": get_us, "bytes": written}
+
+
+def _seconds(what: Callable[[], None]) -> float:
+    began = time.process_time()
+    what()
+    return time.process_time() - began
