@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 __all__ = ["COLOURS", "Drawing"]
 
 COLOURS = {"n1": "#2f6fb0", "n2": "#c4632d", "n3": "#4c8c3f", "n4": "#8756a8", "n5": "#b23a5b",
            "n6": "#3c8f8c"}  # fmt: skip
-"""Of nodes."""
+"""Of nodes, and of the lines of charts."""
 
 _STYLE = """
 text { font: 14px system-ui, sans-serif; fill: #222 }
@@ -59,6 +60,16 @@ class Drawing:
         self._parts.append(
             f'<path d="M{x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f}" class="line {kind}"{end}/>'
         )
+
+    def path(self, points: Sequence[tuple[float, float]], colour: str) -> None:
+        """A line of a chart, with a dot at each point."""
+        steps = " ".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        self._parts.append(
+            f'<path d="M{steps}" style="stroke:{colour};stroke-width:2" fill="none"/>'
+        )
+        self._parts += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>' for x, y in points
+        ]
 
     def arc(self, x: float, y: float, inner: float, outer: float, begin: float, end: float,
             fill: str) -> None:  # fmt: skip

@@ -1,4 +1,5 @@
-"""Draws the pictures of the ideas, ``docs/pictures/*.svg``; `make pictures` renews them.
+"""Draws the pictures of the ideas and of what things cost, ``docs/pictures/*.svg``; `make pictures`
+renews them.
 
 Where a picture shows a placement it is one that the code makes: the ring and the preference list
 are claimed, the key's partition is hashed, and the trees are hash trees.
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from charts import charts
 from drawing import COLOURS, Drawing
 from sadik_hashing import (
     Claimant,
@@ -40,6 +42,7 @@ def pictures() -> Iterator[tuple[str, str]]:
     yield "sloppy-quorum.svg", _sloppy_quorum()
     yield "siblings.svg", _siblings()
     yield "anti-entropy.svg", _anti_entropy()
+    yield from charts()
 
 
 def _placed() -> tuple[list[list[str]], int, list[str]]:
