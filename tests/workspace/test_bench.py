@@ -173,7 +173,7 @@ def test_a_kind_of_machine_is_told_by_its_cores() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_costs_are_told_by_size(tmp_path: Path) -> None:
     figures = tmp_path / "scale.json"
     small = ["--most-nodes", "3", "--most-keys", "10000", "--most-bytes", "10240"]
