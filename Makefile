@@ -132,7 +132,7 @@ bench-engine: setup ## what a request costs the engine: processor time, messages
 
 # ARGS="--parts keys --most-keys 1000000" for less; docs/scale.md has what came out.
 .PHONY: bench-scale
-bench-scale: setup ## how costs grow with nodes, keys, values and siblings; an hour, 5 GB of disk
+bench-scale: setup ## how costs grow with nodes, keys, values and siblings; 15 minutes, 5 GB of disk
 	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 .PHONY: bench-tls
