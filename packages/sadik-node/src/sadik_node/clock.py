@@ -23,10 +23,6 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    def now(self) -> int:
-        """See `Clock.now`."""
-        return time.monotonic_ns()
-
-    def wall(self) -> int:
-        """See `Clock.wall`."""
-        return time.time_ns()
+    # Not methods: one is called for every input of a machine, and costs more than the clock itself.
+    now = staticmethod(time.monotonic_ns)
+    wall = staticmethod(time.time_ns)
