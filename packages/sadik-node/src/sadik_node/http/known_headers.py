@@ -40,7 +40,7 @@ class KnownHeader:
 
 
 class KnownHeaders:
-    """Headers by their bytes, at most so many: of half a megabyte at worst."""
+    """Headers by their bytes, clients' tokens in them; few and short: some megabytes at worst."""
 
     __slots__ = ("_known",)
 
