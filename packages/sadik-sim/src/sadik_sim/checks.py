@@ -27,7 +27,14 @@ from sadik_vnode.keyspace import (
     parse_hint_row,
     record_key,
 )
-from sadik_vnode.messages import KeysScanned, ReplicaAck, ReplicaState, ReplicaWrite, Status
+from sadik_vnode.messages import (
+    KeysScanned,
+    ManyStates,
+    ReplicaAck,
+    ReplicaState,
+    ReplicaWrite,
+    Status,
+)
 from sadik_vnode.record import DamagedRecord, Record, open_value
 from sadik_vnode.requests import Found, Missing, Written
 
@@ -76,6 +83,7 @@ class Checks:
             ReplicaState: self._sending_state,
             ReplicaAck: self._sending_ack,
             KeysScanned: self._sending_scan,
+            ManyStates: self._sending_states,
         }
 
     # What happens
@@ -210,6 +218,13 @@ class Checks:
             if node.id not in self._held.get((actor, counter), ()):
                 self._not_on_disk(node, message, (actor, counter))
             self._shown[actor, counter] = None
+
+    def _sending_states(self, node: SimNode, to: NodeId, message: ManyStates) -> None:
+        for state in message.states:
+            for actor, counter, *_ in () if state is None else state[1]:
+                if node.id not in self._held.get((actor, counter), ()):
+                    self._not_on_disk(node, message, (actor, counter))
+                self._shown[actor, counter] = None
 
     def _sending_scan(self, node: SimNode, to: NodeId, message: KeysScanned) -> None:
         for _key, _context, dots in message.entries:

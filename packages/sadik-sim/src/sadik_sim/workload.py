@@ -30,8 +30,10 @@ from sadik_vnode.requests import (
     Explain,
     Found,
     Get,
+    GetMany,
     ListKeys,
     ListResult,
+    ManyFound,
     Missing,
     Outcome,
     Put,
@@ -128,6 +130,10 @@ def draw_operations(
         )
     operations.sort(key=lambda operation: operation.at_ns)
     return operations
+
+
+_COMPANY = 3
+"""Of so many keys reads are asked for together with another."""
 
 
 def key_of(number: int) -> bytes:
@@ -290,23 +296,34 @@ class Clients:
         *,
         leaves: bool = False,
     ) -> None:
-        due = self._promises.due(key, options)
+        """Every other one comes in the company of others, as in a batch, and all are judged."""
+        is_alone = "at_least" in options or client.operation % 2 == 0
+        others = [] if is_alone else [key_of(n) for n in range(_COMPANY) if key_of(n) != key]
+        keys = [key, *others]
+        due = [self._promises.due(each, options) for each in keys]
 
         def done(result: Any) -> None:
-            if isinstance(result, Found | Missing):
-                self._promises.read(Key.of(BUCKET, key), options, due, result)
-            if isinstance(result, Found):
-                shown = tuple(value_id(version.value) for version in result.versions)
-                self.check_shown(key, shown)
-                client.contexts[key] = (result.context, shown)
-                client.etags[key] = result.etag
-            elif isinstance(result, Missing) and result.context is not None:
-                client.contexts[key] = (result.context, ())
-            then(result)
+            results = result.results if isinstance(result, ManyFound) else [result] * len(keys)
+            for each, its_due, its_result in zip(keys, due, results, strict=True):
+                if isinstance(its_result, Found | Missing):
+                    self._promises.read(Key.of(BUCKET, each), options, its_due, its_result)
+                self._took_in(client, each, its_result)
+            then(results[0])
 
-        request = Get(BUCKET, key, TIMEOUT_NS, **options)
+        gets = [Get(BUCKET, each, TIMEOUT_NS, **options) for each in keys]
         name = "session" if "at_least" in options else "get"
+        request = gets[0] if is_alone else GetMany(gets)
         self._ask(client, node, name, request, done, leaves=leaves)
+
+    def _took_in(self, client: _Client, key: bytes, result: Any) -> None:
+        """Remember what a client was shown, for what it does next."""
+        if isinstance(result, Found):
+            shown = tuple(value_id(version.value) for version in result.versions)
+            self.check_shown(key, shown)
+            client.contexts[key] = (result.context, shown)
+            client.etags[key] = result.etag
+        elif isinstance(result, Missing) and result.context is not None:
+            client.contexts[key] = (result.context, ())
 
     def _session(self, client: _Client, node: SimNode, key: bytes, options: dict[str, Any]) -> None:
         """Read, and find all that the client has seen, or nothing."""
@@ -458,6 +475,8 @@ def _ignore(_result: object) -> None:
 
 
 def _outcome(result: object) -> str:
+    if isinstance(result, ManyFound):
+        return _outcome(result.results[0])
     if isinstance(result, Written):
         return "acked"
     if isinstance(result, Missing):

@@ -22,6 +22,7 @@ from sadik_vnode.outbox import Outbox
 from sadik_vnode.placement import Placement
 from sadik_vnode.replica import Replica
 from sadik_vnode.spread import Spread
+from sadik_vnode.versed import Versed
 
 if TYPE_CHECKING:
     from sadik_vnode.coordinator.repairing import Repairs
@@ -97,11 +98,17 @@ class Desk:
         self.buckets = Buckets()
         self.clock = HybridClock()
         self.latencies = Latencies()
+        self.latencies_of_many = Latencies()
+        """The same of questions of many keys."""
         self.admission = Admission()
         self.deadlines: Deadlines[tuple[Conversation, str]] = Deadlines()
         self.conversations: dict[RequestId, Conversation] = {}
         self.sealer: ContextSealer | None = None
         self.request_bytes = 0
+        self.keys_beyond = 0
+        """Keys under way beyond one a conversation: of reads of many keys."""
+        self.versed = Versed()
+        """Who knows the question of many keys."""
         self.is_disk_short = False
         self.arrived: Callable[[int, NodeId, int], None] = _nobody
         """Told of versions that a replica is sent: partition, sender, bytes."""
@@ -132,6 +139,6 @@ class Desk:
     def is_overloaded(self) -> bool:
         """Whether a further request would exceed a bound."""
         return (
-            len(self.conversations) >= self.config.requests_max
+            len(self.conversations) + self.keys_beyond >= self.config.requests_max
             or self.request_bytes >= self.config.request_bytes_max
         )

@@ -54,6 +54,7 @@ from sadik_vnode.config import EngineConfig
 from sadik_vnode.coordinator.counting import CountingHints
 from sadik_vnode.coordinator.explaining import Explaining
 from sadik_vnode.coordinator.getting import Getting
+from sadik_vnode.coordinator.getting_many import GettingMany
 from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.putting import Forwarding
 from sadik_vnode.coordinator.repairing import Repairs
@@ -80,11 +81,11 @@ from sadik_vnode.messages import (
     GoingAway,
     HintCountsAsked,
     Inspect,
-    ReplicaAck,
+    ReadMany,
     ReplicaRead,
-    ReplicaState,
     ReplicaWrite,
     ScanKeys,
+    Status,
 )
 from sadik_vnode.news import Damage, Touched
 from sadik_vnode.reaping import Answering, CatchingUp, Generations, Reaper
@@ -100,6 +101,7 @@ from sadik_vnode.requests import (
     Delete,
     Explain,
     Get,
+    GetMany,
     Hints,
     ListKeys,
     Outcome,
@@ -120,6 +122,7 @@ from sadik_vnode.ringchange import RingChanges
 from sadik_vnode.ringchange.planning import what_if
 from sadik_vnode.scrub import Scrubbing
 from sadik_vnode.serving import Serving
+from sadik_vnode.serving_many import ServingMany
 from sadik_vnode.spread import Spread
 from sadik_vnode.tree import HashTree
 from sadik_vnode.tree_building import TreeBuilder, built_in
@@ -128,10 +131,8 @@ __all__ = ["Engine"]
 
 _NOBODY = Tally(0, 0, 0, 0, 0)
 
-_OF_DATA = (Get, Put, Delete, ListKeys, CopySums, CopyRecords, CopyBody, TakeRecords)
+_OF_DATA = (Get, GetMany, Put, Delete, ListKeys, CopySums, CopyRecords, CopyBody, TakeRecords)
 _WRITES = (Put, Delete, TakeRecords)
-_ANSWERS = (ReplicaState, ReplicaAck)
-"""The most frequent answers: about these nobody needs to be asked first whether they are his."""
 _TRACE_CHARS_MAX = 128
 _SERVED = {
     ReplicaWrite: "write",
@@ -200,7 +201,8 @@ class Engine:
         self._started = False
         self._holds_data: bool | None = None
         self._is_draining = False
-        self._clients: dict[RequestId, Getting] = {}
+        self._clients: dict[RequestId, Getting | GettingMany] = {}
+        self._serving_many = ServingMany(self._desk, _TRACE_CHARS_MAX)
         self._forwards = TakenForwards(self._desk, self._may_take)
         self._buckets = BucketRequests(self._desk)
         self._messages: dict[type, Callable[[NodeId, Any], None]] = {
@@ -213,6 +215,7 @@ class Engine:
         }
         self._requests: dict[type, Callable[[RequestId, Any], None]] = {
             Get: self._get,
+            GetMany: self._get_many,
             Put: self._write,
             Delete: self._write,
             ListKeys: self._list,
@@ -351,6 +354,7 @@ class Engine:
                     self._peer_lost(peer)
                 elif state is LinkState.UP:
                     desk.placement.set_going(peer, is_going=False)
+                    desk.versed.forget(peer)
                     desk.hints.deliver(peer)
                     desk.reaper.look_again()
             case Cancelled(request_id):
@@ -419,8 +423,11 @@ class Engine:
         if type(message) is GoingAway:
             desk.placement.set_going(sender, is_going=True)
             return
-        if type(message) in _ANSWERS:
-            self._answered(sender, message)
+        if type(message) is ReadMany:
+            if self._is_able():
+                self._serving_many.read(sender, message)
+            else:
+                self._not_ready(sender, message)
             return
         serve = self._messages.get(type(message))
         if serve is None and (
@@ -439,15 +446,18 @@ class Engine:
                 key = getattr(message, "key", b"")
                 touched = Touched(trace[:_TRACE_CHARS_MAX], what, message.bucket, key, sender)  # type: ignore[attr-defined]
                 desk.outbox.announce(touched)
-            is_write = type(message) is ReplicaWrite
-            is_able = is_write or not desk.generations.is_behind
-            has_left = desk.placement.has_left(desk.self_id)
-            if desk.placement.ring is not None and is_able and not has_left:
+            if self._is_able(is_write=type(message) is ReplicaWrite):
                 serve(sender, message)
             else:
                 self._not_ready(sender, message)
             return
         self._answered(sender, message)
+
+    def _is_able(self, *, is_write: bool = False) -> bool:
+        """Whether this node serves others now."""
+        placement = self._desk.placement
+        is_able = is_write or not self._desk.generations.is_behind
+        return placement.ring is not None and is_able and not placement.has_left(self._desk.self_id)
 
     def _answered(self, sender: NodeId, message: object) -> None:
         """What answers a conversation of this node: all that is none of the questions."""
@@ -461,6 +471,8 @@ class Engine:
     def _not_ready(self, sender: NodeId, message: object) -> None:
         if isinstance(message, ForwardWrite):
             self._desk.outbox.send(sender, not_taken(message.request))
+        elif isinstance(message, ReadMany):
+            self._serving_many.refuse(sender, message, Status.NOT_READY)
         else:
             self._serving.not_ready(sender, message)
 
@@ -517,6 +529,17 @@ class Engine:
         return done
 
     def _get(self, request_id: RequestId, request: Get) -> None:
+        getting = Getting(self._desk, request, self._replier_of_get(request_id))
+        self._clients[request_id] = getting
+        getting.start()
+
+    def _get_many(self, request_id: RequestId, request: GetMany) -> None:
+        getting = GettingMany(self._desk, request, self._replier_of_get(request_id))
+        self._clients[request_id] = getting
+        getting.start()
+
+    def _replier_of_get(self, request_id: RequestId) -> Callable[[Result], None]:
+        """Answers a client that may have gone."""
         desk = self._desk
         began = desk.outbox.now
 
@@ -526,9 +549,7 @@ class Engine:
                 desk.admission.served(now, now - began)
                 desk.outbox.reply(request_id, result)
 
-        getting = Getting(desk, request, done)
-        self._clients[request_id] = getting
-        getting.start()
+        return done
 
     def _write(self, request_id: RequestId, request: Put | Delete) -> None:
         Forwarding(self._desk, request, self._replier(request_id, served=True)).start()

@@ -23,6 +23,7 @@ from sadik_vnode.version import PlainVersion
 
 __all__ = [
     "ANSWERS",
+    "MANY_KEYS_MAX",
     "MESSAGES",
     "Body",
     "FetchBody",
@@ -33,8 +34,11 @@ __all__ = [
     "HintCountsAsked",
     "Inspect",
     "Inspection",
+    "KeyState",
     "KeysScanned",
+    "ManyStates",
     "Newer",
+    "ReadMany",
     "ReplicaAck",
     "ReplicaRead",
     "ReplicaState",
@@ -44,6 +48,12 @@ __all__ = [
 ]
 
 MESSAGES = MessageRange("vnode", 100, 199)
+
+MANY_KEYS_MAX = 128
+"""Of so many keys one `ReadMany` may ask. With the longest names they take some 64 KiB."""
+
+KeyState = tuple[int, tuple[PlainVersion, ...], object]
+"""A status, and with `Status.OK` the versions and the context."""
 
 Newer = tuple[object, ...]
 """The plain form of a register, of one who knows a newer one."""
@@ -273,5 +283,34 @@ class GoingAway:
     """This node is about to stop: ask it nothing new. It still answers what it was asked."""
 
 
-ANSWERS = frozenset((ReplicaAck, ReplicaState, Body, ForwardWriteAnswer))
+@MESSAGES.message(115)
+@define(slots=True)
+class ReadMany:
+    """What do you hold of these keys? They are ``(epoch, bucket, key, sum)``, each once.
+
+    The sum is `sadik_vnode.sums.sum_of` what the asker holds, or empty where it holds nothing. A
+    node of an older version of the software does not know this question and does not answer.
+    """
+
+    request: int
+    keys: tuple[tuple[int, str, bytes, bytes], ...]
+    trace: str = ""
+
+
+@MESSAGES.message(116)
+@define(slots=True)
+class ManyStates:
+    """What the replica holds, from disk, key by key in the order of the question.
+
+    None: what has the sum that came with the question. `Status.FAILED` of a key: ask for it alone.
+    Where ``status`` is not OK there are no states.
+    """
+
+    request: int
+    status: int
+    states: tuple[tuple[int, tuple[PlainVersion, ...], object] | None, ...]
+    generation: int = 0
+
+
+ANSWERS = frozenset((ReplicaAck, ReplicaState, ManyStates, Body, ForwardWriteAnswer))
 """The frequent ones that are for nobody but the conversation whose id they bear."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_sim.planted.bug import Patch, PlantedBug
-from sadik_vnode import quorum
-from sadik_vnode.coordinator import reading
+from sadik_vnode import quorum, serving_many
+from sadik_vnode.coordinator import getting_many, reading
 from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.messages import ReplicaAck, Status
@@ -85,6 +85,13 @@ def _strict_takes_fallbacks() -> list[Patch]:
     return [(Placement, "stand_ins", sloppy)]
 
 
+def _sums_alike() -> list[Patch]:
+    def alike(container: Any) -> bytes:
+        return bytes(16)
+
+    return [(getting_many, "sum_of", alike), (serving_many, "sum_of", alike)]
+
+
 def _short_listing() -> list[Patch]:
     return [(Listing, "_short_of", lambda self, nodes: None)]
 
@@ -135,6 +142,12 @@ BUGS = (
         "A strict request counts fallbacks.",
         _strict_takes_fallbacks,
         {"profile": "network"},
+    ),
+    PlantedBug(
+        "sums-alike",
+        0,
+        "An owner that is asked for many keys says that it holds the same, whatever it holds.",
+        _sums_alike,
     ),
     PlantedBug(
         "short-listing",

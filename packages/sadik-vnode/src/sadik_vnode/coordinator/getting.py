@@ -44,13 +44,20 @@ class Getting(Conversation):
         "_register", "_retries", "_there", "_waiting", "_want", "key", "request",
     )  # fmt: skip
 
-    def __init__(self, desk: Desk, request: Get, done: Callable[[Result], None]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        request: Get,
+        done: Callable[[Result], None],
+        deadline: int | None = None,
+    ) -> None:
+        """``deadline`` counts where the request came some time ago."""
         # What cannot be read at all opens no conversation: `start` does.
         self.desk = desk
         self.request = request
         self.key = Key.of(request.bucket, request.key)
         self._done = done
-        self._deadline = desk.outbox.now + request.timeout_ns
+        self._deadline = desk.outbox.now + request.timeout_ns if deadline is None else deadline
         self._retries = 0
         self._is_cancelled = False
         self._reading: Reading | None = None

@@ -39,10 +39,13 @@ from sadik_vnode.requests.mending import (
 )
 from sadik_vnode.requests.moving import Plan, PlanResult, Transfer, Transfers, TransfersResult
 from sadik_vnode.requests.objects import (
+    GETS_MAX,
     Condition,
     Delete,
     Found,
     Get,
+    GetMany,
+    ManyFound,
     Missing,
     Put,
     Quorum,
@@ -52,6 +55,7 @@ from sadik_vnode.requests.objects import (
 from sadik_vnode.requests.outcomes import Outcome, Refusal, Refused, Tally, Unavailable
 
 __all__ = [
+    "GETS_MAX",
     "BodyResult",
     "BucketList",
     "BucketProperties",
@@ -71,10 +75,12 @@ __all__ = [
     "ExplainVersion",
     "Found",
     "Get",
+    "GetMany",
     "Hints",
     "HintsResult",
     "ListKeys",
     "ListResult",
+    "ManyFound",
     "Missing",
     "Outcome",
     "PlainRecord",
@@ -104,13 +110,14 @@ __all__ = [
 ]
 
 Request = (
-    Get | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset | BucketList
-    | Hints | Repair | CopySums | CopyRecords | CopyBody | TakeRecords | Scrub | Plan | Transfers
+    Get | GetMany | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset
+    | BucketList | Hints | Repair | CopySums | CopyRecords | CopyBody | TakeRecords | Scrub | Plan
+    | Transfers
 )  # fmt: skip
 
 
 Result = (
-    Found | Missing | Written | Refused | Unavailable | ListResult | ExplainResult | BucketResult
-    | BucketsResult | HintsResult | RepairResult | SumsResult | RecordsResult | BodyResult
-    | TakenResult | PlanResult | TransfersResult | ScrubResult
+    Found | Missing | ManyFound | Written | Refused | Unavailable | ListResult | ExplainResult
+    | BucketResult | BucketsResult | HintsResult | RepairResult | SumsResult | RecordsResult
+    | BodyResult | TakenResult | PlanResult | TransfersResult | ScrubResult
 )  # fmt: skip

@@ -5,19 +5,25 @@ from __future__ import annotations
 from attrs import define, frozen
 
 from sadik_machine import NodeId
-from sadik_vnode.requests.outcomes import Tally
+from sadik_vnode.requests.outcomes import Refused, Tally, Unavailable
 
 __all__ = [
+    "GETS_MAX",
     "Condition",
     "Delete",
     "Found",
     "Get",
+    "GetMany",
+    "ManyFound",
     "Missing",
     "Put",
     "Quorum",
     "VersionView",
     "Written",
 ]
+
+GETS_MAX = 128
+"""The gets of one `GetMany`."""
 
 Quorum = int | str | None
 """A count of owner slots, ``"one"``, ``"quorum"``, ``"all"``, or None for the bucket's own."""
@@ -70,6 +76,13 @@ class Get:
     other node is to log it."""
     at_least: str | None = None
     latest: bool = False
+
+
+@define(slots=True)
+class GetMany:
+    """Read several objects, `GETS_MAX` at most: each as by a get of its own, for less together."""
+
+    gets: list[Get]
 
 
 @define(slots=True)
@@ -144,6 +157,13 @@ class Found:
     tally: Tally
     coordinator: NodeId
     siblings: int = 1
+
+
+@define(slots=True)
+class ManyFound:
+    """What each get of a `GetMany` would have been answered, in their order."""
+
+    results: list[Found | Missing | Refused | Unavailable]
 
 
 @define(slots=True)
