@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -55,10 +56,12 @@ from sadik_vnode.requests import (
     Explain,
     Found,
     Get,
+    GetMany,
     Hints,
     HintsResult,
     ListKeys,
     ListResult,
+    ManyFound,
     Missing,
     Put,
     Tally,
@@ -96,6 +99,8 @@ class FakeEngine:
         """See `Machine.step`."""
         match event:
             case Requested(request_id, request):
+                if type(request) is GetMany:
+                    return self._many(now, request_id, request)
                 self.seen.append(request)
                 if type(request) in self.silent:
                     return []
@@ -108,6 +113,32 @@ class FakeEngine:
             case _:
                 self.events.append(event)
                 return []
+
+    def _many(self, now: int, request_id: Any, request: GetMany) -> list[Effect]:
+        """Each get as if it had come alone, in the order of their answers."""
+        results: dict[int, Any] = {}
+
+        def took(at: int, effects: list[Effect]) -> list[Effect]:
+            for effect in effects:
+                if isinstance(effect, Reply):
+                    results[at] = effect.result
+                elif isinstance(effect, Load):
+                    loaded = partial(then_took, at, self._waiting[effect.ticket])
+                    self._waiting[effect.ticket] = loaded
+            others: list[Effect] = [effect for effect in effects if not isinstance(effect, Reply)]
+            if len(results) == len(request.gets) and len(others) < len(effects):
+                in_order = [results[at] for at in range(len(results))]
+                return [*others, Reply(request_id, ManyFound(in_order))]
+            return others
+
+        def then_took(at: int, then: Callable[[Any], list[Effect]], rows: Any) -> list[Effect]:
+            return took(at, then(rows))
+
+        wanted = [
+            took(at, self.step(now, Requested(request_id, get)))
+            for at, get in enumerate(request.gets)
+        ]
+        return [effect for effects in wanted for effect in effects]
 
     def _load(self, query: Any, then: Callable[[Any], list[Effect]]) -> list[Effect]:
         self._tickets += 1

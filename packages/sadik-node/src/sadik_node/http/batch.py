@@ -2,8 +2,9 @@
 
 A batch is not a transaction: it saves round trips. Its lines are read as their turn comes, so many
 at once as the window admits; operations on one key wait for each other, in the order of the lines,
-and no others do. Nothing per line is a task or a timer: the engine ends each operation by the
-deadline of the whole batch, and what was not begun by then is answered as not applied.
+and no others do. Gets that may begin together are one request of the engine. Nothing per line is a
+task or a timer: the engine ends each operation by the deadline of the whole batch, and what was not
+begun by then is answered as not applied.
 
 Each bound is of one batch, in operations and in bytes: requests under way, values under way, and
 results that wait for the last one. A line that meets a bound of the node is a 503 of its own, and
@@ -24,7 +25,7 @@ from sadik_node.http.kv import DELETE_PARAMETERS, NO_OPTIONS, Options, parse_opt
 from sadik_node.http.service import Service
 from sadik_node.http.target import BadTarget
 from sadik_node.tokens import Action
-from sadik_vnode.requests import Result
+from sadik_vnode.requests import GETS_MAX, Get, GetMany, ManyFound, Result
 
 __all__ = ["BATCH_PARAMETERS", "admit_batch"]
 
@@ -90,9 +91,9 @@ class _Batch:
     """One batch under way."""
 
     __slots__ = (
-        "_answer_bytes", "_busy", "_deadline_ns", "_exchange", "_has_room", "_is_going", "_largest",
-        "_left", "_lines", "_next", "_options", "_outcomes", "_ready", "_results", "_service",
-        "_under_way", "_value_bytes",
+        "_answer_bytes", "_busy", "_deadline_ns", "_exchange", "_gets", "_has_room", "_is_going",
+        "_largest", "_left", "_lines", "_next", "_options", "_outcomes", "_ready", "_results",
+        "_service", "_under_way", "_value_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +110,8 @@ class _Batch:
         """Lines that were read and whose key is free."""
         self._busy: dict[tuple[str, bytes], deque[tuple[int, Operation]]] = {}
         """By key with an operation ready or under way, those that wait for it."""
+        self._gets: list[tuple[int, Operation, Get]] = []
+        """Gets that are about to begin together."""
         self._under_way: dict[int, RequestId] = {}
         self._value_bytes = 0
         """Encoded values of lines that were read and are not done."""
@@ -128,9 +131,8 @@ class _Batch:
             return
         self._is_going = True
         limits = self._service.limits
-        under_way = self._under_way
-        while len(under_way) < limits.batch_window:
-            if len(under_way) * self._largest > limits.batch_window_bytes:
+        while (count := len(self._under_way) + len(self._gets)) < limits.batch_window:
+            if count * self._largest > limits.batch_window_bytes:
                 break
             if self._ready:
                 self._begin(*self._ready.popleft())
@@ -138,6 +140,7 @@ class _Batch:
                 self._read_next()
             else:
                 break
+        self._begin_gets()
         self._is_going = False
         if not self._left and self._exchange.answered is None:
             self._exchange.lines = self._outcomes
@@ -170,8 +173,26 @@ class _Batch:
         if isinstance(request, Answer):
             self._done(index, operation, request)
             return
+        if isinstance(request, Get):
+            self._gets.append((index, operation, request))
+            if len(self._gets) == GETS_MAX:
+                self._begin_gets()
+            return
         done = partial(self._conclude, index, operation)
         self._under_way[index] = service.host.request(request, done)
+
+    def _begin_gets(self) -> None:
+        gets, self._gets = self._gets, []
+        if not gets:
+            return
+        host = self._service.host
+        if len(gets) == 1:
+            ((index, operation, get),) = gets
+            self._under_way[index] = host.request(get, partial(self._conclude, index, operation))
+            return
+        request = GetMany([get for _, _, get in gets])
+        request_id = host.request(request, partial(self._conclude_gets, gets))
+        self._under_way.update([(index, request_id) for index, _, _ in gets])
 
     def _hindrance(self, operation: Operation, timeout_ns: int) -> Answer | None:
         if timeout_ns <= 0:
@@ -190,6 +211,17 @@ class _Batch:
 
     def _conclude(self, index: int, operation: Operation, result: Result) -> None:
         """Called from the host's loop, which a defect met by one client must not stop."""
+        self._take_result(index, operation, result)
+        self.go_on()
+
+    def _conclude_gets(self, gets: list[tuple[int, Operation, Get]], result: Result) -> None:
+        """Where they were refused together, each was."""
+        results = result.results if isinstance(result, ManyFound) else [result] * len(gets)
+        for (index, operation, _), each in zip(gets, results, strict=True):
+            self._take_result(index, operation, each)
+        self.go_on()
+
+    def _take_result(self, index: int, operation: Operation, result: Result) -> None:
         del self._under_way[index]
         try:
             answer = result_line(result)
@@ -197,7 +229,6 @@ class _Batch:
             self._service.defect(error)
             answer = problem(500, "this node could not say what became of it")
         self._done(index, operation, answer)
-        self.go_on()
 
     def _done(self, index: int, operation: Operation, answer: Answer) -> None:
         self._value_bytes -= len(operation.value_b64)
@@ -225,7 +256,7 @@ class _Batch:
         self._ready.clear()
         self._busy.clear()
         under_way, self._under_way = self._under_way, {}
-        for request_id in under_way.values():
+        for request_id in dict.fromkeys(under_way.values()):
             self._service.host.cancel(request_id)
 
 
