@@ -430,7 +430,7 @@ class Replica:
             for key, state in loading:
                 self._not_loaded(key, state, reason)
 
-        self._outbox.load(GetRows(rows), loaded, failed)
+        self._outbox.load(GetRows(tuple(rows)), loaded, failed)
 
     def _loaded_for_update(self, key: Key, state: _KeyState, row: bytes | None) -> None:
         record = self._decoded(key, row)
