@@ -12,8 +12,11 @@ import sadik_vnode
 
 pytestmark = pytest.mark.system
 
-SOUND = "desk.replica.merge(key, incoming, notes, [Send(sender, ack)], None, failed)"
-BROKEN = "desk.outbox.send(sender, ack); desk.replica.merge(key, incoming, notes, [], None, failed)"
+SOUND = "self._desk.replica.merge(key, incoming, no_rows, [Send(sender, ack)], None, failed)"
+BROKEN = (
+    "self._desk.outbox.send(sender, ack); "
+    "self._desk.replica.merge(key, incoming, no_rows, [], None, failed)"
+)
 
 
 def test_an_acknowledgement_before_the_store_is_found_and_its_line_is_told(tmp_path: Path) -> None:
@@ -39,4 +42,4 @@ def test_an_acknowledgement_before_the_store_is_found_and_its_line_is_told(tmp_p
     [replay, *_] = [t for t in found.stdout.splitlines() if t.startswith("  replay:  sadik-sim ")]
     told = sim(*replay.split()[2:])
     assert told.returncode == 1
-    assert f"sadik_vnode/serving.py:{line} in Serving.write" in told.stdout
+    assert f"sadik_vnode/serving.py:{line} in Serving._merge" in told.stdout
