@@ -32,7 +32,6 @@ from sadik_machine import (
     Observed,
     Received,
     Requested,
-    RequestId,
     ScanRows,
     Stored,
     Unsent,
@@ -50,16 +49,10 @@ from sadik_members import (
 from sadik_vnode.anti_entropy import AntiEntropy
 from sadik_vnode.births import Births
 from sadik_vnode.bucket_requests import BucketRequests
+from sadik_vnode.client_requests import ClientRequests
 from sadik_vnode.config import EngineConfig
-from sadik_vnode.coordinator.counting import CountingHints
-from sadik_vnode.coordinator.explaining import Explaining
-from sadik_vnode.coordinator.getting import Getting
-from sadik_vnode.coordinator.getting_many import GettingMany
-from sadik_vnode.coordinator.listing import Listing
-from sadik_vnode.coordinator.putting import Forwarding
 from sadik_vnode.coordinator.repairing import Repairs
 from sadik_vnode.coordinator.taking import TakenForwards
-from sadik_vnode.copying import CopyingRecords, copy_body, copy_sums, take_records
 from sadik_vnode.counters import Counters
 from sadik_vnode.desk import Desk
 from sadik_vnode.foreign import ForeignRecords
@@ -91,35 +84,9 @@ from sadik_vnode.news import Damage, Touched
 from sadik_vnode.reaping import Answering, CatchingUp, Generations, Reaper
 from sadik_vnode.record import DamagedRecord
 from sadik_vnode.requests import (
-    BucketList,
-    BucketReset,
-    BucketSet,
-    BucketShow,
-    CopyBody,
-    CopyRecords,
-    CopySums,
-    Delete,
-    Explain,
-    Get,
-    GetMany,
-    Hints,
-    ListKeys,
-    Outcome,
-    Plan,
-    Put,
-    Refusal,
-    Refused,
-    Repair,
-    Result,
-    Scrub,
-    TakeRecords,
-    Tally,
     Transfer,
-    Transfers,
-    Unavailable,
 )
 from sadik_vnode.ringchange import RingChanges
-from sadik_vnode.ringchange.planning import what_if
 from sadik_vnode.scrub import Scrubbing
 from sadik_vnode.serving import Serving
 from sadik_vnode.serving_many import ServingMany
@@ -129,10 +96,6 @@ from sadik_vnode.tree_building import TreeBuilder, built_in
 
 __all__ = ["Engine"]
 
-_NOBODY = Tally(0, 0, 0, 0, 0)
-
-_OF_DATA = (Get, GetMany, Put, Delete, ListKeys, CopySums, CopyRecords, CopyBody, TakeRecords)
-_WRITES = (Put, Delete, TakeRecords)
 _TRACE_CHARS_MAX = 128
 _SERVED = {
     ReplicaWrite: "write",
@@ -201,7 +164,6 @@ class Engine:
         self._started = False
         self._holds_data: bool | None = None
         self._is_draining = False
-        self._clients: dict[RequestId, Getting | GettingMany] = {}
         self._serving_many = ServingMany(self._desk, _TRACE_CHARS_MAX)
         self._forwards = TakenForwards(self._desk, self._may_take)
         self._buckets = BucketRequests(self._desk)
@@ -213,27 +175,9 @@ class Engine:
             Inspect: self._serving.inspect,
             ForwardWrite: self._forwards.take,
         }
-        self._requests: dict[type, Callable[[RequestId, Any], None]] = {
-            Get: self._get,
-            GetMany: self._get_many,
-            Put: self._write,
-            Delete: self._write,
-            ListKeys: self._list,
-            Explain: self._explain,
-            Hints: self._count_hints,
-            BucketShow: self._buckets.show,
-            BucketSet: self._buckets.set,
-            BucketReset: self._buckets.reset,
-            BucketList: self._buckets.list_all,
-            Repair: self._repair,
-            CopySums: self._copy_sums,
-            CopyRecords: self._copy_records,
-            CopyBody: self._copy_body,
-            TakeRecords: self._take_records,
-            Transfers: self._transfers,
-            Plan: self._plan,
-            Scrub: self._scrub,
-        }
+        self._requests = ClientRequests(
+            self._desk, self._buckets, self._anti_entropy, self._changes, self._scrubbing
+        )
 
     # What the host reads, at any time between steps
 
@@ -342,7 +286,7 @@ class Engine:
             case Stored(ticket):
                 desk.outbox.stored(ticket)
             case Requested(request_id, request):
-                self._requested(request_id, request)
+                self._requests.requested(request_id, request)
             case Woke():
                 self._woke()
             case Failed(ticket, reason):
@@ -358,9 +302,7 @@ class Engine:
                     desk.hints.deliver(peer)
                     desk.reaper.look_again()
             case Cancelled(request_id):
-                getting = self._clients.pop(request_id, None)
-                if getting is not None:
-                    getting.cancel()
+                self._requests.cancelled(request_id)
             case _:
                 assert_never(event)
         return desk.outbox.take()
@@ -478,116 +420,7 @@ class Engine:
 
     def _may_take(self) -> bool:
         """Whether this node coordinates writes for others now."""
-        return not self._is_draining and self._refusal_of_write() is None
-
-    # Requests
-
-    def _requested(self, request_id: RequestId, request: object) -> None:
-        desk = self._desk
-        refusal: Result | None = None
-        if desk.placement.ring is None or desk.sealer is None:
-            refusal = Unavailable(
-                Outcome.NOT_APPLIED, "this node is not yet a member of a cluster", _NOBODY
-            )
-        elif desk.placement.has_left(desk.self_id):
-            refusal = Unavailable(
-                Outcome.NOT_APPLIED,
-                "this node has left the cluster or was removed from it",
-                _NOBODY,
-            )
-        elif desk.is_overloaded:
-            refusal = Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
-        elif desk.generations.is_behind and type(request) in _OF_DATA:
-            refusal = Unavailable(
-                Outcome.NOT_APPLIED,
-                "this node's store was rolled back; it compares what it has with the other owners",
-                _NOBODY,
-            )
-        elif type(request) in _WRITES:
-            refusal = self._refusal_of_write()
-        if refusal is not None:
-            desk.outbox.reply(request_id, refusal)
-            return
-        self._requests[type(request)](request_id, request)
-
-    def _refusal_of_write(self) -> Result | None:
-        desk = self._desk
-        if desk.is_overloaded:
-            return Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
-        return None
-
-    def _replier(self, request_id: RequestId, *, served: bool = False) -> Callable[[Result], None]:
-        """Answers a client. ``served``: how long it took tells how busy this node is."""
-        desk = self._desk
-        began = desk.now
-
-        def done(result: Result) -> None:
-            if served:
-                desk.admission.served(desk.now, desk.now - began)
-            desk.outbox.reply(request_id, result)
-
-        return done
-
-    def _get(self, request_id: RequestId, request: Get) -> None:
-        getting = Getting(self._desk, request, self._replier_of_get(request_id))
-        self._clients[request_id] = getting
-        getting.start()
-
-    def _get_many(self, request_id: RequestId, request: GetMany) -> None:
-        getting = GettingMany(self._desk, request, self._replier_of_get(request_id))
-        self._clients[request_id] = getting
-        getting.start()
-
-    def _replier_of_get(self, request_id: RequestId) -> Callable[[Result], None]:
-        """Answers a client that may have gone."""
-        desk = self._desk
-        began = desk.outbox.now
-
-        def done(result: Result) -> None:
-            if self._clients.pop(request_id, None) is not None:
-                now = desk.outbox.now
-                desk.admission.served(now, now - began)
-                desk.outbox.reply(request_id, result)
-
-        return done
-
-    def _write(self, request_id: RequestId, request: Put | Delete) -> None:
-        Forwarding(self._desk, request, self._replier(request_id, served=True)).start()
-
-    def _list(self, request_id: RequestId, request: ListKeys) -> None:
-        Listing(self._desk, request, self._replier(request_id)).start()
-
-    def _explain(self, request_id: RequestId, request: Explain) -> None:
-        Explaining(self._desk, request, self._replier(request_id)).start()
-
-    def _count_hints(self, request_id: RequestId, _request: Hints) -> None:
-        CountingHints(self._desk, self._replier(request_id)).start()
-
-    def _repair(self, request_id: RequestId, request: Repair) -> None:
-        self._anti_entropy.repair(request, self._replier(request_id))
-
-    # Copies, for backups
-
-    def _copy_sums(self, request_id: RequestId, request: CopySums) -> None:
-        self._desk.outbox.reply(request_id, copy_sums(self._desk, request))
-
-    def _copy_records(self, request_id: RequestId, request: CopyRecords) -> None:
-        CopyingRecords(self._desk, request, self._replier(request_id)).start()
-
-    def _copy_body(self, request_id: RequestId, request: CopyBody) -> None:
-        copy_body(self._desk, request, self._replier(request_id))
-
-    def _take_records(self, request_id: RequestId, request: TakeRecords) -> None:
-        take_records(self._desk, request, self._replier(request_id))
-
-    def _transfers(self, request_id: RequestId, _request: Transfers) -> None:
-        self._changes.ask_transfers(self._replier(request_id))
-
-    def _plan(self, request_id: RequestId, request: Plan) -> None:
-        self._desk.outbox.reply(request_id, what_if(self._desk.placement, request))
-
-    def _scrub(self, request_id: RequestId, request: Scrub) -> None:
-        self._scrubbing.scrub(request, self._replier(request_id))
+        return not self._is_draining and not self._desk.is_overloaded
 
     # News
 
