@@ -98,7 +98,9 @@ class Filling(Conversation):
 
     def _measure(self, partition: int, job: _Job) -> None:
         def done(sizes: dict[int, int]) -> None:
-            job.held = sizes.get(partition, 0)
+            # What came meanwhile was measured, too, and must not count twice.
+            if not job.bytes:
+                job.held = sizes.get(partition, 0)
 
         Measuring(self.desk, [partition], done).start()
 
