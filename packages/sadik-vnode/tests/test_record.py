@@ -113,6 +113,8 @@ def test_arbitrary_bytes_are_no_record(row: bytes) -> None:
     [
         [2, b"", [], []],  # a later format
         [1, b"", []],
+        [1, 5, [], []],
+        [1, bytes(13), [], []],  # longer than any actor
         [1, b"", 5, []],
         [1, b"", [], [[b"a", 1]]],
         [1, b"", [], [[b"a", 1, version_of(b"x", 1, None, ()).head, b"x", 1]]],  # not covered

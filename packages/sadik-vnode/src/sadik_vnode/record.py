@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from sadik_causality import EMPTY, Container, Context, ContextError, Dot
+from sadik_causality import ACTOR_BYTES_MAX, EMPTY, Container, Context, ContextError, Dot
 from sadik_hashing import BLAKE3
 from sadik_machine import PlainError, decode_plain, encode_plain
 from sadik_vnode.keyspace import Key
@@ -104,6 +104,8 @@ class Record:
             if plain[0] != _FORMAT:
                 raise DamagedRecord(f"a record of format {plain[0]}; this version reads {_FORMAT}")
             _, own_actor, context, versions = plain[:4]
+            if type(own_actor) is not bytes or len(own_actor) > ACTOR_BYTES_MAX:
+                raise DamagedRecord("a record's own actor is none")
             container = Container.checked(
                 dict(map(version_from_plain, versions)), Context.from_plain(context)
             )
