@@ -233,6 +233,8 @@ def records(data: bytes) -> None:
         except DamagedRecord:
             continue
         assert Record.decode(record.encode()).encode() == record.encode()
+        again = Record.decode(Record.received(row).encode())
+        assert (again.own_actor, again.container.live_dots()) == (b"", record.container.live_dots())
 
 
 _sealer = ContextSealer(b"k" * 32, b"c" * 16)
