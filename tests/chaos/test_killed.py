@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from chaos_cluster import Rig, resident_mib, roll
+from chaos_cluster import Rig, private_mib, roll
 from chaos_record import Record, longest_gap_s, percentile_ms
 from history_load import HistoryLoad, Operation
 from http_checks import check_problem
@@ -185,12 +185,12 @@ def test_stopped_peer(rig: Rig, record: Record, is_long: bool) -> None:
     one, two, victim = cluster.nodes
     with WriteLoad([one, two], value_bytes=1000) as load:
         eventually(20, lambda: load.count("acked") > 200, "writes are acknowledged")
-        before = [resident_mib(node) for node in (one, two)]
+        before = [private_mib(node) for node in (one, two)]
         victim.signal(signal.SIGSTOP)
         record.event(f"{victim.name} stopped (SIGSTOP)")
         stopped = time.monotonic()
         load.ending.wait(60 if is_long else 15)
-        grown = [resident_mib(node) - was for node, was in zip((one, two), before, strict=True)]
+        grown = [private_mib(node) - was for node, was in zip((one, two), before, strict=True)]
         victim.signal(signal.SIGCONT)
         record.event(f"{victim.name} goes on (SIGCONT)")
         load.ending.wait(10)
