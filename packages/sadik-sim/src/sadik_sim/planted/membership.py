@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_machine import codec as codec_module
-from sadik_members import Membership
+from sadik_members import Membership, MemberState
 from sadik_members import membership as membership_module
 from sadik_members import table as table_module
 from sadik_members.detector import Detector
@@ -17,7 +17,6 @@ from sadik_members.removing import Removing
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode.coordinator.getting import Getting
 from sadik_vnode.coordinator.reading import Reading
-from sadik_vnode.foreign import ForeignRecords
 from sadik_vnode.requests import Outcome
 from sadik_vnode.ringchange import driver
 
@@ -25,16 +24,12 @@ __all__ = ["BUGS"]
 
 
 def _leaves_in_haste() -> list[Patch]:
-    def cleared_at_once(self: ForeignRecords, then: Any) -> None:
-        then()
+    def see_off(self: driver.RingChanges) -> None:
+        own = self.desk.placement.members.get(self.desk.self_id)
+        if own is not None and own.state is MemberState.LEAVING:
+            self._cleared()
 
-    when_clear = ForeignRecords.when_clear
-
-    def of_departures_only(self: ForeignRecords, then: Any) -> None:
-        is_departure = getattr(then, "__func__", None) is driver.RingChanges._cleared
-        (cleared_at_once if is_departure else when_clear)(self, then)
-
-    return [(ForeignRecords, "when_clear", of_departures_only)]
+    return [(driver.RingChanges, "_see_off", see_off)]
 
 
 def _last_told_wins() -> list[Patch]:
