@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from sadik_machine import Effect, FailureReason, GetRows, Load, Reply, Send, Store, Ticket
+from sadik_machine import (
+    Effect,
+    FailureReason,
+    GetRows,
+    Load,
+    Reply,
+    ScanRows,
+    Send,
+    Store,
+    Ticket,
+)
 from sadik_vnode.births import Births
 from sadik_vnode.counters import Counters
 from sadik_vnode.keyspace import BIRTHS_ROW, Key
@@ -96,13 +106,22 @@ class ReplicaHost:
         for effect in effects:
             match effect:
                 case Load(ticket, GetRows(keys)):
-                    rows: dict[bytes, bytes | None] = dict(self.disk)
-                    for store in self.stores:
-                        rows.update(store.batch)
+                    rows = self._seen()
                     self.loads.append((ticket, [rows.get(key) for key in keys]))
+                case Load(ticket, ScanRows(start, bytes(end), limit)):
+                    found = sorted(self._seen().items())
+                    found = [(row, value) for row, value in found if start <= row < end]
+                    self.loads.append((ticket, found[:limit]))
                 case Store():
                     self.stores.append(effect)
                 case Send() | Reply():
                     self.left.append(effect)
                 case _:
                     raise AssertionError(f"a replica wants no {effect}")
+
+    def _seen(self) -> dict[bytes, bytes]:
+        """The rows as a load sees them: batches that wait for the disk included."""
+        rows: dict[bytes, bytes | None] = dict(self.disk)
+        for store in self.stores:
+            rows.update(store.batch)
+        return {row: value for row, value in rows.items() if value is not None}

@@ -22,6 +22,7 @@ from sadik_vnode.inheriting import Inheriting
 from sadik_vnode.keyspace import HINTS_RANGE, Key, hint_row, hint_slot_range, parse_hint_row
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.parts import parts_of, replica_write
+from sadik_vnode.recent import Recent
 from sadik_vnode.record import Record, Rows
 from sadik_vnode.replica import Change
 from sadik_vnode.spread import newest
@@ -31,6 +32,7 @@ __all__ = ["Delivery", "HintNotes", "NoteCheck"]
 _SCAN_ROWS: Final = 1000
 _SCAN_BYTES: Final = 256 * 1024
 _ACK_TIMEOUT_NS: Final = 10 * SECOND
+_LEFT_BYTES_MAX: Final = 2**20
 
 
 @define(slots=True)
@@ -55,17 +57,18 @@ class _Slot:
 
 
 class NoteCheck:
-    """Which of some notes are on disk already, so that a note is counted once however often
-    it is written. Asked for before the update that may write them.
+    """Which of some notes were on disk when an update was asked for that may write them, and then
+    which of them it was the first to write: a note is counted once, however often it is written.
     """
 
-    __slots__ = ("known",)
+    __slots__ = ("counted", "known")
 
-    def __init__(self, known: dict[NodeId, bool]) -> None:
-        self.known = known
+    def __init__(self, known: frozenset[NodeId]) -> None:
+        self.known: Final = known
+        self.counted: list[NodeId] = []
 
 
-_NO_NOTES: Final = NoteCheck({})
+_UNKNOWN: Final[frozenset[NodeId]] = frozenset()
 
 
 class HintNotes:
@@ -76,7 +79,11 @@ class HintNotes:
         self._slots: dict[NodeId, _Slot] = {}
         self._bytes = 0
         self._inheriting: dict[NodeId, bool] = {}
-        self._scanned = False
+        self._left: Recent[bytes, bool] = Recent(_LEFT_BYTES_MAX)
+        """By row, whether this node has left the note there or taken it away. Nobody else does
+        either, so this is newer than what any load has found."""
+        self._counting_from: bytes | None = HINTS_RANGE[0]
+        """The first row that the count at the start has not come to; None when it has ended."""
 
     @property
     def notes_pending(self) -> int:
@@ -109,7 +116,7 @@ class HintNotes:
         grown = 0
         for slot in slots:
             row = hint_row(slot, key)
-            if not check.known.get(slot):
+            if not self._is_counted(row, found=slot in check.known):
                 grown += len(row)
             rows.append((row, b""))
         if self._bytes + grown > self._desk.config.hint_bytes_max:
@@ -121,12 +128,12 @@ class HintNotes:
         for node in slots:
             slot = self._slots.setdefault(node, _Slot())
             slot.may_wait = True
-            if not check.known.get(node):
-                size = len(hint_row(node, key))
-                slot.notes += 1
-                slot.bytes += size
-                self._bytes += size
+            row = hint_row(node, key)
+            if not self._is_counted(row, found=node in check.known):
+                check.counted.append(node)
+                self._count(slot, row)
                 self._desk.counters.hints_written += 1
+            self._left.put(row, True, len(row))
             if slot.delivery is None:
                 self.deliver(node)
             if node in self._inheriting:
@@ -135,29 +142,35 @@ class HintNotes:
                 # Its scan may have been asked for before this note is stored: it looks again.
                 slot.delivery.renoted(key)
 
-    def note_lost(self, slots: list[NodeId], key: Key, check: NoteCheck) -> None:
-        """The batch that held these notes failed."""
-        for node in slots:
-            if not check.known.get(node):
-                self._forget(node, len(hint_row(node, key)))
+    def note_lost(self, key: Key, check: NoteCheck) -> None:
+        """The batch that held notes of a key failed."""
+        for node in check.counted:
+            row = hint_row(node, key)
+            self._left.put(row, False, len(row))
+            self._forget(node, len(row))
+        check.counted = []
 
     def dropped(self, count: int) -> None:
         """Notes that found no room: anti-entropy has to heal what they stood for."""
         self._desk.counters.hints_dropped += count
 
     def check(self, slots: list[NodeId], key: Key, then: Callable[[NoteCheck], None]) -> None:
-        """Look which notes exist; calls ``then`` at once where there are no slots."""
-        if not slots:
-            then(_NO_NOTES)
+        """Look which notes exist; calls ``then`` at once where that is known without loading."""
+        unknown = [
+            (slot, row) for slot in slots if self._left.get(row := hint_row(slot, key)) is None
+        ]
+        if not unknown:
+            then(NoteCheck(_UNKNOWN))
             return
 
-        def loaded(rows: list[bytes | None]) -> None:
-            then(NoteCheck({s: row is not None for s, row in zip(slots, rows, strict=True)}))
+        def loaded(found: list[bytes | None]) -> None:
+            there = zip(unknown, found, strict=True)
+            then(NoteCheck(frozenset(slot for (slot, _), row in there if row is not None)))
 
         def failed(_reason: FailureReason) -> None:
-            then(NoteCheck({}))
+            then(NoteCheck(_UNKNOWN))
 
-        self._desk.outbox.load(GetRows([hint_row(slot, key) for slot in slots]), loaded, failed)
+        self._desk.outbox.load(GetRows([row for _, row in unknown]), loaded, failed)
 
     def note(self, slot: NodeId, key: Key) -> None:
         """Write a note beside the record that this node holds; drop it where there is no room."""
@@ -172,7 +185,7 @@ class HintNotes:
                 return Change(before, rows, ())
 
             def failed(_reason: FailureReason) -> None:
-                self.note_lost([slot], key, check)
+                self.note_lost(key, check)
 
             self._desk.replica.update(key, make, None, failed)
 
@@ -230,9 +243,9 @@ class HintNotes:
             # disk is full.
             slot = self._slots[node]
             slot.may_wait = True
-            slot.notes += 1
-            slot.bytes += len(row)
-            self._bytes += len(row)
+            if not self._is_counted(row, found=False):
+                self._left.put(row, True, len(row))
+                self._count(slot, row)
             if slot.delivery is None:
                 slot.delivery = Delivery(self._desk, node)
                 slot.delivery.try_later()
@@ -240,7 +253,9 @@ class HintNotes:
                 slot.delivery.renoted(key)
 
         self._desk.outbox.store(((row, None),), (), None, failed)
-        self._forget(node, len(row))
+        if self._is_counted(row, found=True):
+            self._forget(node, len(row))
+        self._left.put(row, False, len(row))
 
     def ended(self, node: NodeId, *, empty: bool) -> None:
         """A delivery ended; ``empty`` if its last scan found no note on disk."""
@@ -253,6 +268,18 @@ class HintNotes:
             slot.notes = slot.bytes = 0
             self._desk.foreign.reachable()
 
+    def _is_counted(self, row: bytes, *, found: bool) -> bool:
+        """Whether a note is among those that are counted; ``found`` is what a load said of it."""
+        left = self._left.get(row)
+        if left is not None:
+            return left
+        return found and (self._counting_from is None or row < self._counting_from)
+
+    def _count(self, slot: _Slot, row: bytes) -> None:
+        slot.notes += 1
+        slot.bytes += len(row)
+        self._bytes += len(row)
+
     def _forget(self, node: NodeId, size: int) -> None:
         slot = self._slots[node]
         if slot.notes:
@@ -261,20 +288,23 @@ class HintNotes:
             self._bytes -= size
 
     def _count_from(self, start: bytes) -> None:
+        self._counting_from = start
+
         def loaded(rows: list[tuple[bytes, bytes]]) -> None:
             for row, _ in rows:
+                if self._left.get(row) is not None:  # written or taken away meanwhile: counted then
+                    continue
                 try:
                     node = parse_hint_row(row)[0]
                 except ValueError:  # damaged: it is for nobody
                     continue
                 slot = self._slots.setdefault(node, _Slot())
                 slot.may_wait = True
-                slot.notes += 1
-                slot.bytes += len(row)
-                self._bytes += len(row)
+                self._count(slot, row)
             if rows:
                 self._count_from(rows[-1][0] + b"\0")
             else:
+                self._counting_from = None
                 self.deliver_all()
 
         def failed(_reason: FailureReason) -> None:

@@ -131,8 +131,6 @@ class Serving:
         ack = ReplicaAck(message.request, message.slot, Status.OK, desk.config.durable)
 
         def merge(check: NoteCheck) -> None:
-            counted: list[NodeId] = []
-
             def notes() -> Rows | None:
                 if self._is_late(sender, message):
                     return None
@@ -142,11 +140,10 @@ class Serving:
                     self._refuse(sender, message, Status.HINTS_FULL)
                 else:
                     desk.hints.written(noted, key, check)
-                    counted.extend(noted)
                 return rows
 
             def failed(reason: FailureReason) -> None:
-                desk.hints.note_lost(counted, key, check)
+                desk.hints.note_lost(key, check)
                 self._refuse(sender, message, _STATUS_OF.get(reason, Status.FAILED))
 
             desk.replica.merge(key, incoming, notes, [Send(sender, ack)], None, failed)

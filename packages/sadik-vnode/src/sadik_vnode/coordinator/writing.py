@@ -344,7 +344,7 @@ class Writing(Conversation):
     def _store_failed(self, reason: FailureReason) -> None:
         """Nothing of the batch was applied, and nothing that rested on it has left."""
         if self._issued:
-            self.desk.hints.note_lost(self._noted, self.key, self._check)
+            self.desk.hints.note_lost(self.key, self._check)
         self._pending.clear()
         if reason is FailureReason.FULL:
             self._answer(
