@@ -16,6 +16,7 @@ from sadik_vnode.record import (
     INLINE_BYTES_MAX,
     DamagedRecord,
     Record,
+    bytes_outside,
     open_value,
     seal_value,
 )
@@ -175,6 +176,17 @@ def test_large_bodies_come_back_from_their_rows() -> None:
     assert outside == [(b"a", 1)]
     bodies = {dot: open_value(disk[KEY.value_row(dot)]) for dot in outside}
     assert same(read.with_bodies(bodies).container, one.container)
+
+
+@pytest.mark.parametrize("size", [INLINE_BYTES_MAX + 1, (1 << 16) - 1, 1 << 16, 1 << 33])
+def test_bytes_outside_are_those_of_bodies_in_rows_of_their_own(size: int) -> None:
+    inline = version_of(b"\xf6\x1a\xf6\x19", 1, None, ())
+    alone = ABSENT.container.write(EMPTY, (b"a", 1), inline)
+    assert bytes_outside(Record(alone).encode()) == 0
+    both = alone.write(EMPTY, (b"b", 1), Version(inline.head, None, size))
+    row = Record(both).encode()
+    assert bytes_outside(row) == size
+    assert bytes_outside(row[:-1]) == 0, "damaged, and not ours to report"
 
 
 def test_a_pending_state_is_what_would_come_back_from_disk() -> None:

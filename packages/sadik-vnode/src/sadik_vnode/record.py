@@ -26,6 +26,7 @@ __all__ = [
     "DamagedRecord",
     "Record",
     "Rows",
+    "bytes_outside",
     "is_sound",
     "open_value",
     "seal_value",
@@ -46,6 +47,8 @@ _ARRAY_HEADS: Final = [encode_plain((0,) * size)[: -size or None] for size in ra
 _BEGINNING: Final = _ARRAY_HEADS[4] + _INTEGERS[_FORMAT]
 _FIVE: Final = _ARRAY_HEADS[5]
 _NULL: Final = encode_plain(None)
+_OUTSIDE: Final = [_NULL + encode_plain(size)[:1] for size in (INLINE_BYTES_MAX, 1 << 16, 1 << 32)]
+"""How a version goes on whose body lies in a row of its own: null, and a size of so many bytes."""
 
 Rows = list[tuple[bytes, bytes | None]]
 
@@ -177,6 +180,20 @@ class Record:
 
 
 ABSENT: Final = Record(Container({}, EMPTY))
+
+
+def bytes_outside(row: bytes) -> int:
+    """The bytes of a stored record's bodies that lie in rows of their own; 0 for a damaged one.
+
+    Most rows need not be decoded for that.
+    """
+    if not any(each in row for each in _OUTSIDE):
+        return 0
+    try:
+        record = Record.decode(row)
+    except DamagedRecord:
+        return 0
+    return sum(version.size for _, version in record.bodies_outside())
 
 
 def is_sound(row: bytes) -> bool:

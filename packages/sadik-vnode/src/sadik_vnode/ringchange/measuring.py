@@ -22,7 +22,7 @@ from typing import Final
 from sadik_machine import FailureReason, ScanRows
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.keyspace import LEAVES, records_range, row_place
-from sadik_vnode.record import DamagedRecord, Record
+from sadik_vnode.record import bytes_outside
 
 __all__ = ["Measuring"]
 
@@ -94,12 +94,7 @@ class Measuring(Conversation):
         for _, value in rows:
             self._rows += 1
             self._read_bytes += len(value)
-            self._bytes += len(value)
-            try:
-                record = Record.decode(value)
-            except DamagedRecord:
-                continue
-            self._bytes += sum(version.size for _, version in record.bodies_outside())
+            self._bytes += len(value) + bytes_outside(value)
 
     def _sized(self, partition: int, size: int) -> None:
         self._sizes[partition] = size
