@@ -47,8 +47,10 @@ _ARRAY_HEADS: Final = [encode_plain((0,) * size)[: -size or None] for size in ra
 _BEGINNING: Final = _ARRAY_HEADS[4] + _INTEGERS[_FORMAT]
 _FIVE: Final = _ARRAY_HEADS[5]
 _NULL: Final = encode_plain(None)
-_OUTSIDE: Final = [_NULL + encode_plain(size)[:1] for size in (INLINE_BYTES_MAX, 1 << 16, 1 << 32)]
-"""How a version goes on whose body lies in a row of its own: null, and a size of so many bytes."""
+_OUTSIDE_16, _OUTSIDE_32, _OUTSIDE_64 = (
+    _NULL + encode_plain(size)[:1] for size in (INLINE_BYTES_MAX, 1 << 16, 1 << 32)
+)
+"""How a version goes on whose body lies in a row of its own: null, and a size of so many bits."""
 
 Rows = list[tuple[bytes, bytes | None]]
 
@@ -187,7 +189,7 @@ def bytes_outside(row: bytes) -> int:
 
     Most rows need not be decoded for that.
     """
-    if not any(each in row for each in _OUTSIDE):
+    if not (_OUTSIDE_16 in row or _OUTSIDE_32 in row or _OUTSIDE_64 in row):
         return 0
     try:
         record = Record.decode(row)
