@@ -137,6 +137,8 @@ class Gossip:
     def delta(self, sender: NodeId, message: Delta) -> None:
         """Merge what came, and send what is wanted."""
         self._merge(sender, message)
+        if not (message.want_members or message.want_registers or message.want_documents):
+            return
         state = self.state
         members = [state.table.get(NodeId(node)) for node in message.want_members]
         deltas = self._deltas(

@@ -47,6 +47,8 @@ MEMBERSHIP_ROWS = (b"M", b"N")
 FORMAT = 2
 _UNSEALED_FORMAT = 1
 _SUM_BYTES = 8
+_HEAD = encode_plain((FORMAT, bytes(_SUM_BYTES), None))[: -_SUM_BYTES - 1]
+"""What every value begins with: the array, its format, and what is before the bytes of the sum."""
 CLUSTER_ID_BYTES = 16
 CLUSTER_KEY_BYTES = 32
 
@@ -143,7 +145,7 @@ def load_rows(rows: Mapping[bytes, bytes]) -> SavedState | None:
 def _sealed(content: tuple[object, ...]) -> bytes:
     """The value of a row."""
     encoded = encode_plain(content)
-    return encode_plain((FORMAT, _sum(encoded), encoded))
+    return _HEAD + _sum(encoded) + encode_plain(encoded)
 
 
 def _sum(encoded: bytes) -> bytes:

@@ -278,33 +278,27 @@ class Engine:
         desk.outbox.now = now
         if not self._started:
             self._start()
-        match event:
-            case Received(sender, message):
-                self._received(sender, message)
-            case Loaded(ticket, value):
-                desk.outbox.loaded(ticket, value)
-            case Stored(ticket):
-                desk.outbox.stored(ticket)
-            case Requested(request_id, request):
-                self._requests.requested(request_id, request)
-            case Woke():
-                self._woke()
-            case Failed(ticket, reason):
-                desk.outbox.failed(ticket, reason)
-            case Observed(news):
-                self._observed(news)
-            case Link(peer, state):
-                if state is LinkState.DOWN:
-                    self._peer_lost(peer)
-                elif state is LinkState.UP:
-                    desk.placement.set_going(peer, is_going=False)
-                    desk.versed.forget(peer)
-                    desk.hints.deliver(peer)
-                    desk.reaper.look_again()
-            case Cancelled(request_id):
-                self._requests.cancelled(request_id)
-            case _:
-                assert_never(event)
+        # In the order of how often they come: to match each by its fields takes five times as long.
+        if isinstance(event, Received):
+            self._received(event.sender, event.message)
+        elif isinstance(event, Loaded):
+            desk.outbox.loaded(event.ticket, event.value)
+        elif isinstance(event, Stored):
+            desk.outbox.stored(event.ticket)
+        elif isinstance(event, Observed):
+            self._observed(event.news)
+        elif isinstance(event, Requested):
+            self._requests.requested(event.request_id, event.request)
+        elif isinstance(event, Woke):
+            self._woke()
+        elif isinstance(event, Failed):
+            desk.outbox.failed(event.ticket, event.reason)
+        elif isinstance(event, Link):
+            self._link(event.peer, event.state)
+        elif isinstance(event, Cancelled):
+            self._requests.cancelled(event.request_id)
+        else:
+            assert_never(event)
         return desk.outbox.take()
 
     def _start(self) -> None:
@@ -340,6 +334,16 @@ class Engine:
         self._desk.outbox.announce(Damage(key.bucket, key.key))
         self._desk.generations.lost_something()
         self._desk.repairs.damaged(key)
+
+    def _link(self, peer: NodeId, state: LinkState) -> None:
+        desk = self._desk
+        if state is LinkState.DOWN:
+            self._peer_lost(peer)
+        elif state is LinkState.UP:
+            desk.placement.set_going(peer, is_going=False)
+            desk.versed.forget(peer)
+            desk.hints.deliver(peer)
+            desk.reaper.look_again()
 
     def _woke(self) -> None:
         for conversation, what in self._desk.deadlines.each_due(self._desk.now):
@@ -426,6 +430,11 @@ class Engine:
 
     def _observed(self, news: object) -> None:
         desk = self._desk
+        if isinstance(news, DocumentsChanged):  # nearly all of them
+            for document in news.documents:
+                desk.generations.adopt(document)
+            self._buckets.documents_changed(news)
+            return
         match news:
             case LivenessChanged(peer, liveness):
                 desk.placement.set_liveness(peer, liveness)
@@ -463,10 +472,6 @@ class Engine:
                 desk.sealer = ContextSealer(cluster_key, cluster_id)
             case DocumentRefused():
                 self._buckets.refused(news)
-            case DocumentsChanged():
-                for document in news.documents:
-                    desk.generations.adopt(document)
-                self._buckets.documents_changed(news)
             case _:
                 pass  # news for somebody else
 

@@ -199,6 +199,10 @@ class HashTree:
         """The sum of a middle, as it is on disk."""
         return self._middles[number]
 
+    def middles(self, start: int, stop: int) -> list[int]:
+        """The sums of the middles from ``start`` up to, not including, ``stop``."""
+        return self._middles[start:stop]
+
     def root(self, partition: int, partitions: int) -> int:
         """The sum of all records of a partition, as they are on disk."""
         if len(self._roots) != partitions:

@@ -75,9 +75,7 @@ def packed_middles(desk: Desk, partition: int) -> bytes:
     assert desk.placement.ring is not None, "who is asked for a partition knows a ring"
     share = MIDDLES // desk.placement.ring.partitions
     tree = desk.replica.tree
-    return b"".join(
-        [pack(tree.middle(m)) for m in range(partition * share, (partition + 1) * share)]
-    )
+    return b"".join(map(pack, tree.middles(partition * share, (partition + 1) * share)))
 
 
 def state_of(key: Key, record: Record) -> State:

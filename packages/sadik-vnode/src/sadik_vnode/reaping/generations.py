@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import define
 
 from sadik_hashing import BLAKE3
 from sadik_machine import SECOND, FailureReason, NodeId, PlainError, decode_plain, encode_plain
@@ -48,11 +48,12 @@ TOLERANCE: Final = 1
 _PREFIX: Final = "reap/"
 _VIEW_BYTES: Final = 8
 _RETRY_NS: Final = SECOND
+_FIELDS: Final = (int, int, int, bytes)
 _GENERATION_MAX: Final = 1 << 60
 """Nobody comes so far: what a message says beyond is not taken for a generation."""
 
 
-@frozen
+@define(slots=True)
 class _Report:
     """What a member said of itself last."""
 
@@ -324,10 +325,9 @@ def _report_of(document: Document) -> _Report:
         plain = decode_plain(document.body)
     except PlainError as error:
         raise ValueError(str(error)) from error
-    match plain:
-        case (int(generation), int(cleared), int(wanted), bytes(view), *_) if (
-            max(generation, cleared, wanted) < _GENERATION_MAX
-        ):
+    if type(plain) is tuple and tuple(map(type, plain[:4])) == _FIELDS:
+        generation, cleared, wanted, view = plain[:4]
+        if max(generation, cleared, wanted) < _GENERATION_MAX:
             return _Report(document.stamp, generation, cleared, wanted, view)
     raise ValueError("not a report")
 
