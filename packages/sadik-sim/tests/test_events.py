@@ -36,6 +36,27 @@ def test_events_may_set_events_and_those_beyond_the_end_wait() -> None:
     assert events.happened == 4
 
 
+def test_what_is_to_be_done_comes_with_its_arguments() -> None:
+    events = Events(0)
+    seen: list[int] = []
+    events.at(10, seen.extend, (1, 2))
+    events.after(5, seen.append, 0)
+    events.run_until(10)
+    assert seen == [0, 1, 2]
+
+
+def test_a_series_happens_item_by_item_among_other_events() -> None:
+    events = Events(0)
+    seen: list[str] = []
+    events.at_each([(10, "a"), (20, "b"), (20, "c"), (40, "d")], seen.append)
+    events.at(20, seen.append, "other")
+    events.run_until(30)
+    assert seen == ["a", "other", "b", "c"]
+    assert events.happened == 4
+    events.run_until(40)
+    assert seen == ["a", "other", "b", "c", "d"]
+
+
 def test_waiting_for_a_condition_stops_as_soon_as_it_ceases() -> None:
     events, seen = Events(0), []
     for when in (10, 20, 30):

@@ -73,6 +73,8 @@ class Checks:
         self._etags: dict[str, Dot] = {}
         self._shown: dict[Dot, None] = {}
         self._registers: dict[tuple[int, int], Register] = {}
+        self._announced: dict[NodeId, tuple[Register | None, ...]] = {}
+        """The ring that each node announced last: of the next one most registers are the same."""
         self._asked: dict[tuple[NodeId, NodeId, int, bytes], list[tuple[Key, list[Dot]]]] = {}
         self._acked: dict[Dot, dict[bytes, NodeId]] = {}
         self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
@@ -332,7 +334,14 @@ class Checks:
             self._world.joined(news)
         if not isinstance(news, RingChanged):
             return
-        for partition, register in enumerate(news.ring.registers):
+        registers = news.ring.registers
+        before = self._announced.get(node.id, ())
+        if len(before) != len(registers):
+            before = (None,) * len(registers)
+        self._announced[node.id] = registers
+        for partition, register in enumerate(registers):
+            if register is before[partition]:
+                continue
             place = (partition, register.epoch)
             if self._registers.get(place) == register:
                 continue

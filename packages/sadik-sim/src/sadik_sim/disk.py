@@ -107,8 +107,7 @@ class Disk:
     def load(self, query: Query) -> object:
         """What a machine's load finds: durable rows and those under way."""
         if isinstance(query, GetRows):
-            by_key = self.view.by_key
-            return [by_key.get(key) for key in query.keys]
+            return list(map(self.view.by_key.get, query.keys))
         assert isinstance(query, ScanRows)
         return self.view.scan(
             query.start,

@@ -315,7 +315,7 @@ def _old_copy(world: World, nodes: list[SimNode], fault: Fault) -> None:
         node.disk.put_back(copy)
         world.checks.rolled_back(node)
         world.sometimes("old copy put back")
-        world.events.after(SECOND, lambda: _restart(node))
+        world.events.after(SECOND, _restart, node)
 
     _later(world, fault, put_back)
 
@@ -340,7 +340,7 @@ def _leave(world: World, nodes: list[SimNode], fault: Fault) -> None:
     world.has_changed = True
     if not node.is_gone:
         node.tell(Leave())
-        world.events.after(_INSIST_NS, partial(_leave, world, nodes, fault))
+        world.events.after(_INSIST_NS, _leave, world, nodes, fault)
 
 
 def _remove(world: World, nodes: list[SimNode], _fault: Fault) -> None:

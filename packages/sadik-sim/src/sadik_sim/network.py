@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from functools import partial
 
 from attrs import Factory, define
 
@@ -107,7 +106,7 @@ class Network:
         if one == other or pair in self._dialling or self.has_session(one, other):
             return
         self._dialling[pair] = None
-        self._events.after(self._delay(one, other), lambda: self._dial(one, other))
+        self._events.after(self._delay(one, other), self._dial, one, other)
 
     def _dial(self, one: NodeId, other: NodeId) -> None:
         pair = _pair(one, other)
@@ -118,7 +117,7 @@ class Network:
         if not (reachable and self._alive(other)) or not self._admit(one, other):
             self._dialling[pair] = None
             backoff_ns = self._source.randrange(50 * MILLISECOND, SECOND)
-            self._events.after(backoff_ns, lambda: self._dial(one, other))
+            self._events.after(backoff_ns, self._dial, one, other)
             return
         for ends in ((one, other), (other, one)):
             self._streams[ends] = _Stream(*ends)
@@ -139,7 +138,7 @@ class Network:
         for node in notice:
             peer = other if node == one else one
             delay_ns = self._delay(peer, node)
-            self._events.after(delay_ns, partial(self._linked, node, peer, False))
+            self._events.after(delay_ns, self._linked, node, peer, False)
 
     def crashed(self, node: NodeId, peers: list[NodeId]) -> None:
         """A process died: its kernel resets all its streams."""
@@ -161,16 +160,15 @@ class Network:
         if faults.loss and chance(source, faults.loss):
             return True
         stream.sent = number = stream.sent + 1
-        arrive = partial(self._arrive, stream, number, message)
         arrives = events.now + self._delay(sender, receiver)
         if not (faults.reordering and chance(source, faults.reordering)):
             if arrives <= stream.arrives:
                 arrives = stream.arrives + 1
             stream.arrives = arrives
-        events.at(arrives, arrive)
+        events.at(arrives, self._arrive, stream, number, message)
         if faults.duplication and chance(source, faults.duplication):
             late_ns = self._delay(sender, receiver) * below(source, 32)
-            self._events.at(arrives + 1 + late_ns, arrive)
+            events.at(arrives + 1 + late_ns, self._arrive, stream, number, message)
         return True
 
     def _arrive(self, stream: _Stream, number: int, message: object) -> None:
@@ -196,7 +194,7 @@ class Network:
             del self._cut[sender, receiver]
             self._healed_at[sender, receiver] = self._events.now
         for held in self._held.pop((sender, receiver), []):
-            self._events.after(self._delay(sender, receiver), partial(self._arrive, *held))
+            self._events.after(self._delay(sender, receiver), self._arrive, *held)
 
     def heal_all(self) -> None:
         """Every link works again, at its usual speed."""

@@ -27,6 +27,7 @@ from sadik_machine import (
     LinkState,
     Load,
     Loaded,
+    Machine,
     NodeId,
     Observed,
     Received,
@@ -82,6 +83,16 @@ _MEMBERSHIP, _ENGINE = 0, 1
 class SimNode:
     """A node with an identity, a site, clocks and a disk; it runs or it does not."""
 
+    # Without slots, classes of more than 30 attributes are slow: no two share their keys.
+    __slots__ = (
+        "_cancelled", "_farewell_boot", "_gathered", "_heard", "_held", "_is_feeding",
+        "_load_count", "_loads", "_machines", "_soon", "_syncing", "_wake_at", "_worked_off",
+        "boot", "boot_nonce", "boot_number", "disk", "drift_ppm", "engine", "id", "instance",
+        "is_gone", "is_late", "is_leaving", "is_paused", "is_ready", "membership", "met", "name",
+        "paused_until_ns", "requests", "site", "targets", "wall_offset_ns", "wall_seen_max_ns",
+        "world",
+    )  # fmt: skip
+
     def __init__(self, world: World, node_id: NodeId, name: str, site: str, disk: Disk) -> None:
         self.world = world
         self.id = node_id
@@ -120,7 +131,8 @@ class SimNode:
         self._load_count = 0
         self._heard: dict[NodeId, None] = {}
         self._wake_at: int | None = None
-        self._deadlines: list[int | None] = [None, None]
+        self._machines: tuple[Machine, ...] = ()
+        """The two above, by number, while it runs."""
         self._is_feeding = False
         self.is_leaving = False
         self._farewell_boot = 0
@@ -191,6 +203,7 @@ class SimNode:
             self._take_instance(self.boot_number)
             self.start()
             return
+        self._machines = (self.membership, self.engine)
         world.note(
             self,
             f"boot {self.boot_number} of instance {self.instance.hex()} on node {self.id.hex()}",
@@ -226,7 +239,7 @@ class SimNode:
         self._loads.clear()
         self._heard.clear()
         self._wake_at = None
-        self._deadlines = [None, None]
+        self._machines = ()
         self.world.network.crashed(self.id, [n for n in self.world.nodes if n != self.id])
         self.world.note(self, "crash")
 
@@ -305,7 +318,7 @@ class SimNode:
             self.feed(_MEMBERSHIP, Received(sender, message))
             return
         if not self._heard:
-            self.world.events.after(_HEARD_NS, partial(self._tell_heard, self.boot))
+            self.world.events.after(_HEARD_NS, self._tell_heard, self.boot)
         self._heard[sender] = None
         if type(message) is ReplicaWrite:
             self.world.checks.received(self, sender, message)
@@ -338,16 +351,19 @@ class SimNode:
         if self._is_feeding:
             return  # a step is under way: whatever it gave rise to comes after it
         self._is_feeding = True
-        boot, world, deadlines = self.boot, self.world, self._deadlines
+        boot, world = self.boot, self.world
+        membership, engine = self._machines
         now = self.now() if self.drift_ppm else world.events.now
         trace = world.trace
+        has_engine_stepped = False
         try:
             while soon:
                 number, event = soon.popleft()
-                stepping = self.engine if number == _ENGINE else self.membership
-                assert stepping is not None
-                effects = stepping.step(now, event)
-                deadlines[number] = stepping.deadline
+                if number == _ENGINE:
+                    has_engine_stepped = True
+                    effects = engine.step(now, event)
+                else:
+                    effects = membership.step(now, event)
                 if trace is not None:
                     trace.record(world.events.now, self.name, event, effects)
                 if effects:
@@ -356,17 +372,20 @@ class SimNode:
                         return
         finally:
             self._is_feeding = False
-        if self.engine is not None:
-            self._worked_off += 1
-            if not self._worked_off % _CHECKED_EVERY:
-                world.checks.after_steps(self)
-            if self._gathered and self._syncing is None:
-                self._flush()
-            one, other = deadlines
-            if other is not None and (one is None or other < one):
-                one = other
-            if one is not None and (self._wake_at is None or self.drift_ppm or one < self._wake_at):
-                self._set_wake(one)
+        if not self._machines:
+            return
+        self._worked_off += 1
+        if not self._worked_off % _CHECKED_EVERY:
+            world.checks.after_steps(self)
+        if self._gathered and self._syncing is None:
+            self._flush()
+        wake_at, first = self._wake_at, membership.deadline
+        if has_engine_stepped or wake_at is None or self.drift_ppm:  # else it is as it was
+            deadline = engine.deadline
+            if deadline is not None and (first is None or deadline < first):
+                first = deadline
+        if first is not None and (wake_at is None or first < wake_at or self.drift_ppm):
+            self._set_wake(first)
 
     def _perform(self, machine: int, effects: Sequence[Effect]) -> None:
         effect: Any = None
@@ -402,18 +421,18 @@ class SimNode:
 
     def _load(self, machine: int, effect: Load) -> None:
         """Get rows at once, or as a slow backend's worker does; scans always take a while."""
-        world, value = self.world, self.disk.load(effect.query)
-        delay_ns = _SCAN_NS
-        if isinstance(effect.query, ScanRows):
-            world.checks.scanning(self, effect.query)
+        world, query = self.world, effect.query
+        value, delay_ns = self.disk.load(query), _SCAN_NS
+        if type(query) is ScanRows:
+            world.checks.scanning(self, query)
+        elif not world.load_ns:
+            self._soon.append((machine, Loaded(effect.ticket, value)))
+            return
         else:
-            if not world.load_ns:
-                self._soon.append((machine, Loaded(effect.ticket, value)))
-                return
             delay_ns = below(self.disk.source, world.load_ns)
         self._load_count += 1
         self._loads[self._load_count] = (machine, effect, value)
-        world.events.after(delay_ns, partial(self._loaded, self.boot, self._load_count))
+        world.events.after(delay_ns, self._loaded, self.boot, self._load_count)
 
     def _loaded(self, boot: int, number: int) -> None:
         if self.boot == boot and number in self._loads:
@@ -443,10 +462,9 @@ class SimNode:
         elif isinstance(news, FarewellEnded):
             self._farewell_boot = self.boot
         elif isinstance(news, NothingHeld):
-            self.world.events.after(0, partial(self._leave, self.boot))
+            self.world.events.after(0, self._leave, self.boot)
         elif isinstance(news, NewInstanceNeeded):
-            boot = self.boot
-            self.world.events.after(0, lambda: self._renew(boot, news.boot_number))
+            self.world.events.after(0, self._renew, self.boot, news.boot_number)
         self.world.checks.announced(self, news)
 
     def _leave(self, boot: int) -> None:
@@ -490,11 +508,10 @@ class SimNode:
             return
         group, self._gathered = self._gathered, []
         self._syncing = group
-        boot = self.boot
         if any(store.batch for _, store in group):
-            self.world.events.after(self.disk.sync_ns(), partial(self._synced, boot))
+            self.world.events.after(self.disk.sync_ns(), self._synced, self.boot)
         else:
-            self.world.events.after(0, partial(self._synced, boot))
+            self.world.events.after(0, self._synced, self.boot)
 
     def _synced(self, boot: int) -> None:
         if self.boot != boot or self._syncing is None:
@@ -552,7 +569,7 @@ class SimNode:
             when = max(when, events.now)
             if when != self._wake_at:
                 self._wake_at = when
-                events.at(when, partial(self._wake, self.boot, when))
+                events.at(when, self._wake, self.boot, when)
 
     def _wake(self, boot: int, when: int) -> None:
         if self.boot != boot or self._wake_at != when or not self.is_running:
@@ -561,15 +578,16 @@ class SimNode:
         if self.is_paused:
             return  # resuming wakes it
         now = self.now()
-        for machine in (_MEMBERSHIP, _ENGINE):
-            deadline = self._deadlines[machine]
+        for number, machine in enumerate(self._machines):
+            deadline = machine.deadline
             if deadline is not None and deadline <= now:
-                self.feed(machine, Woke())
-                if self.boot != boot:
+                self.feed(number, Woke())
+                if self.boot != boot or not self.is_running:
                     return
-        first = earliest(*self._deadlines)
-        if first is not None:
-            self._set_wake(first)
+        if self._wake_at is None:  # nobody was fed: a clock that drifts is not so far
+            first = earliest(*[machine.deadline for machine in self._machines])
+            if first is not None:
+                self._set_wake(first)
 
     def _tell_wall_time(self, boot: int) -> None:
         if self.boot != boot or not self.is_running:
@@ -578,7 +596,7 @@ class SimNode:
         news = Observed(WallTime(self.wall_ns()))
         self.feed(_MEMBERSHIP, news)
         self.feed(_ENGINE, news)
-        self.world.events.after(SECOND, partial(self._tell_wall_time, boot))
+        self.world.events.after(SECOND, self._tell_wall_time, boot)
 
 
 _OF_MEMBERSHIP = frozenset(MEMBERS_MESSAGES.classes.values())

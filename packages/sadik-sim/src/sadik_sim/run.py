@@ -10,7 +10,6 @@ import gc
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import attrs
@@ -26,7 +25,7 @@ from sadik_sim.ending import (
     wait_for_reaping,
 )
 from sadik_sim.faults import apply_fault, over_at, spares_notes
-from sadik_sim.history import Verdict, judge
+from sadik_sim.history import Verdict, Write, judge
 from sadik_sim.last_writer import LAST_BUCKET
 from sadik_sim.network import Delay
 from sadik_sim.plan import Plan
@@ -201,9 +200,10 @@ def _let_loose(world: World, clients: Clients, plan: Plan) -> None:
     world.note(next(iter(world.nodes.values())), WORKLOAD_BEGINS)
     world.network.faults = plan.network
     for fault in plan.faults:
-        world.events.at(began + fault.at_ns, partial(apply_fault, world, fault))
-    for operation in plan.operations:
-        world.events.at(began + operation.at_ns, partial(clients.carry_out, operation))
+        world.events.at(began + fault.at_ns, apply_fault, world, fault)
+    operations = sorted(plan.operations, key=lambda operation: operation.at_ns)
+    timed = ((began + operation.at_ns, operation) for operation in operations)
+    world.events.at_each(timed, clients.carry_out)
     world.run(plan.options.seconds * SECOND)
 
 
@@ -252,6 +252,9 @@ def _is_noted(plan: Plan) -> bool:
 def _judge(world: World, clients: Clients, keys: int) -> None:
     """The rules of `sadik_sim.history` over every key; listings tell the same."""
     live_keys = []
+    writes: dict[bytes, list[Write]] = {}
+    for write in clients.writes:
+        writes.setdefault(write.key, []).append(write)
     for number in range(keys):
         key = key_of(number)
         result = world.answer(world.running[number % len(world.running)], _whole(number), _READ_NS)
@@ -260,7 +263,7 @@ def _judge(world: World, clients: Clients, keys: int) -> None:
         versions = result.versions if isinstance(result, Found) else []
         final = [value_id(version.value) for version in versions]
         clients.check_shown(key, tuple(final))
-        verdict = judge(clients.writes, key, final)
+        verdict = judge(writes.get(key, ()), key, final)
         if not verdict.is_clean:
             rule, values = _rule_of(verdict)
             dots = world.checks.dots_of(values)

@@ -66,7 +66,7 @@ def _check_memory(node: SimNode, kept: dict[int, int]) -> None:
     for leaf, value in kept.items():
         middle = leaf // LEAVES_PER_MIDDLE
         middles[middle] = (middles[middle] + value) & SUM_MASK
-    in_memory = list(map(node.engine.tree.middle, range(MIDDLES)))
+    in_memory = node.engine.tree.middles(0, MIDDLES)
     if in_memory != middles:
         number = next(n for n, value in enumerate(middles) if in_memory[n] != value)
         raise Violation(

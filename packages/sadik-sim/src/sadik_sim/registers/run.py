@@ -86,15 +86,15 @@ def _let_loose(world: RegisterWorld, source: random.Random) -> None:
             request = Propose(key, b"%d" % number, world.quorums, timeout_ns)
         else:
             request = Learn(key, world.quorums, timeout_ns)
-        world.events.at(source.randrange(_LENGTH_NS), partial(world.ask, node, request))
+        world.events.at(source.randrange(_LENGTH_NS), world.ask, node, request)
     for _ in range(source.randrange(12)):
         at_ns = source.randrange(_LENGTH_NS)
         for_ns = source.randrange(1, 400) * MILLISECOND
         kind, node, other = source.choice(_FAULTS), source.choice(nodes), source.choice(nodes)
         if kind in ("crash", "power"):
             for each in nodes if kind == "power" else [node]:
-                world.events.at(at_ns, partial(world.crash, each))
-                world.events.at(at_ns + for_ns, partial(_start, world, each))
+                world.events.at(at_ns, world.crash, each)
+                world.events.at(at_ns + for_ns, _start, world, each)
         elif kind == "break":
             ends = (node.id, other.id)
             world.events.at(at_ns, partial(world.network.end_session, *ends, notice=ends))
@@ -104,8 +104,8 @@ def _let_loose(world: RegisterWorld, source: random.Random) -> None:
                 cuts = [pair for n in nodes for pair in ((node.id, n.id), (n.id, node.id))]
             for sender, receiver in cuts:
                 if sender != receiver:
-                    world.events.at(at_ns, partial(world.network.cut, sender, receiver))
-                    world.events.at(at_ns + for_ns, partial(world.network.heal, sender, receiver))
+                    world.events.at(at_ns, world.network.cut, sender, receiver)
+                    world.events.at(at_ns + for_ns, world.network.heal, sender, receiver)
 
 
 def _start(world: RegisterWorld, node: object) -> None:

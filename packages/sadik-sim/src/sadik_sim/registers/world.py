@@ -148,7 +148,7 @@ class RegisterWorld:
         machine = node.machine
         self._perform(node, machine.step(self.events.now, event))
         if machine.deadline is not None:
-            self.events.at(machine.deadline, partial(self._wake, node, machine))
+            self.events.at(machine.deadline, self._wake, node, machine)
 
     def _wake(self, node: RegisterNode, machine: Registers) -> None:
         deadline = machine.deadline

@@ -209,7 +209,7 @@ class Clients:
             if isinstance(result, Written):
                 self._acked(key, result)
                 for offset_ns, site, pick in operation.probes:
-                    self.world.events.after(offset_ns, partial(self._probe, site, pick, key))
+                    self.world.events.after(offset_ns, self._probe, site, pick, key)
 
         setting = self._setting
         request = Put(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 
 from sadik_sim.disk import Disk, DiskFaults
 from sadik_sim.node import SimNode
@@ -38,9 +37,9 @@ def schedule(world: World, incident: Incident, began: int) -> None:
         "slow_disk": (_slow_down, _speed_up),
     }[incident.kind]
     usual = [node.disk.syncs if isinstance(node.disk, StudyDisk) else () for node in nodes]
-    world.events.at(began + incident.at_ns, partial(begin, world, incident, nodes))
+    world.events.at(began + incident.at_ns, begin, world, incident, nodes)
     over = began + incident.at_ns + incident.for_ns
-    world.events.at(over, partial(end, world, incident, nodes, usual))
+    world.events.at(over, end, world, incident, nodes, usual)
 
 
 def _concerned(world: World, incident: Incident) -> list[SimNode]:

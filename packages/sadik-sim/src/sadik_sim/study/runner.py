@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from functools import partial
 
 from attrs import define, frozen
 
@@ -97,7 +96,7 @@ def observe(job: Job) -> Observation:
         schedule(world, incident, began)
     source = random.Random(f"sadik study {job.seed}")
     for operation in draw_operations(source, study):
-        world.events.at(began + operation.at_ns, partial(clients.carry_out, operation))
+        world.events.at(began + operation.at_ns, clients.carry_out, operation)
     world.run(study.length_ns + study.workload.timeout_ns + _AFTERWARDS_NS)
     engines = [node.engine for node in world.nodes.values() if node.engine is not None]
     return Observation(
