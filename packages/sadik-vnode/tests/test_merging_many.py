@@ -88,6 +88,31 @@ def test_new_records_take_one_load_and_one_store() -> None:
     assert ends.done == len(KEYS)
 
 
+def test_what_updates_have_left_is_not_loaded_and_all_is_stored_together() -> None:
+    host = ReplicaHost()
+    mine, theirs = container_of([], [(b"a", 1)]), container_of([], [(b"b", 1)])
+    merge_each(host, [(key, mine) for key in KEYS[:2]])
+    for keys, loads in ((KEYS[:2], 0), (KEYS, 1)):
+        ends = merge_many(host, [(key, theirs) for key in keys])
+        host.perform()
+        assert len(host.loads) == loads
+        host.settle()
+        assert ends.done == len(keys)
+    assert same(host.on_disk(KEYS[0]).container, mine.merge(theirs))
+    assert same(host.on_disk(KEYS[3]).container, theirs)
+
+
+def test_each_state_of_a_record_is_in_a_store_of_its_own() -> None:
+    host = ReplicaHost()
+    states = [(key, container_of([], [(b"a", n)])) for n in (1, 2) for key in KEYS[:2]]
+    merge_many(host, states)
+    host.perform()
+    host.answer_load()
+    rows = [[row for row, _ in store.batch if row.startswith(b"O")] for store in host.stores]
+    assert all(len(set(each)) == len(each) for each in rows)
+    assert sum(map(len, rows)) == len(states)
+
+
 def test_a_key_that_is_being_changed_takes_its_turn() -> None:
     host = ReplicaHost()
     mine, theirs = container_of([], [(b"a", 1)]), container_of([], [(b"b", 1)])
@@ -114,6 +139,7 @@ def test_one_row_that_cannot_be_read_is_found_and_the_others_stay_whole() -> Non
     host = ReplicaHost()
     mine, theirs = container_of([], [(b"a", 1)]), container_of([], [(b"b", 1)])
     merge_each(host, [(key, mine) for key in KEYS])
+    host.boot()  # or it would know what it has left there
     ends = merge_many(host, [(key, theirs) for key in KEYS])
     host.perform()
     host.fail_load(FailureReason.DAMAGED)

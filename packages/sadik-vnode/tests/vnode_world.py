@@ -64,6 +64,7 @@ from sadik_members import (
 from sadik_vnode import MESSAGES, Engine, EngineConfig
 from sadik_vnode.messages import ReplicaState, ReplicaWrite
 from sadik_vnode.record import INLINE_BYTES_MAX, Record, open_value
+from sadik_vnode.together import singles
 
 CLUSTER_ID = b"a cluster of 16B"
 CLUSTER_KEY = b"a cluster key of thirty-two byte"
@@ -268,7 +269,8 @@ class World:
         for effect in effects:
             match effect:
                 case Send(to, message):
-                    self._check_sent(node, message)
+                    for part in singles(message, node.id, to):
+                        self._check_sent(node, part)
                     self._send(node, to, message)
                 case Reply(request_id, result):
                     self._check_reply(result)
@@ -437,6 +439,8 @@ class World:
                 assert any(dot in n.synced_dots for n in anywhere), "sent before it was on disk"
 
     def _check_reply(self, result: object) -> None:
+        for each in getattr(result, "results", ()):
+            self._check_reply(each)
         tally = getattr(result, "tally", None)
         if tally is not None and type(result).__name__ == "Written":
             assert tally.got >= tally.needed

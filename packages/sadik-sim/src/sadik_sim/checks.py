@@ -36,7 +36,8 @@ from sadik_vnode.messages import (
     Status,
 )
 from sadik_vnode.record import DamagedRecord, Record, open_value
-from sadik_vnode.requests import Found, Missing, Written
+from sadik_vnode.requests import Found, ManyFound, ManyWritten, Missing, Written
+from sadik_vnode.together import singles
 
 if TYPE_CHECKING:
     from sadik_sim.node import SimNode
@@ -197,9 +198,13 @@ class Checks:
 
     def sending(self, node: SimNode, to: NodeId, message: object) -> None:
         """A message leaves: all that it rests on is on disk."""
-        check = self._sending.get(type(message))
-        if check is not None:
-            check(node, to, message)
+        parts = singles(message, node.id, to)
+        if len(parts) > 1:
+            self._world.sometimes(f"{type(message).__name__} sent")
+        for part in parts:
+            check = self._sending.get(type(part))
+            if check is not None:
+                check(node, to, part)
 
     def _sending_write(self, node: SimNode, to: NodeId, message: ReplicaWrite) -> None:
         for actor, counter, *_ in message.versions:
@@ -273,7 +278,10 @@ class Checks:
 
     def replying(self, node: SimNode, result: object) -> None:
         """An answer leaves: its tally is what it must be, and what it shows is on a disk."""
-        if isinstance(result, Written):
+        if isinstance(result, ManyFound | ManyWritten):
+            for each in result.results:
+                self.replying(node, each)
+        elif isinstance(result, Written):
             tally = result.tally
             fits = tally.needed <= tally.got <= self._world.replicas
             if not fits or tally.primaries + tally.hinted != tally.got or tally.durable > tally.got:

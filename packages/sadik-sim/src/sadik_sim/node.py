@@ -64,6 +64,7 @@ from sadik_sim.streams import below, chance
 from sadik_sim.violation import Violation
 from sadik_vnode import SAVED_RANGE, VOICE_ROW, DamagedRecord, Engine
 from sadik_vnode.messages import ReplicaWrite
+from sadik_vnode.together import singles
 
 if TYPE_CHECKING:
     from sadik_sim.world import World
@@ -320,8 +321,9 @@ class SimNode:
         if not self._heard:
             self.world.events.after(_HEARD_NS, self._tell_heard, self.boot)
         self._heard[sender] = None
-        if type(message) is ReplicaWrite:
-            self.world.checks.received(self, sender, message)
+        for part in singles(message, sender, self.id):
+            if type(part) is ReplicaWrite:
+                self.world.checks.received(self, sender, part)
         self.feed(_ENGINE, Received(sender, message))
 
     def _tell_heard(self, boot: int) -> None:

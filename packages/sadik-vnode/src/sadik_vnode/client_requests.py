@@ -18,6 +18,7 @@ from sadik_vnode.coordinator.getting import Getting
 from sadik_vnode.coordinator.getting_many import GettingMany
 from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.putting import Forwarding
+from sadik_vnode.coordinator.putting_many import PuttingMany
 from sadik_vnode.copying import CopyingRecords, copy_body, copy_sums, take_records
 from sadik_vnode.desk import Desk
 from sadik_vnode.requests import (
@@ -37,6 +38,7 @@ from sadik_vnode.requests import (
     Outcome,
     Plan,
     Put,
+    PutMany,
     Refusal,
     Refused,
     Repair,
@@ -55,7 +57,9 @@ __all__ = ["ClientRequests"]
 
 _NOBODY = Tally(0, 0, 0, 0, 0)
 
-_OF_DATA = (Get, GetMany, Put, Delete, ListKeys, CopySums, CopyRecords, CopyBody, TakeRecords)
+_OF_DATA = (
+    Get, GetMany, Put, PutMany, Delete, ListKeys, CopySums, CopyRecords, CopyBody, TakeRecords,
+)  # fmt: skip
 
 
 class ClientRequests:
@@ -79,6 +83,7 @@ class ClientRequests:
             Get: self._get,
             GetMany: self._get_many,
             Put: self._write,
+            PutMany: self._put_many,
             Delete: self._write,
             ListKeys: self._list,
             Explain: self._explain,
@@ -167,6 +172,9 @@ class ClientRequests:
 
     def _write(self, request_id: RequestId, request: Put | Delete) -> None:
         Forwarding(self._desk, request, self._replier(request_id, served=True)).start()
+
+    def _put_many(self, request_id: RequestId, request: PutMany) -> None:
+        PuttingMany(self._desk, request, self._replier(request_id, served=True)).start()
 
     def _list(self, request_id: RequestId, request: ListKeys) -> None:
         Listing(self._desk, request, self._replier(request_id)).start()

@@ -22,6 +22,7 @@ from sadik_vnode.outbox import Outbox
 from sadik_vnode.placement import Placement
 from sadik_vnode.replica import Replica
 from sadik_vnode.spread import Spread
+from sadik_vnode.together import Together
 from sadik_vnode.versed import Versed
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Desk:
         self.counters = Counters()
         self.spread = Spread()
         self.outbox = Outbox()
+        self.together = Together(node_id, self.outbox, config.message_bytes_max)
         self.placement = Placement(node_id)
         self.replica = Replica(self.outbox, births, self.counters)
         self.buckets = Buckets()

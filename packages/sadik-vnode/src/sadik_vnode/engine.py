@@ -69,11 +69,13 @@ from sadik_vnode.keyspace import (
 )
 from sadik_vnode.messages import (
     ANSWERS,
+    MANY_KEYS_MAX,
     FetchBody,
     ForwardWrite,
     GoingAway,
     HintCountsAsked,
     Inspect,
+    KnowsMany,
     ReadMany,
     ReplicaRead,
     ReplicaWrite,
@@ -91,6 +93,7 @@ from sadik_vnode.scrub import Scrubbing
 from sadik_vnode.serving import Serving
 from sadik_vnode.serving_many import ServingMany
 from sadik_vnode.spread import Spread
+from sadik_vnode.together import MANY, singles
 from sadik_vnode.tree import HashTree
 from sadik_vnode.tree_building import TreeBuilder, built_in
 
@@ -338,6 +341,7 @@ class Engine:
     def _link(self, peer: NodeId, state: LinkState) -> None:
         desk = self._desk
         if state is LinkState.DOWN:
+            self._desk.together.forget(peer)
             self._peer_lost(peer)
         elif state is LinkState.UP:
             desk.placement.set_going(peer, is_going=False)
@@ -353,6 +357,9 @@ class Engine:
 
     def _received(self, sender: NodeId, message: object) -> None:
         desk = self._desk
+        if type(message) in MANY:
+            self._received_many(sender, message)
+            return
         if not desk.placement.members:
             # Just started: who is a member is not known yet, and whoever asks need not wait.
             self._not_ready(sender, message)
@@ -365,6 +372,9 @@ class Engine:
             return
         if type(message) is HintCountsAsked:
             self._serving.count_hints(sender, message)
+            return
+        if type(message) is KnowsMany:
+            desk.together.heard(sender, message)
             return
         if type(message) is GoingAway:
             desk.placement.set_going(sender, is_going=True)
@@ -398,6 +408,21 @@ class Engine:
                 self._not_ready(sender, message)
             return
         self._answered(sender, message)
+
+    def _received_many(self, sender: NodeId, message: object) -> None:
+        """Take each message of several as if it had come alone; what comes of them goes together,
+        to the disk and to others.
+        """
+        desk = self._desk
+        parts = singles(message, sender, desk.self_id)
+        if len(parts) > MANY_KEYS_MAX:
+            desk.counters.malformed_messages += 1
+            return
+        if desk.placement.is_member(sender):
+            desk.together.heard(sender, message)
+        with desk.outbox.together(), desk.replica.together():
+            for part in parts:
+                self._received(sender, part)
 
     def _is_able(self, *, is_write: bool = False) -> bool:
         """Whether this node serves others now."""
@@ -492,9 +517,11 @@ class Engine:
                 desk.outbox.send(node, GoingAway())
 
     def _unsent(self, to: NodeId, message: object) -> None:
-        conversation = self._desk.conversations.get(getattr(message, "request", None))  # type: ignore[arg-type]
-        if conversation is not None:
-            conversation.unsent(to, message)
+        desk = self._desk
+        for part in singles(message, desk.self_id, to):
+            conversation = desk.conversations.get(getattr(part, "request", None))  # type: ignore[arg-type]
+            if conversation is not None:
+                conversation.unsent(to, part)
 
     def _peer_lost(self, peer: NodeId) -> None:
         for conversation in list(self._desk.conversations.values()):

@@ -27,6 +27,7 @@ __all__ = [
     "MESSAGES",
     "Body",
     "FetchBody",
+    "ForwardMany",
     "ForwardWrite",
     "ForwardWriteAnswer",
     "GoingAway",
@@ -36,6 +37,9 @@ __all__ = [
     "Inspection",
     "KeyState",
     "KeysScanned",
+    "KnowsMany",
+    "ManyAcks",
+    "ManyAnswers",
     "ManyStates",
     "Newer",
     "ReadMany",
@@ -45,12 +49,13 @@ __all__ = [
     "ReplicaWrite",
     "ScanKeys",
     "Status",
+    "WriteMany",
 ]
 
 MESSAGES = MessageRange("vnode", 100, 199)
 
 MANY_KEYS_MAX = 128
-"""Of so many keys one `ReadMany` may ask. With the longest names they take some 64 KiB."""
+"""Of so many keys one message may be. Of a `ReadMany` the longest names take some 64 KiB."""
 
 KeyState = tuple[int, tuple[PlainVersion, ...], object]
 """A status, and with `Status.OK` the versions and the context."""
@@ -310,6 +315,72 @@ class ManyStates:
     status: int
     states: tuple[tuple[int, tuple[PlainVersion, ...], object] | None, ...]
     generation: int = 0
+
+
+@MESSAGES.message(117)
+@define(slots=True)
+class KnowsMany:
+    """The sender knows the messages that follow here, each of which is several others in one.
+
+    ``asks``: whether the receiver is to say so too, if it does. A node of an older version of the
+    software knows neither this nor them, so they are sent only to those who have said that they do
+    since their streams came up.
+    """
+
+    asks: bool
+
+
+@MESSAGES.message(118)
+@define(slots=True)
+class WriteMany:
+    """Several `ReplicaWrite`, all for the receiver's own slot.
+
+    They are ``(request, epoch, bucket, key, versions, context)``; the rest is the same of all.
+    """
+
+    writes: tuple[tuple[int, int, str, bytes, tuple[PlainVersion, ...], object], ...]
+    timestamp: int
+    trace: str
+    is_put: bool
+    generation: int
+
+
+@MESSAGES.message(119)
+@define(slots=True)
+class ManyAcks:
+    """Several `ReplicaAck` with `Status.OK`, all of the sender for its own slot, by request."""
+
+    requests: tuple[int, ...]
+    durable: bool
+
+
+@MESSAGES.message(120)
+@define(slots=True)
+class ForwardMany:
+    """Several `ForwardWrite` without a condition.
+
+    They are ``(request, bucket, key, value, content_type, meta, context, ttl_s, timeout_ns)``; the
+    rest is the same of all.
+    """
+
+    writes: tuple[
+        tuple[
+            int, str, bytes, bytes | None, str | None, tuple[tuple[str, str], ...], str | None,
+            int | None, int,
+        ],
+        ...,
+    ]  # fmt: skip
+    quorums: tuple[int | str | None, ...]
+    sloppy: bool
+    trace: str
+
+
+@MESSAGES.message(121)
+@define(slots=True)
+class ManyAnswers:
+    """Several `ForwardWriteAnswer`: ``(request, kind, fields)`` each."""
+
+    answers: tuple[tuple[int, int, tuple[object, ...]], ...]
 
 
 ANSWERS = frozenset((ReplicaAck, ReplicaState, ManyStates, Body, ForwardWriteAnswer))

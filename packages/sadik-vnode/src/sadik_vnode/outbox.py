@@ -51,7 +51,9 @@ class Outbox:
     ``now`` is the time of the present step.
     """
 
-    __slots__ = ("_effects", "_gathered", "_loads", "_stores", "_tickets", "now", "store_failing")
+    __slots__ = (
+        "_effects", "_gathered", "_loads", "_stores", "_tickets", "join", "now", "store_failing",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.now = 0
@@ -63,6 +65,8 @@ class Outbox:
         self.store_failing: Callable[[], None] = _nothing
         """Called before the continuation of every failed store: all stores that are pending then
         are going to be reported as failed, so nobody may build on one of them any more."""
+        self.join: Callable[[Sequence[Effect]], Sequence[Effect]] = _as_they_are
+        """Makes fewer messages of those that are wanted together."""
 
     @property
     def stores_pending(self) -> int:
@@ -91,9 +95,17 @@ class Outbox:
         """Want effects now that were made to wait for a store which is not needed after all."""
         self._effects.extend(effects)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Of what is sent within the block, messages to one peer may become one."""
+        begin = len(self._effects)
+        yield
+        if len(self._effects) - begin > 1:
+            self._effects[begin:] = self.join(self._effects[begin:])
+
     def load(self, query: Query, done: OnLoaded, failed: OnFailed) -> None:
         """Read rows; ``done`` gets what the query's documentation says."""
-        self._store_gathered()
+        self.end_store()
         ticket = next(self._tickets)
         self._loads[ticket] = (done, failed)
         self._effects.append(Load(ticket, query))
@@ -119,34 +131,37 @@ class Outbox:
     def one_store(self) -> Iterator[None]:
         """Within the block all stores are gathered into one, on disk together or not at all.
 
-        A host has work to do for every store, which many small ones then share. A load must see
-        what was stored before it, so one within the block ends what was gathered until then.
+        A host has work to do for every store, which many small ones then share; and what waits for
+        them may be joined, as in `together`. A load must see what was stored before it, so one
+        within the block ends what was gathered until then.
         """
         assert self._gathered is None, "stores are gathered once"
         self._gathered = _Gathered()
         try:
             yield
-            self._store_gathered()
+            self.end_store()
         finally:
             self._gathered = None
 
-    def _store_gathered(self) -> None:
+    def end_store(self) -> None:
+        """What was gathered until now is one store; what comes is another. Harmless elsewhere."""
         gathered = self._gathered
         if gathered is None or not gathered.ends:
             return
         ends = gathered.ends
 
         def stored() -> None:
-            for done, _ in ends:
-                if done is not None:
-                    done()
+            with self.together():
+                for done, _ in ends:
+                    if done is not None:
+                        done()
 
         def failed(reason: FailureReason) -> None:
             for _, on_failed in ends:
                 on_failed(reason)
 
         self._gathered = None
-        self.store(list(gathered.rows.items()), gathered.then, stored, failed)
+        self.store(list(gathered.rows.items()), self.join(gathered.then), stored, failed)
         self._gathered = _Gathered()
 
     def loaded(self, ticket: Ticket, value: Any) -> None:
@@ -173,3 +188,8 @@ class Outbox:
 
 def _nothing() -> None:
     """Nobody builds on what is pending."""
+
+
+def _as_they_are(effects: Sequence[Effect]) -> Sequence[Effect]:
+    """Nobody joins messages."""
+    return effects

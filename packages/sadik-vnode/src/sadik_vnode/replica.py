@@ -17,8 +17,8 @@ no row behind, and whoever writes the key next begins a new birth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from attrs import Factory, define
@@ -69,6 +69,9 @@ class Change:
 MakeChange = Callable[[Record], Change | None]
 """Decides on the present record, pending changes included. None: nothing is to be done."""
 
+Update = tuple[Key, MakeChange, OnStored | None, OnFailed]
+"""What `Replica.update` is asked for."""
+
 
 class _KeyState:
     """A key that is being updated. ``record`` is None while it is being loaded.
@@ -112,6 +115,7 @@ class Replica:
         outbox.store_failing = self._drop_pending
         self.tree = HashTree(outbox)
         self._shut: _Shut | None = None
+        self._gathered: list[Update] | None = None
         self.on_damaged: Callable[[Key], None] = _ignore
         """Called with the key of a record, or of a large value, that turned out to be damaged."""
         self.on_changed: Callable[[Key], None] = _ignore
@@ -223,6 +227,9 @@ class Replica:
         ``done`` is called when the change is on disk; neither ``done`` nor ``failed`` is
         where ``make`` returns None.
         """
+        if self._gathered is not None:
+            self._gathered.append((key, make, done, failed))
+            return
         if self._shut is not None and self._is_shut(key):
             self._shut.held.append((key, make, done, failed))
             return
@@ -241,20 +248,43 @@ class Replica:
         else:
             self._apply(key, state, make, done, failed)
 
-    def update_many(self, updates: Sequence[tuple[Key, MakeChange, OnStored, OnFailed]]) -> None:
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What updates are asked for within the block begin at its end, by `update_many`."""
+        assert self._gathered is None, "updates are gathered once"
+        gathered: list[Update] = []
+        self._gathered = gathered
+        try:
+            yield
+        finally:
+            self._gathered = None
+        if len(gathered) == 1:
+            self.update(*gathered[0])
+        elif gathered:
+            self.update_many(gathered)
+
+    def update_many(self, updates: Sequence[Update]) -> None:
         """Change many records, as `update` does each. Those that nobody else is changing are loaded
         together and stored together, which is what makes it cheap.
         """
         loading: list[tuple[Key, _KeyState]] = []
+        left: list[tuple[_KeyState, tuple[Record, int | None]]] = []
         for key, make, done, failed in updates:
             if key.name in self._states or self._is_shut(key):
                 self.update(key, make, done, failed)
                 continue
             state = self._states[key.name] = _KeyState(key, self.tree.hold(key.leaf))
             state.waiting.append((make, done, failed))
-            loading.append((key, state))
+            known = self._left.get(key.name)
+            if known is not None and (state.leaf is None or state.leaf.pending is not None):
+                left.append((state, known))
+            else:
+                loading.append((key, state))
         if loading:
-            self._load_for_update(loading)
+            self._load_for_update(loading, left)
+        elif left:
+            with self._outbox.one_store():
+                self._ready_many(left)
 
     def _is_shut(self, key: Key) -> bool:
         return self._shut is not None and self._shut.first <= key.leaf < self._shut.stop
@@ -293,7 +323,7 @@ class Replica:
         not, neither is called.
         """
 
-        def merging(key: Key, record: Record) -> tuple[Key, MakeChange, OnStored, OnFailed]:
+        def merging(key: Key, record: Record) -> Update:
             def make(before: Record) -> Change | None:
                 if not may_go_on():
                     return None
@@ -405,8 +435,14 @@ class Replica:
 
         self._outbox.load(GetRows((key.record_row,)), loaded, failed)
 
-    def _load_for_update(self, loading: Sequence[tuple[Key, _KeyState]]) -> None:
-        """Load records, and the sums of their leaves where no other update has them in hand."""
+    def _load_for_update(
+        self,
+        loading: Sequence[tuple[Key, _KeyState]],
+        left: Sequence[tuple[_KeyState, tuple[Record, int | None]]] = (),
+    ) -> None:
+        """Load records, and the sums of their leaves where no other update has them in hand. What
+        is known of others, ``left``, is used when they are there, so that all are stored together.
+        """
         rows = [key.record_row for key, _ in loading]
         leaves = {
             leaf.number: leaf
@@ -418,11 +454,13 @@ class Replica:
         def loaded(values: list[bytes | None]) -> None:
             for leaf, value in zip(leaves.values(), values[len(loading) :], strict=True):
                 self.tree.loaded(leaf, value)
-            with self._outbox.one_store() if len(loading) > 1 else nullcontext():
+            with self._outbox.one_store() if len(loading) + len(left) > 1 else nullcontext():
+                self._ready_many(left)
                 for (key, state), value in zip(loading, values, strict=False):
                     self._loaded_for_update(key, state, value)
 
         def failed(reason: FailureReason) -> None:
+            self._ready_many(left)
             if reason is FailureReason.DAMAGED and len(loading) > 1:
                 for each in loading:
                     self._load_for_update([each])  # which of them it is
@@ -439,6 +477,12 @@ class Replica:
         else:
             state.size = len(row or b"")
             self._ready(key, state, record)
+
+    def _ready_many(self, left: Sequence[tuple[_KeyState, tuple[Record, int | None]]]) -> None:
+        """Go on with keys of which it is known what updates have left on disk."""
+        for state, (record, known) in left:
+            state.hash = known
+            self._ready(state.key, state, record)
 
     def _ready(self, key: Key, state: _KeyState, record: Record) -> None:
         state.record = record
@@ -477,6 +521,10 @@ class Replica:
             self._births.reservation_failed()
             self._release(key, state)
             return
+        if state.stores:
+            # Each state of a record is in a store of its own: else what was written before the last
+            # one would never have been on disk.
+            self._outbox.end_store()
         rows = change.rows
         leaf_sum: int | None = None
         graves = 0

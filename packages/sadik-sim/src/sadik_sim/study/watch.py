@@ -18,6 +18,7 @@ from sadik_register import MESSAGES as REGISTER_MESSAGES
 from sadik_sim.checks import Checks
 from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode.messages import ReplicaWrite
+from sadik_vnode.together import singles
 
 if TYPE_CHECKING:
     from sadik_sim.node import SimNode
@@ -67,7 +68,8 @@ class Watch(Checks):
         size = len(self._codec.encode(message))
         cost.messages += 1
         cost.bytes += size
-        if type(message) is ReplicaWrite and not self._is_first(node, message):
+        writes = [m for m in singles(message, node.id, to) if type(m) is ReplicaWrite]
+        if writes and not any(self._is_first(node, write) for write in writes):
             cost.repair_messages += 1
             cost.repair_bytes += size
 

@@ -40,14 +40,17 @@ from sadik_vnode.requests.mending import (
 from sadik_vnode.requests.moving import Plan, PlanResult, Transfer, Transfers, TransfersResult
 from sadik_vnode.requests.objects import (
     GETS_MAX,
+    PUTS_MAX,
     Condition,
     Delete,
     Found,
     Get,
     GetMany,
     ManyFound,
+    ManyWritten,
     Missing,
     Put,
+    PutMany,
     Quorum,
     VersionView,
     Written,
@@ -56,6 +59,7 @@ from sadik_vnode.requests.outcomes import Outcome, Refusal, Refused, Tally, Unav
 
 __all__ = [
     "GETS_MAX",
+    "PUTS_MAX",
     "BodyResult",
     "BucketList",
     "BucketProperties",
@@ -81,12 +85,14 @@ __all__ = [
     "ListKeys",
     "ListResult",
     "ManyFound",
+    "ManyWritten",
     "Missing",
     "Outcome",
     "PlainRecord",
     "Plan",
     "PlanResult",
     "Put",
+    "PutMany",
     "Quorum",
     "RecordsResult",
     "Refusal",
@@ -110,14 +116,14 @@ __all__ = [
 ]
 
 Request = (
-    Get | GetMany | Put | Delete | ListKeys | Explain | BucketShow | BucketSet | BucketReset
-    | BucketList | Hints | Repair | CopySums | CopyRecords | CopyBody | TakeRecords | Scrub | Plan
-    | Transfers
+    Get | GetMany | Put | PutMany | Delete | ListKeys | Explain | BucketShow | BucketSet
+    | BucketReset | BucketList | Hints | Repair | CopySums | CopyRecords | CopyBody | TakeRecords
+    | Scrub | Plan | Transfers
 )  # fmt: skip
 
 
 Result = (
-    Found | Missing | ManyFound | Written | Refused | Unavailable | ListResult | ExplainResult
-    | BucketResult | BucketsResult | HintsResult | RepairResult | SumsResult | RecordsResult
-    | BodyResult | TakenResult | PlanResult | TransfersResult | ScrubResult
+    Found | Missing | ManyFound | Written | ManyWritten | Refused | Unavailable | ListResult
+    | ExplainResult | BucketResult | BucketsResult | HintsResult | RepairResult | SumsResult
+    | RecordsResult | BodyResult | TakenResult | PlanResult | TransfersResult | ScrubResult
 )  # fmt: skip

@@ -9,14 +9,17 @@ from sadik_vnode.requests.outcomes import Refused, Tally, Unavailable
 
 __all__ = [
     "GETS_MAX",
+    "PUTS_MAX",
     "Condition",
     "Delete",
     "Found",
     "Get",
     "GetMany",
     "ManyFound",
+    "ManyWritten",
     "Missing",
     "Put",
+    "PutMany",
     "Quorum",
     "VersionView",
     "Written",
@@ -24,6 +27,9 @@ __all__ = [
 
 GETS_MAX = 128
 """The gets of one `GetMany`."""
+
+PUTS_MAX = 128
+"""The puts of one `PutMany`."""
 
 Quorum = int | str | None
 """A count of owner slots, ``"one"``, ``"quorum"``, ``"all"``, or None for the bucket's own."""
@@ -106,6 +112,16 @@ class Put:
     trace: str = ""
     condition: Condition | None = None
     ttl_s: int | None = None
+
+
+@define(slots=True)
+class PutMany:
+    """Write several objects, `PUTS_MAX` at most: each as by a put of its own, for less together.
+
+    Puts of one key are done in their order.
+    """
+
+    puts: list[Put]
 
 
 @define(slots=True)
@@ -192,3 +208,10 @@ class Written:
     coordinator: NodeId
     timestamp: int = 0
     expires_ms: int | None = None
+
+
+@define(slots=True)
+class ManyWritten:
+    """What each put of a `PutMany` would have been answered, in their order."""
+
+    results: list[Written | Refused | Unavailable]
