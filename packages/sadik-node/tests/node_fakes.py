@@ -10,7 +10,7 @@ import io
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -62,8 +62,10 @@ from sadik_vnode.requests import (
     ListKeys,
     ListResult,
     ManyFound,
+    ManyWritten,
     Missing,
     Put,
+    PutMany,
     Tally,
     Transfers,
     TransfersResult,
@@ -100,7 +102,9 @@ class FakeEngine:
         match event:
             case Requested(request_id, request):
                 if type(request) is GetMany:
-                    return self._many(now, request_id, request)
+                    return self._many(now, request_id, request.gets, ManyFound)
+                if type(request) is PutMany:
+                    return self._many(now, request_id, request.puts, ManyWritten)
                 self.seen.append(request)
                 if type(request) in self.silent:
                     return []
@@ -114,29 +118,33 @@ class FakeEngine:
                 self.events.append(event)
                 return []
 
-    def _many(self, now: int, request_id: Any, request: GetMany) -> list[Effect]:
-        """Each get as if it had come alone, in the order of their answers."""
+    def _many(
+        self, now: int, request_id: Any, requests: Sequence[object], result: Callable[[Any], Any]
+    ) -> list[Effect]:
+        """Each as if it had come alone, in the order of their answers."""
         results: dict[int, Any] = {}
 
         def took(at: int, effects: list[Effect]) -> list[Effect]:
             for effect in effects:
                 if isinstance(effect, Reply):
                     results[at] = effect.result
+                elif isinstance(effect, Store):
+                    effect.then = took(at, list(effect.then))
                 elif isinstance(effect, Load):
                     loaded = partial(then_took, at, self._waiting[effect.ticket])
                     self._waiting[effect.ticket] = loaded
             others: list[Effect] = [effect for effect in effects if not isinstance(effect, Reply)]
-            if len(results) == len(request.gets) and len(others) < len(effects):
+            if len(results) == len(requests) and len(others) < len(effects):
                 in_order = [results[at] for at in range(len(results))]
-                return [*others, Reply(request_id, ManyFound(in_order))]
+                return [*others, Reply(request_id, result(in_order))]
             return others
 
         def then_took(at: int, then: Callable[[Any], list[Effect]], rows: Any) -> list[Effect]:
             return took(at, then(rows))
 
         wanted = [
-            took(at, self.step(now, Requested(request_id, get)))
-            for at, get in enumerate(request.gets)
+            took(at, self.step(now, Requested(request_id, request)))
+            for at, request in enumerate(requests)
         ]
         return [effect for effects in wanted for effect in effects]
 

@@ -86,7 +86,7 @@ async def test_the_query_and_the_fields_of_a_line_reach_the_engine() -> None:
             got = await wire.ask(post(body, "Sadik-Request-Id: mine", query=query))
             assert got.status == 200
             assert got.fields["sadik-request-id"] == "mine"
-    put, delete, get = here.engine.seen
+    delete, get, put = here.engine.seen
     for seen in (put, get, delete):
         assert 0 < seen.timeout_ns <= 60_000_000_000
         assert (seen.sloppy, seen.trace) == (False, "mine")

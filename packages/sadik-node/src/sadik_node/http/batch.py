@@ -2,9 +2,9 @@
 
 A batch is not a transaction: it saves round trips. Its lines are read as their turn comes, so many
 at once as the window admits; operations on one key wait for each other, in the order of the lines,
-and no others do. Gets that may begin together are one request of the engine. Nothing per line is a
-task or a timer: the engine ends each operation by the deadline of the whole batch, and what was not
-begun by then is answered as not applied.
+and no others do. Gets that may begin together are one request of the engine, and so are puts.
+Nothing per line is a task or a timer: the engine ends each operation by the deadline of the whole
+batch, and what was not begun by then is answered as not applied.
 
 Each bound is of one batch, in operations and in bytes: requests under way, values under way, and
 results that wait for the last one. A line that meets a bound of the node is a 503 of its own, and
@@ -14,6 +14,7 @@ the others go on.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 
 from sadik_machine import RequestId
@@ -25,7 +26,18 @@ from sadik_node.http.kv import DELETE_PARAMETERS, NO_OPTIONS, Options, parse_opt
 from sadik_node.http.service import Service
 from sadik_node.http.target import BadTarget
 from sadik_node.tokens import Action
-from sadik_vnode.requests import GETS_MAX, Get, GetMany, ManyFound, Result
+from sadik_vnode.requests import (
+    GETS_MAX,
+    PUTS_MAX,
+    Get,
+    GetMany,
+    ManyFound,
+    ManyWritten,
+    Put,
+    PutMany,
+    Request,
+    Result,
+)
 
 __all__ = ["BATCH_PARAMETERS", "admit_batch"]
 
@@ -92,8 +104,8 @@ class _Batch:
 
     __slots__ = (
         "_answer_bytes", "_busy", "_deadline_ns", "_exchange", "_gets", "_has_room", "_is_going",
-        "_largest", "_left", "_lines", "_next", "_options", "_outcomes", "_ready", "_results",
-        "_service", "_under_way", "_value_bytes",
+        "_largest", "_left", "_lines", "_next", "_options", "_outcomes", "_puts", "_ready",
+        "_results", "_service", "_under_way", "_value_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +124,8 @@ class _Batch:
         """By key with an operation ready or under way, those that wait for it."""
         self._gets: list[tuple[int, Operation, Get]] = []
         """Gets that are about to begin together."""
+        self._puts: list[tuple[int, Operation, Put]] = []
+        """The same of puts."""
         self._under_way: dict[int, RequestId] = {}
         self._value_bytes = 0
         """Encoded values of lines that were read and are not done."""
@@ -131,7 +145,7 @@ class _Batch:
             return
         self._is_going = True
         limits = self._service.limits
-        while (count := len(self._under_way) + len(self._gets)) < limits.batch_window:
+        while (count := self._begun) < limits.batch_window:
             if count * self._largest > limits.batch_window_bytes:
                 break
             if self._ready:
@@ -141,11 +155,17 @@ class _Batch:
             else:
                 break
         self._begin_gets()
+        self._begin_puts()
         self._is_going = False
         if not self._left and self._exchange.answered is None:
             self._exchange.lines = self._outcomes
             self._exchange.answered_by = self._service.view.own_name
             self._exchange.answer(Answer(200, _NDJSON, b"".join(self._results)))
+
+    @property
+    def _begun(self) -> int:
+        """Operations that are under way, or about to be."""
+        return len(self._under_way) + len(self._gets) + len(self._puts)
 
     def _read_next(self) -> None:
         index = self._next
@@ -178,21 +198,37 @@ class _Batch:
             if len(self._gets) == GETS_MAX:
                 self._begin_gets()
             return
-        done = partial(self._conclude, index, operation)
-        self._under_way[index] = service.host.request(request, done)
+        if isinstance(request, Put):
+            self._puts.append((index, operation, request))
+            if len(self._puts) == PUTS_MAX:
+                self._begin_puts()
+            return
+        self._begin_alone(index, operation, request)
 
     def _begin_gets(self) -> None:
         gets, self._gets = self._gets, []
-        if not gets:
-            return
-        host = self._service.host
         if len(gets) == 1:
-            ((index, operation, get),) = gets
-            self._under_way[index] = host.request(get, partial(self._conclude, index, operation))
-            return
-        request = GetMany([get for _, _, get in gets])
-        request_id = host.request(request, partial(self._conclude_gets, gets))
-        self._under_way.update([(index, request_id) for index, _, _ in gets])
+            self._begin_alone(*gets[0])
+        elif gets:
+            self._begin_many(GetMany([get for _, _, get in gets]), gets)
+
+    def _begin_puts(self) -> None:
+        puts, self._puts = self._puts, []
+        if len(puts) == 1:
+            self._begin_alone(*puts[0])
+        elif puts:
+            self._begin_many(PutMany([put for _, _, put in puts]), puts)
+
+    def _begin_alone(self, index: int, operation: Operation, request: Request) -> None:
+        done = partial(self._conclude, index, operation)
+        self._under_way[index] = self._service.host.request(request, done)
+
+    def _begin_many(
+        self, request: GetMany | PutMany, lines: Sequence[tuple[int, Operation, Request]]
+    ) -> None:
+        indices = [(index, operation) for index, operation, _ in lines]
+        request_id = self._service.host.request(request, partial(self._conclude_many, indices))
+        self._under_way.update([(index, request_id) for index, _ in indices])
 
     def _hindrance(self, operation: Operation, timeout_ns: int) -> Answer | None:
         if timeout_ns <= 0:
@@ -214,10 +250,11 @@ class _Batch:
         self._take_result(index, operation, result)
         self.go_on()
 
-    def _conclude_gets(self, gets: list[tuple[int, Operation, Get]], result: Result) -> None:
+    def _conclude_many(self, lines: list[tuple[int, Operation]], result: Result) -> None:
         """Where they were refused together, each was."""
-        results = result.results if isinstance(result, ManyFound) else [result] * len(gets)
-        for (index, operation, _), each in zip(gets, results, strict=True):
+        is_each = isinstance(result, ManyFound | ManyWritten)
+        results = result.results if is_each else [result] * len(lines)  # type: ignore[union-attr]
+        for (index, operation), each in zip(lines, results, strict=True):
             self._take_result(index, operation, each)
         self.go_on()
 
