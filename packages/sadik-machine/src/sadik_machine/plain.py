@@ -78,6 +78,8 @@ def _encode(values: Iterable[Any], put: Callable[[bytes], None]) -> None:
                 put(_INTEGERS[value])
             elif _LONG <= value < _TOO_LONG:
                 put(_pack_long(_LONG_HEAD, value))
+            elif 0 < value < _LONG:
+                put(_long_head(_INTEGER, value))
             else:
                 put(cbor2.dumps(value))
         elif kind is bytes:
@@ -102,9 +104,13 @@ def _encode(values: Iterable[Any], put: Callable[[bytes], None]) -> None:
 
 
 def _long_head(kind: int, size: int) -> bytes:
-    """The head of a string or an array of `_SHORT` or more (RFC 8949, section 3)."""
-    code, width = next(two for two in ((25, 2), (26, 4), (27, 8)) if size < 1 << 8 * two[1])
-    return bytes([kind << 5 | code]) + size.to_bytes(width, "big")
+    """The head of a string or an array of `_SHORT` or more, or such an integer (RFC 8949, section
+    3)."""
+    if size < 1 << 16:
+        return _pack_two(kind << 5 | 25, size)
+    if size < _LONG:
+        return _pack_four(kind << 5 | 26, size)
+    return _pack_long(kind << 5 | 27, size)
 
 
 def _heads(kind: int) -> list[bytes]:
@@ -116,6 +122,8 @@ _SHORT: Final = 256
 _LONG: Final = 1 << 32
 _TOO_LONG: Final = 1 << 64
 _LONG_HEAD: Final = _INTEGER << 5 | 27
+_pack_two: Final = struct.Struct(">BH").pack
+_pack_four: Final = struct.Struct(">BI").pack
 _pack_long: Final = struct.Struct(">BQ").pack
 """Request ids and timestamps: integers of five to eight bytes."""
 _INTEGERS: Final = _heads(_INTEGER)

@@ -43,6 +43,8 @@ _SUM_BYTES: Final = 8
 _SHORT: Final = 256
 _INTEGERS: Final = [encode_plain(number) for number in range(_SHORT)]
 _BYTES_HEADS: Final = [encode_plain(bytes(size))[: -size or None] for size in range(_SHORT)]
+_TWO_BYTES: Final = encode_plain(bytes(_SHORT))[:1]
+"""How the head of a byte string begins whose length takes two bytes."""
 _ARRAY_HEADS: Final = [encode_plain((0,) * size)[: -size or None] for size in range(_SHORT)]
 _BEGINNING: Final = _ARRAY_HEADS[4] + _INTEGERS[_FORMAT]
 _FIVE: Final = _ARRAY_HEADS[5]
@@ -254,7 +256,9 @@ def _array_head(size: int) -> bytes:
 
 def _bytes_head(data: bytes) -> bytes:
     size = len(data)
-    return _BYTES_HEADS[size] if size < _SHORT else encode_plain(data)[:-size]
+    if size < _SHORT:
+        return _BYTES_HEADS[size]
+    return _TWO_BYTES + size.to_bytes(2, "big") if size < 1 << 16 else encode_plain(data)[:-size]
 
 
 def _inline(version: Version) -> bytes | None:
