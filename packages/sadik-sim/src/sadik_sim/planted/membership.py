@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_machine import codec as codec_module
-from sadik_members import Membership, MemberState
+from sadik_members import Membership, MemberState, NothingHeld
 from sadik_members import membership as membership_module
 from sadik_members import table as table_module
 from sadik_members.detector import Detector
@@ -27,7 +27,10 @@ def _leaves_in_haste() -> list[Patch]:
     def see_off(self: driver.RingChanges) -> None:
         own = self.desk.placement.members.get(self.desk.self_id)
         if own is not None and own.state is MemberState.LEAVING:
-            self._cleared()
+            is_told = self._owns_nothing()
+            if is_told:
+                self.desk.outbox.announce(NothingHeld())
+            self._soon(driver._ASK_AGAIN_NS if is_told else driver._TICK_NS)
 
     return [(driver.RingChanges, "_see_off", see_off)]
 

@@ -277,9 +277,11 @@ class RingChanges(Conversation):
             self.desk.foreign.when_clear(self._cleared)
 
     def _cleared(self) -> None:
-        """The owners have all that was here when this node had ceased to be one."""
+        """The owners have all that was here when this node had ceased to be one. What came later,
+        such as a hint that was on its way, is handed off in another round.
+        """
         self._is_clearing = False
-        if self._owns_nothing():
+        if self._owns_nothing() and not self.desk.foreign.may_hold:
             self.desk.outbox.announce(NothingHeld())
             self._soon(_ASK_AGAIN_NS)
         else:
