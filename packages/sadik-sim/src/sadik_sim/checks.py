@@ -245,9 +245,15 @@ class Checks:
         asked = self._asked.get((node.id, to, message.request, message.slot))
         if not asked:
             return  # the node started anew since, or answers another kind of message
-        key, dots = asked.pop(0)
         if message.status != Status.OK:
+            del asked[0]
             return
+        # Of several parts it may be any but the first: a node takes the sender of one for a
+        # stranger, and hears of it before the next one comes.
+        at = 0
+        while at < len(asked) - 1 and not self._has_all(node, *asked[at]):
+            at += 1
+        key, dots = asked.pop(at)
         for dot in dots:
             if not self.has(node, key, dot):
                 self._not_on_disk(node, message, dot, key)
@@ -264,6 +270,9 @@ class Checks:
                 key.key,
                 tuple(dots),
             )
+
+    def _has_all(self, node: SimNode, key: Key, dots: list[Dot]) -> bool:
+        return all(self.has(node, key, dot) for dot in dots)
 
     def _not_on_disk(
         self, node: SimNode, message: object, dot: Dot, key: Key | None = None
