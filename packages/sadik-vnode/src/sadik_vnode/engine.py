@@ -341,7 +341,7 @@ class Engine:
     def _link(self, peer: NodeId, state: LinkState) -> None:
         desk = self._desk
         if state is LinkState.DOWN:
-            self._desk.together.forget(peer)
+            desk.together.forget(peer)
             self._peer_lost(peer)
         elif state is LinkState.UP:
             desk.placement.set_going(peer, is_going=False)

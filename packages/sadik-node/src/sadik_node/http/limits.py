@@ -38,7 +38,7 @@ class HttpLimits:
     """The greatest ``limit`` of a listing."""
     batch_answer_bytes: int = 64 * 2**20
     """Results of a batch; a read beyond it is not begun."""
-    batch_window: int = 64
+    batch_window: int = 128
     """Operations of one batch that are worked on at once."""
     batch_window_bytes: int = 8 * 2**20
     """Values of one batch that are worked on at once."""

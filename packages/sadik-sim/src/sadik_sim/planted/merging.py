@@ -136,7 +136,7 @@ def _message_covers_all() -> list[Patch]:
     def generous(self: Writing, after: Any) -> None:
         watch(self, after)
         assert self._delta is not None
-        self._delta = Container(self._delta.versions, after.container.context)
+        self._delta = self._delta[0], after.container.context.to_plain()
 
     return [(Writing, "_watch", generous)]
 
@@ -194,9 +194,10 @@ def _context_runs_ahead() -> list[Patch]:
     def ahead(self: Writing, after: Any) -> None:
         watch(self, after)
         assert self._delta is not None
-        (actor, counter), *_ = self._delta.versions
-        context = self._delta.context.with_dot((actor, counter + 1000))
-        self._delta = Container(self._delta.versions, context)
+        versions, plain = self._delta
+        ((actor, counter, *_),) = versions
+        context = Context.from_plain(plain).with_dot((actor, counter + 1000))
+        self._delta = versions, context.to_plain()
 
     return [(Writing, "_watch", ahead)]
 

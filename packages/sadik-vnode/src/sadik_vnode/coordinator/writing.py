@@ -26,12 +26,11 @@ from sadik_vnode.etag import etag_of
 from sadik_vnode.hints import NoteCheck
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
-from sadik_vnode.parts import replica_write
 from sadik_vnode.quorum import JointTally, Wanted
 from sadik_vnode.record import Record, Rows
 from sadik_vnode.replica import Change
 from sadik_vnode.requests import Outcome, Refusal, Refused, Result, Unavailable, Written
-from sadik_vnode.version import Version, tombstone, version_of
+from sadik_vnode.version import PlainVersion, Version, tombstone, version_of
 from sadik_vnode.view import LWW, counting, timestamp_of
 
 __all__ = ["Intent", "Writing", "precondition_failed"]
@@ -69,7 +68,7 @@ class Writing(Conversation):
     """One write at its coordinator; calls ``done`` once."""
 
     __slots__ = (
-        "_answered", "_began", "_check", "_copies", "_deadline", "_delta", "_done", "_dot", "_etag",
+        "_answered", "_began", "_check", "_copies", "_deadline", "_delta", "_done", "_etag",
         "_expires_ms", "_generation", "_intent", "_is_stored", "_issued", "_lists", "_noted",
         "_pending", "_retries", "_sloppy", "_tally", "_timestamp", "_trace", "_tried", "_want",
         "epoch", "key", "partition", "slots", "token",
@@ -106,7 +105,8 @@ class Writing(Conversation):
         self._pending: dict[NodeId, NodeId] = {}
         self._tried: dict[NodeId, None] = {}
         self._noted: list[NodeId] = []
-        self._delta: Container[Version] | None = None
+        self._delta: tuple[tuple[PlainVersion, ...], object] | None = None
+        """What the other slots are sent, as messages carry it: the version and its context."""
         self._issued = False
         self._is_stored = False
         self._answered = False
@@ -221,8 +221,7 @@ class Writing(Conversation):
         after = Record(held.write(seen, dot, version), dot[0])
         self._generation = desk.generations.generation
         self._began = desk.now
-        self._delta = Container({dot: version}, seen.with_dot(dot))
-        self._dot = dot
+        self._delta = (version.to_plain(dot),), seen.with_dot(dot).to_plain()
         conflict = LWW if intent.last_wins else ""
         self._etag = etag_of(counting(after.container.versions, conflict, desk.wall_ns))
         self._watch(after)
@@ -322,9 +321,10 @@ class Writing(Conversation):
     def _message(self, slot: NodeId) -> ReplicaWrite:
         assert self._delta is not None, "values are kept until the client is answered"
         timestamp = self.desk.clock.tick(self.desk.now)
-        return replica_write(
-            self.id, self.epoch, self.key, slot, self._delta, timestamp, self._generation,
-            self._trace, is_put=self._intent.value is not None,
+        key, (versions, context) = self.key, self._delta
+        return ReplicaWrite(
+            self.id, self.epoch, key.bucket, key.key, slot, versions, context, timestamp,
+            self._trace, self._intent.value is not None, self._generation,
         )  # fmt: skip
 
     def _stored(self) -> None:
