@@ -34,9 +34,11 @@ from sadik_vnode.requests import (
     ListKeys,
     ListResult,
     ManyFound,
+    ManyWritten,
     Missing,
     Outcome,
     Put,
+    PutMany,
     Refusal,
     Refused,
     Unavailable,
@@ -133,7 +135,7 @@ def draw_operations(
 
 
 _COMPANY = 3
-"""Of so many keys reads are asked for together with another."""
+"""So many keys are read and written together with another."""
 
 
 def key_of(number: int) -> bytes:
@@ -394,6 +396,34 @@ class Clients:
         options: dict[str, Any],
         is_large: bool,
     ) -> None:
+        """Every other one without a condition comes in the company of others, as in a batch, one of
+        the same key among them; and all are judged.
+        """
+        is_alone = "condition" in options or client.operation % 2 == 0
+        others = [] if is_alone else [key_of(number) for number in range(_COMPANY)]
+        begun = [
+            self._one_put(client, node, each, options, is_large and not at)
+            for at, each in enumerate([key, *others])
+        ]
+
+        def done(result: Any) -> None:
+            is_each = isinstance(result, ManyWritten)
+            results = result.results if is_each else [result] * len(begun)
+            for (_, took), its_result in zip(begun, results, strict=True):
+                took(its_result)
+
+        puts = [put for put, _ in begun]
+        self._ask(client, node, "put", puts[0] if is_alone else PutMany(puts), done)
+
+    def _one_put(
+        self,
+        client: _Client,
+        node: SimNode,
+        key: bytes,
+        options: dict[str, Any],
+        is_large: bool,
+    ) -> tuple[Put, Callable[[Any], None]]:
+        """A put of a new value, and what takes its result."""
         context, saw = client.contexts.get(key, (None, ()))
         name = b"%d.%d" % (client.number, len(self.writes))
         write = Write(key, name, saw)
@@ -423,7 +453,7 @@ class Clients:
                 client.wrote[key] = (node, self.world.events.now)
             self._wrote(client, write, result)
 
-        self._ask(client, node, "put", request, done)
+        return request, done
 
     def _delete(self, client: _Client, node: SimNode, key: bytes, options: dict[str, Any]) -> None:
         context, saw = client.contexts.get(key, (None, ()))
@@ -475,7 +505,7 @@ def _ignore(_result: object) -> None:
 
 
 def _outcome(result: object) -> str:
-    if isinstance(result, ManyFound):
+    if isinstance(result, ManyFound | ManyWritten):
         return _outcome(result.results[0])
     if isinstance(result, Written):
         return "acked"
