@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from attrs import define
 
 from sadik_machine import MILLISECOND, GetRows, Query, ScanRows
-from sadik_sim.streams import chance
+from sadik_sim.streams import between, chance
 
 __all__ = ["Disk", "DiskFaults", "Rows"]
 
@@ -137,8 +137,8 @@ class Disk:
     def sync_ns(self) -> int:
         """How long the next sync takes."""
         faults = self.faults
-        duration = self.source.randrange(faults.sync_min_ns, faults.sync_max_ns)
-        if chance(self.source, faults.slow):
+        duration = between(self.source, faults.sync_min_ns, faults.sync_max_ns)
+        if faults.slow and chance(self.source, faults.slow):
             duration += faults.slow_ns
         return duration
 

@@ -519,12 +519,12 @@ class SimNode:
         if self.boot != boot or self._syncing is None:
             return
         faults = self.disk.faults
-        if chance(self.disk.source, faults.broken):
+        if faults.broken and chance(self.disk.source, faults.broken):
             self.world.sometimes("device broke")
             self.world.stop_broken(self)
             return
         group, self._syncing = self._syncing, None
-        if chance(self.disk.source, faults.full):
+        if faults.full and chance(self.disk.source, faults.full):
             self.world.sometimes("commit failed as full")
             failed = group + self._gathered
             self._gathered = []

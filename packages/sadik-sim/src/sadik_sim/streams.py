@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 
-__all__ = ["Streams", "below", "chance"]
+__all__ = ["Streams", "below", "between", "chance"]
 
 
 class Streams:
@@ -32,6 +32,16 @@ def below(source: random.Random, bound: int) -> int:
     Where ``bound`` is no power of two some values are likelier than others by ``bound / 2**48``.
     """
     return source.getrandbits(48) * bound >> 48
+
+
+def between(source: random.Random, low: int, high: int) -> int:
+    """What ``source.randrange(low, high)`` draws, without its look at what it was given."""
+    span = high - low
+    bits = span.bit_length()
+    drawn = source.getrandbits(bits)
+    while drawn >= span:
+        drawn = source.getrandbits(bits)
+    return low + drawn
 
 
 def chance(source: random.Random, per_mille: int) -> bool:
