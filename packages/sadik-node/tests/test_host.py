@@ -576,3 +576,27 @@ async def test_interval_durability_syncs_at_its_pace() -> None:
         await spin_until(lambda: syncs)
         assert len(syncs) == 1
         assert at.host.committer.deadline is None, "nothing new to sync"
+
+
+async def test_a_turn_ends_soon_when_events_take_long() -> None:
+    machine = Script()
+    async with bench(machine) as at:
+        spent = 0
+        now = at.clock.now
+        turns: list[int] = []
+
+        def work(event: Input) -> list[Effect]:
+            nonlocal spent
+            if isinstance(event, Received):
+                spent += 10 * MILLISECOND
+                turns[-1] += 1
+            return []
+
+        machine.when = work
+        at.clock.now = lambda: now() + spent  # type: ignore[method-assign]
+        at.host.gather = lambda begins: turns.append(0) if begins else None
+        at.host.deliver(PEER, [Note(str(number)) for number in range(30)])
+        await at.rest()
+        assert [each.message.text for each in told(machine, Received)] == list(map(str, range(30)))
+        assert sum(turns) == 30
+        assert max(turns) <= 3

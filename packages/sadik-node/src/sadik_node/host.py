@@ -23,6 +23,7 @@ import trio
 from attrs import frozen
 
 from sadik_machine import (
+    MILLISECOND,
     SECOND,
     Announce,
     Cancelled,
@@ -59,6 +60,9 @@ from sadik_storage import Store as StoreBackend
 __all__ = ["Host", "HostLimits", "StoreBrokenError"]
 
 _EVENTS_A_TURN = 128
+_TURN_NS = 20 * MILLISECOND
+"""After so long a turn takes no further event: one may be a hundred writes, and streams, probes
+among what they bring, are not to wait for many of those."""
 _FAR_NS = 1 << 62
 _WALL_EVERY_NS = SECOND
 _WALL_JUMP_NS = SECOND // 10
@@ -311,6 +315,8 @@ class Host:
                 self._step(machine, item)  # type: ignore[arg-type]
             if soon:
                 self._pay_debts()
+            if self._clock.now() - now > _TURN_NS:
+                break
         self.committer.sync_if_due(now)
         self.committer.flush(now)
         self._hold_or_release()
