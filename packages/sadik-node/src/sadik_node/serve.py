@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 import signal
 import sys
 
 import trio
 
+from sadik_node.collector import Collector
 from sadik_node.errors import NodeError, find_cause
 from sadik_node.http.limits import connections_wanted
 from sadik_node.log import Log
@@ -22,12 +22,6 @@ SWITCH_INTERVAL_SECONDS = 0.0005
 after this long beside a busy loop: with the default of 5 ms a batch of 100 took 200 ms."""
 
 
-COLLECTOR_THRESHOLDS = (10_000, 20, 20)
-"""Objects that a request makes go with their last reference, none waits for the collector of
-cycles. With Python's (700, 10, 10) it looked at the objects of requests under way, and through them
-all that a node keeps, so often that this was a sixth of what a put costs."""
-
-
 def run(settings: Settings) -> int:
     """Run a node until SIGTERM or SIGINT; the process's exit code.
 
@@ -36,7 +30,6 @@ def run(settings: Settings) -> int:
     """
     log = Log(settings.node.name, settings.log.format)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     _raise_file_limit(connections_wanted(settings))
     try:
         trio.run(_serve, settings, log)
@@ -51,11 +44,12 @@ def run(settings: Settings) -> int:
 
 async def _serve(settings: Settings, log: Log) -> None:
     node = Node(settings, log=log)
-    gc.collect()
-    gc.freeze()  # modules, classes and the node itself stay to the end
+    collector = Collector()
+    collector.start()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_at_signal, signals, node)
+            nursery.start_soon(collector.look_at_all)
             await node.run()
             nursery.cancel_scope.cancel()
 
