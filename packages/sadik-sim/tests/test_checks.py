@@ -12,7 +12,7 @@ from sadik_sim.promises import owners_promised
 from sadik_sim.run import execute
 from sadik_sim.violation import INVARIANTS, Violation, show
 from sadik_sim.world import World
-from sadik_vnode.messages import ReplicaState
+from sadik_vnode.messages import ReplicaAck, ReplicaState, ReplicaWrite, Status
 from sadik_vnode.requests import Found, Get, Missing, Put, Tally, Written
 
 
@@ -110,3 +110,26 @@ def test_names_are_told_for_ids(world: World) -> None:
     node = world.running[0]
     assert world.name_of(node.id) == node.name
     assert world.name_of(NodeId(b"\x01" * 8)) == "01" * 8
+
+
+def part_of(request: int, slot: NodeId, counter: int, *, actor: bytes = b"x" * 12) -> ReplicaWrite:
+    """A part of a write, with one version."""
+    versions = ((actor, counter, b"\x84\x00", b"v", 1),)
+    return ReplicaWrite(request, 1, "b", b"k", slot, versions, [], 1)
+
+
+def test_parts_are_acknowledged_in_any_order_but_none_that_is_on_no_disk(world: World) -> None:
+    node, other = world.running[:2]
+    written = world.answer(node, Put("b", b"k", b"parts", 10**9, w="all"))
+    assert isinstance(written, Written)
+    dot = world.checks.dot_of(b"parts")
+    assert dot is not None
+    there = part_of(7, node.id, dot[1], actor=dot[0])
+    for part in (part_of(7, node.id, 1), there, part_of(7, node.id, 2)):
+        world.checks.received(node, other.id, part)
+    refused = ReplicaAck(7, node.id, Status.NEWER_EPOCH, False)
+    acknowledged = ReplicaAck(7, node.id, Status.OK, True)
+    world.checks.sending(node, other.id, refused)
+    world.checks.sending(node, other.id, acknowledged)
+    with pytest.raises(Violation, match="nothing leaves before it is on disk"):
+        world.checks.sending(node, other.id, acknowledged)

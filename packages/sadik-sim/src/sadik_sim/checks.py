@@ -77,6 +77,9 @@ class Checks:
         self._announced: dict[NodeId, tuple[Register | None, ...]] = {}
         """The ring that each node announced last: of the next one most registers are the same."""
         self._asked: dict[tuple[NodeId, NodeId, int, bytes], list[tuple[Key, list[Dot]]]] = {}
+        """By receiver, sender, request and slot: the parts of writes that were not answered."""
+        self._refused: dict[tuple[NodeId, NodeId, int, bytes], int] = {}
+        """How many of these were refused."""
         self._acked: dict[Dot, dict[bytes, NodeId]] = {}
         self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
         self._rolled_back: dict[NodeId, None] = {}
@@ -242,18 +245,19 @@ class Checks:
 
     def _sending_ack(self, node: SimNode, to: NodeId, message: ReplicaAck) -> None:
         self._world.sometimes(_ANSWERED.get(message.status) or f"answered {message.status}")
-        asked = self._asked.get((node.id, to, message.request, message.slot))
+        place = (node.id, to, message.request, message.slot)
+        asked = self._asked.get(place)
         if not asked:
             return  # the node started anew since, or answers another kind of message
+        # Which of several parts is meant is not said, and refusals overtake what waits for the
+        # disk: there must be one that is there and was not acknowledged.
         if message.status != Status.OK:
-            del asked[0]
+            self._refused[place] = self._refused.get(place, 0) + 1
+            self._drop_refused(place)
             return
-        # Of several parts it may be any but the first: a node takes the sender of one for a
-        # stranger, and hears of it before the next one comes.
-        at = 0
-        while at < len(asked) - 1 and not self._has_all(node, *asked[at]):
-            at += 1
-        key, dots = asked.pop(at)
+        there = [self._has_all(node, *part) for part in asked]
+        key, dots = asked.pop(there.index(True) if True in there else 0)
+        self._drop_refused(place)
         for dot in dots:
             if not self.has(node, key, dot):
                 self._not_on_disk(node, message, dot, key)
@@ -270,6 +274,12 @@ class Checks:
                 key.key,
                 tuple(dots),
             )
+
+    def _drop_refused(self, place: tuple[NodeId, NodeId, int, bytes]) -> None:
+        """Forget the parts of a write that are left when all others were acknowledged."""
+        if len(self._asked[place]) <= self._refused.get(place, 0):
+            del self._asked[place]
+            self._refused.pop(place, None)
 
     def _has_all(self, node: SimNode, key: Key, dots: list[Dot]) -> bool:
         return all(self.has(node, key, dot) for dot in dots)
