@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from sadik_node.collector import Collector
+from sadik_node.collector import collecting_the_young, look_at_all
 
 
 class Thing:
@@ -20,17 +20,14 @@ class Thing:
         self.me: Thing | None = None
 
 
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    before = gc.get_threshold()
-    collector = Collector()
-    collector.start()
-    try:
-        yield collector
-    finally:
-        collector.stop()
-        assert gc.get_threshold() == before
-        assert not gc.get_freeze_count()
+@pytest.fixture(autouse=True)
+def young() -> Iterator[None]:
+    before, callbacks = gc.get_threshold(), list(gc.callbacks)
+    with collecting_the_young():
+        yield
+    assert gc.get_threshold() == before
+    assert gc.callbacks == callbacks
+    assert not gc.get_freeze_count()
 
 
 def make(count: int) -> list[list[int]]:
@@ -38,7 +35,7 @@ def make(count: int) -> list[list[int]]:
     return [[number] for number in range(count)]
 
 
-def test_what_is_remembered_is_set_aside_and_not_looked_at_again(collector: Collector) -> None:
+def test_what_is_remembered_is_set_aside_and_not_looked_at_again() -> None:
     frozen = gc.get_freeze_count()
     looks: list[int] = []
     gc.callbacks.append(lambda phase, info: looks.append(info["generation"]))
@@ -52,7 +49,7 @@ def test_what_is_remembered_is_set_aside_and_not_looked_at_again(collector: Coll
     assert len(kept) == 100_000
 
 
-def test_what_was_set_aside_goes_with_its_last_reference(collector: Collector) -> None:
+def test_what_was_set_aside_goes_with_its_last_reference() -> None:
     thing = Thing()
     gone = weakref.ref(thing)
     gc.collect(1)
@@ -60,7 +57,7 @@ def test_what_was_set_aside_goes_with_its_last_reference(collector: Collector) -
     assert gone() is None
 
 
-def test_garbage_in_cycles_goes_while_it_is_young(collector: Collector) -> None:
+def test_garbage_in_cycles_goes_while_it_is_young() -> None:
     thing = Thing()
     thing.me = thing
     gone = weakref.ref(thing)
@@ -71,7 +68,7 @@ def test_garbage_in_cycles_goes_while_it_is_young(collector: Collector) -> None:
 
 
 async def test_garbage_in_cycles_that_was_set_aside_goes_within_the_hour(
-    collector: Collector, autojump_clock: trio.testing.MockClock
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     thing = Thing()
     thing.me = thing
@@ -81,7 +78,7 @@ async def test_garbage_in_cycles_that_was_set_aside_goes_within_the_hour(
     gc.collect()
     assert gone() is not None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(collector.look_at_all)
+        nursery.start_soon(look_at_all)
         await trio.sleep(3601)
         nursery.cancel_scope.cancel()
     assert gone() is None

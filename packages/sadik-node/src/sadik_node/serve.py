@@ -8,7 +8,7 @@ import sys
 
 import trio
 
-from sadik_node.collector import Collector
+from sadik_node.collector import collecting_the_young, look_at_all
 from sadik_node.errors import NodeError, find_cause
 from sadik_node.http.limits import connections_wanted
 from sadik_node.log import Log
@@ -44,12 +44,13 @@ def run(settings: Settings) -> int:
 
 async def _serve(settings: Settings, log: Log) -> None:
     node = Node(settings, log=log)
-    collector = Collector()
-    collector.start()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with (
+        collecting_the_young(),
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+    ):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_at_signal, signals, node)
-            nursery.start_soon(collector.look_at_all)
+            nursery.start_soon(look_at_all)
             await node.run()
             nursery.cancel_scope.cancel()
 
