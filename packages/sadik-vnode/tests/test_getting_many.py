@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from many_requests import KEYS, a_world, asked_in_trouble, running
 from path_requests import delete, get, ids, put, set_bucket, values
 from sadik_machine import MILLISECOND, SECOND, Cancelled, Loaded, NodeId, Received
 from sadik_vnode import EngineConfig
@@ -17,16 +18,7 @@ from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ManyStates, ReadMany, ReplicaRead, Status
 from sadik_vnode.record import INLINE_BYTES_MAX
 from sadik_vnode.requests import Found, Get, GetMany, ManyFound, Missing, Refused
-from vnode_world import Faults, World
-
-KEYS = [f"k{n}".encode() for n in range(12)]
-
-
-def a_world(seed: int = 1, *, nodes: int = 3, **faults: int) -> World:
-    config = EngineConfig(anti_entropy_interval_ns=0, hedge_early=False)
-    world = World(seed, nodes=nodes, faults=Faults(**faults), config=config)
-    world.run(SECOND)
-    return world
+from vnode_world import World
 
 
 def ask(world: World, node: NodeId, gets: list[Get]) -> list[Any]:
@@ -56,7 +48,7 @@ def sent(world: World, kind: type) -> list[Any]:
 def _changed(world: World, source: random.Random) -> None:
     """Writes, deletes and cuts, after which replicas may differ."""
     for _ in range(30):
-        node = source.choice([n.id for n in world.nodes.values() if n.engine is not None])
+        node = source.choice(running(world))
         key = source.choice(KEYS)
         match source.randrange(10):
             case 0:
@@ -84,7 +76,7 @@ def _asked(seed: int, *, together: bool, conflict: str) -> list[Any]:
         set_bucket(world, blind_writes="sibling")
     source = random.Random(seed)
     _changed(world, source)
-    node = source.choice([n.id for n in world.nodes.values() if n.engine is not None])
+    node = source.choice(running(world))
     gets = [
         Get(
             "b", key, 5 * SECOND, source.choice((None, 1, 2, 3, "all", 9)),
@@ -113,34 +105,19 @@ def test_each_key_is_answered_as_it_would_have_been_alone(seed: int, conflict: s
 @given(st.integers(0, 2**32))
 @settings(max_examples=max(settings().max_examples // 4, 3), deadline=None)
 def test_all_are_answered_and_nothing_is_left_behind_whatever_happens(seed: int) -> None:
-    world = a_world(seed, nodes=4, loss=50, duplication=50, disk_full=20)
-    source = random.Random(seed)
-    answers: list[Any] = []
-    asked = 0
-    for _ in range(25):
-        running = [n.id for n in world.nodes.values() if n.engine is not None]
-        node = source.choice(running)
-        match source.randrange(8):
-            case 0:
-                world.cut_off(node, source.choice([n for n in ids(world) if n != node]))
-            case 1:
-                world.heal()
-            case 2:
-                world.ask(node, put(b"v", key=source.choice(KEYS)))
-            case _:
-                asked += 1
-                timeout_ns = source.choice((5 * MILLISECOND, SECOND))
-                gets = [Get("b", key, timeout_ns) for key in source.sample(KEYS, 5)]
-                world.ask(node, GetMany(gets), answers.append)
-        world.run(source.randrange(100 * MILLISECOND))
-    world.heal()
-    world.run(20 * SECOND)
+    def gets(source: random.Random, timeout_ns: int) -> GetMany:
+        return GetMany([Get("b", key, timeout_ns) for key in source.sample(KEYS, 5)])
+
+    def change(world: World, node: NodeId) -> None:
+        world.ask(node, put(b"v", key=KEYS[seed % len(KEYS)]))
+
+    answers, asked, nodes = asked_in_trouble(seed, gets, change)
     assert len(answers) == asked
     assert all(len(answer.results) == 5 and None not in answer.results for answer in answers)
-    for node_ in world.nodes.values():
-        assert node_.engine is not None
-        assert node_.engine.requests_open == 0
-        assert node_.engine._desk.keys_beyond == 0
+    for node in nodes:
+        assert node.engine is not None
+        assert node.engine.requests_open == 0
+        assert node.engine._desk.keys_beyond == 0
 
 
 # What it costs

@@ -7,10 +7,10 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from many_requests import KEYS, a_world, asked_in_trouble, running
 from path_requests import get, ids, put, set_bucket, values
 from sadik_machine import (
     MILLISECOND,
@@ -53,19 +53,7 @@ from sadik_vnode.requests import (
     Unavailable,
     Written,
 )
-from vnode_world import Faults, World
-
-KEYS = [f"k{n}".encode() for n in range(12)]
-
-
-def a_world(
-    seed: int = 1, *, nodes: int = 3, config: EngineConfig | None = None, **faults: int
-) -> World:
-    base = config or EngineConfig()
-    config = attrs.evolve(base, anti_entropy_interval_ns=0, hedge_early=False)
-    world = World(seed, nodes=nodes, faults=Faults(**faults), config=config)
-    world.run(SECOND)
-    return world
+from vnode_world import World
 
 
 def ask(world: World, node: NodeId, puts: list[Put]) -> list[Any]:
@@ -134,7 +122,7 @@ def _tried(seed: int, *, together: bool, conflict: str) -> tuple[list[Any], Any]
             full = world.nodes[source.choice(ids(world))]
             world.step(full, Observed(DiskShort(is_short=True)))
     world.run(SECOND)
-    node = source.choice([n.id for n in world.nodes.values() if n.engine is not None])
+    node = source.choice(running(world))
     puts = [
         put(
             source.randbytes(source.choice((0, 5, 100, 70_000))),
@@ -176,32 +164,19 @@ def test_each_key_is_written_as_it_would_have_been_alone(seed: int, conflict: st
 @given(st.integers(0, 2**32))
 @settings(max_examples=max(settings().max_examples // 4, 3), deadline=None)
 def test_all_are_answered_and_nothing_is_left_behind_whatever_happens(seed: int) -> None:
-    world = a_world(seed, nodes=4, loss=50, duplication=50, disk_full=20)
-    source = random.Random(seed)
-    answers: list[Any] = []
-    asked = 0
-    for _ in range(25):
-        running = [n.id for n in world.nodes.values() if n.engine is not None]
-        node = source.choice(running)
-        match source.randrange(8):
-            case 0:
-                world.cut_off(node, source.choice([n for n in ids(world) if n != node]))
-            case 1:
-                world.heal()
-            case _:
-                asked += 1
-                timeout_ns = source.choice((5 * MILLISECOND, SECOND))
-                puts = [Put("b", key, b"v", timeout_ns) for key in source.choices(KEYS, k=6)]
-                world.ask(node, PutMany(puts), answers.append)
-        world.run(source.randrange(100 * MILLISECOND))
-    world.heal()
-    world.run(20 * SECOND)
+    def puts(source: random.Random, timeout_ns: int) -> PutMany:
+        return PutMany([Put("b", key, b"v", timeout_ns) for key in source.choices(KEYS, k=6)])
+
+    def look(world: World, node: NodeId) -> None:
+        world.ask(node, get(key=KEYS[seed % len(KEYS)]))
+
+    answers, asked, nodes = asked_in_trouble(seed, puts, look)
     assert len(answers) == asked
     assert all(len(answer.results) == 6 and None not in answer.results for answer in answers)
-    for node_ in world.nodes.values():
-        assert node_.engine is not None
-        assert node_.engine.requests_open == 0
-        assert node_.engine._desk.request_bytes == 0
+    for node in nodes:
+        assert node.engine is not None
+        assert node.engine.requests_open == 0
+        assert node.engine._desk.request_bytes == 0
 
 
 def test_puts_of_one_key_are_done_in_their_order() -> None:
