@@ -20,7 +20,7 @@ from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.putting import Forwarding
 from sadik_vnode.coordinator.putting_many import PuttingMany
 from sadik_vnode.copying import CopyingRecords, copy_body, copy_sums, take_records
-from sadik_vnode.desk import Desk
+from sadik_vnode.desk import Desk, overloaded
 from sadik_vnode.requests import (
     BucketList,
     BucketReset,
@@ -39,8 +39,6 @@ from sadik_vnode.requests import (
     Plan,
     Put,
     PutMany,
-    Refusal,
-    Refused,
     Repair,
     Result,
     Scrub,
@@ -117,7 +115,7 @@ class ClientRequests:
                 _NOBODY,
             )
         elif desk.is_overloaded:
-            refusal = Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
+            refusal = overloaded()
         elif desk.generations.is_behind and type(request) in _OF_DATA:
             refusal = Unavailable(
                 Outcome.NOT_APPLIED,

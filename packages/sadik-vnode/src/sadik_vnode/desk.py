@@ -21,6 +21,7 @@ from sadik_vnode.latency import Latencies
 from sadik_vnode.outbox import Outbox
 from sadik_vnode.placement import Placement
 from sadik_vnode.replica import Replica
+from sadik_vnode.requests import Refusal, Refused
 from sadik_vnode.spread import Spread
 from sadik_vnode.together import Together
 from sadik_vnode.versed import Versed
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
     from sadik_vnode.hints import HintNotes
     from sadik_vnode.reaping import Generations, Reaper
 
-__all__ = ["Conversation", "Desk"]
+__all__ = ["Conversation", "Desk", "overloaded"]
+
+
+def overloaded() -> Refused:
+    """What a request is told where `Desk.is_overloaded`."""
+    return Refused(Refusal.OVERLOADED, "this node has too many requests in flight")
 
 
 def _nobody(_partition: int, _sender: NodeId, _size: int) -> None:

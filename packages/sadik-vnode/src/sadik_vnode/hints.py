@@ -33,6 +33,7 @@ _SCAN_ROWS: Final = 1000
 _SCAN_BYTES: Final = 256 * 1024
 _ACK_TIMEOUT_NS: Final = 10 * SECOND
 _LEFT_BYTES_MAX: Final = 2**20
+"""Of the keys of note rows of which it is remembered whether they are there: some ten thousand."""
 
 
 @define(slots=True)
@@ -262,7 +263,8 @@ class HintNotes:
         slot = self._slots[node]
         slot.delivery = None
         if empty:
-            # What was counted wrongly in a rare race is put right here.
+            # A check that was under way while thousands of other notes came and went may have
+            # counted wrongly: that is put right here.
             slot.may_wait = False
             self._bytes -= slot.bytes
             slot.notes = slot.bytes = 0

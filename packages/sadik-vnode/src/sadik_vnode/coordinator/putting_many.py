@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import partial
 
 from sadik_vnode.coordinator.putting import Forwarding
-from sadik_vnode.desk import Desk
+from sadik_vnode.desk import Desk, overloaded
 from sadik_vnode.messages import MANY_KEYS_MAX
-from sadik_vnode.requests import PUTS_MAX, ManyWritten, PutMany, Refusal, Refused, Result
+from sadik_vnode.requests import PUTS_MAX, ManyWritten, PutMany, Result
 
 __all__ = ["PuttingMany"]
 
@@ -52,7 +52,7 @@ class PuttingMany:
         """Begin one; refuse it where it would exceed a bound that the others before it did not."""
         settle = partial(self._settle, at)
         if self._desk.is_overloaded:
-            settle(Refused(Refusal.OVERLOADED, "this node has too many requests in flight"))
+            settle(overloaded())
         else:
             Forwarding(self._desk, self._puts[at], settle).start()
 
