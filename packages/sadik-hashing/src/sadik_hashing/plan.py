@@ -1,5 +1,6 @@
 """Plans: what a change of assignment would move, and how well an assignment is balanced."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -165,6 +166,6 @@ def balance_of(assignment: Assignment, claimants: Iterable[Claimant]) -> Balance
 
 def _load(nodes: Sequence[Claimant], loads: Sequence[int]) -> Load:
     return Load(
-        mean=sum(loads) / sum(node.weight for node in nodes),
+        mean=sum(loads) / math.fsum(node.weight for node in nodes),
         most=max(load / node.weight for node, load in zip(nodes, loads, strict=True)),
     )

@@ -78,7 +78,7 @@ def describe(value: Any) -> str:
         return f"{repr(data[:8])[1:]}…{len(data)}B#{_short_hash(data)}"
     if attrs.has(type(value)):
         fields = attrs.fields(type(value))
-        inner = ", ".join(f"{f.name}={describe(getattr(value, f.name))}" for f in fields)
+        inner = ", ".join(f"{f.name}={_describe_field(value, f)}" for f in fields)
         return f"{type(value).__name__}({inner})"
     if isinstance(value, Mapping):
         return "{" + _join([f"{describe(k)}: {describe(v)}" for k, v in value.items()]) + "}"
@@ -89,6 +89,14 @@ def describe(value: Any) -> str:
     if value is None or isinstance(value, int | float | str):
         return repr(value)
     return type(value).__name__
+
+
+def _describe_field(value: Any, field: attrs.Attribute[Any]) -> str:
+    """What a field holds. A number is one: whether it came as a member of an enumeration is lost
+    on its way between nodes, and in compiled code.
+    """
+    held = getattr(value, field.name)
+    return repr(int(held)) if field.type == "int" else describe(held)
 
 
 def _join(parts: list[str]) -> str:

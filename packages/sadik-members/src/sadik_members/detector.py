@@ -19,8 +19,8 @@ a word for people and for hints: it moves no data and removes nobody.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping
+from random import Random
 
 from attrs import define, field
 
@@ -74,7 +74,7 @@ class _Relay:
 class Detector:
     """Beliefs about the other members. `turn` takes what is to be sent and announced."""
 
-    random: random.Random
+    random: Random
     turn: Turn = field(factory=Turn)
     _peers: dict[NodeId, _Peer] = field(factory=dict)
     _links: dict[NodeId, LinkState] = field(factory=dict)

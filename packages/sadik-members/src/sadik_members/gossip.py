@@ -13,8 +13,8 @@ we were away) can be told from a stranger.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
+from random import Random
 
 from attrs import define
 
@@ -45,7 +45,7 @@ class Gossip:
     """
 
     state: State
-    random: random.Random
+    random: Random
     merge_member: Callable[[NodeId, Member], None]
     deadline: int | None = None
     """When `wake` is wanted."""

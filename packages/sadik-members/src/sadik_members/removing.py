@@ -9,7 +9,7 @@ know that the node is dead, for one that lives would go on deciding with the oth
 
 from __future__ import annotations
 
-import random
+from random import Random
 
 from attrs import define, evolve, field
 
@@ -39,7 +39,7 @@ class Removing:
     """Departures over one node's `State`."""
 
     state: State
-    random: random.Random
+    random: Random
     _under_way: list[_Removal] = field(factory=list)
 
     @property

@@ -160,13 +160,13 @@ def _values(key: bytes, value: bytes) -> tuple[object, ...]:
         raise SavedStateError(
             f"the membership row {key!r} has format {format_}; this version reads up to {FORMAT}"
         )
+    if type(values) is tuple and format_ == _UNSEALED_FORMAT:
+        return values[1:]
     match values:
-        case (int(), *content) if format_ == _UNSEALED_FORMAT:
-            return tuple(content)
         case (int(), bytes(sum_), bytes(encoded)) if format_ == FORMAT and sum_ == _sum(encoded):
-            content = _plain(key, encoded)
-            if type(content) is tuple:
-                return content
+            sealed = _plain(key, encoded)
+            if type(sealed) is tuple:
+                return sealed
     raise SavedStateError(f"the membership row {key!r} is damaged")
 
 

@@ -87,10 +87,17 @@ def read_record(row: bytes, value: bytes) -> AcceptorRecord:
         case _:
             raise DamagedRecordError(f"the row {row!r} is damaged")
     match _plain(content):
-        case (tuple(promised), tuple() | None as accepted, bytes() | None as proposed, decided):
-            ballot = None if accepted is None else read_ballot(accepted)
-            return AcceptorRecord(read_ballot(promised), ballot, proposed, decided)
+        case (tuple(promised), accepted, proposed, decided):
+            ballot = None if accepted is None else _ballot_in(accepted, row)
+            if proposed is None or isinstance(proposed, bytes):
+                return AcceptorRecord(read_ballot(promised), ballot, proposed, decided)
     raise DamagedRecordError(f"the row {row!r} is damaged")
+
+
+def _ballot_in(part: object, row: bytes) -> Ballot:
+    if not isinstance(part, tuple):
+        raise DamagedRecordError(f"the row {row!r} is damaged")
+    return read_ballot(part)
 
 
 def read_ballot(plain: tuple[object, ...]) -> Ballot:

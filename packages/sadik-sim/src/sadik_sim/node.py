@@ -586,7 +586,11 @@ class SimNode:
                 self.feed(number, Woke())
                 if self.boot != boot or not self.is_running:
                     return
-        if self._wake_at is None:  # nobody was fed: a clock that drifts is not so far
+        self._wake_if_nobody_was_fed()
+
+    def _wake_if_nobody_was_fed(self) -> None:
+        """A clock that drifts may not be so far yet."""
+        if self._wake_at is None:
             first = earliest(*[machine.deadline for machine in self._machines])
             if first is not None:
                 self._set_wake(first)

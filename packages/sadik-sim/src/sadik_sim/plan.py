@@ -70,6 +70,9 @@ LIMITS: dict[str, tuple[int, ...]] = {
 """What some seeds draw other than usual: fields of `EngineConfig` small enough to be met, and how
 long messages (``delay_ns``) and reads of the disk (``load_ns``) take at most."""
 
+_SILENCING_KINDS = (*LOSING_KINDS, "remove")
+"""After one of these a single node may not know what was acknowledged."""
+
 
 @frozen
 class Options:
@@ -116,7 +119,7 @@ def draw_plan(seed: int, options: Options, bug: str = "") -> Plan:
         keys=options.keys,
         nodes=options.nodes,
         length_ns=length_ns,
-        may_ask_one=not any(fault.kind in (*LOSING_KINDS, "remove") for fault in faults),
+        may_ask_one=not any(fault.kind in _SILENCING_KINDS for fault in faults),
     )
     return Plan(seed, options, network, tuple(faults), tuple(operations), limits, bug)
 

@@ -86,7 +86,7 @@ def _tally(tally: Tally) -> tuple[int, ...]:
 
 
 def _tally_of(plain: Any) -> Tally:
-    needed, got, durable, primaries, hinted = map(_number, plain[:5])
+    needed, got, durable, primaries, hinted = tuple(map(_number, plain[:5]))
     return Tally(needed, got, durable, primaries, hinted)
 
 

@@ -74,8 +74,8 @@ class Getting(Conversation):
         try:
             r = wanted(request.r, properties.r, ring.replicas)
             pr = wanted(request.pr, properties.pr, ring.replicas)
-        except BadQuorum as error:
-            self._done(Refused(Refusal.BAD_QUORUM, str(error)))
+        except BadQuorum as bad_quorum:
+            self._done(Refused(Refusal.BAD_QUORUM, str(bad_quorum)))
             return
         if request.at_least is not None:
             assert desk.sealer is not None, "a node without a cluster key takes no requests"

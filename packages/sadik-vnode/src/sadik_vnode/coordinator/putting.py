@@ -252,8 +252,8 @@ class Coordinating:
                 r = wanted(request.r, properties.r, replicas)
             elif request.condition is not None:
                 r = wanted(None, properties.r, replicas)
-        except BadQuorum as error:
-            self._done(Refused(Refusal.BAD_QUORUM, str(error)))
+        except BadQuorum as bad_quorum:
+            self._done(Refused(Refusal.BAD_QUORUM, str(bad_quorum)))
             return
         last_wins = properties.conflict == LWW
         if isinstance(request, Delete):
