@@ -23,6 +23,10 @@ help: ## list the targets
 setup: ## make .venv with every package in it; does nothing when it is up to date
 	@scripts/setup
 
+.PHONY: compile
+compile: setup ## compile the engine: half the time a request; a minute, and needs a C compiler
+	$(BIN)/python scripts/compile_engine.py
+
 .PHONY: run
 run: setup ## start a three-node cluster on this machine, until Ctrl-C
 	$(BIN)/sadik-node dev $(ARGS)

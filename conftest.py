@@ -6,11 +6,17 @@ into a failure, so that CI cannot pass by leaving out what it was meant to test.
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
+
+# What is tested is the sources, in this process and in those that tests start: tests look into
+# classes and exchange their methods. tests/workspace/test_compiled.py is about compiled code.
+os.environ["PURE_PYTHON"] = "1"
+sys.path[:] = [path for path in sys.path if Path(path).parts[-2:] != ("build", "compiled")]
 
 # No deadlines: the machine is shared, and a slow moment is not a fault of the code.
 _COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+import sadik_vnode
 from sadik_comms import Listener
 from sadik_machine import MILLISECOND, SECOND, Codec, Draining, LinkState, NodeId, node_id_hex
 from sadik_members import (
@@ -320,6 +321,7 @@ class RunningLife:
             cluster=settings.cluster.name,
             boot=self.life.boot_number,
             store=settings.storage.backend,
+            engine="interpreted" if str(sadik_vnode.__file__).endswith(".py") else "compiled",
         )
         if not self.is_durable:
             why = (

@@ -22,7 +22,7 @@ from sadik_sim.campaign import (
     seeds_until_found,
 )
 from sadik_sim.plan import PROFILES, Options, Plan, draw_plan, plan_from_json, plan_to_json
-from sadik_sim.planted import BUGS
+from sadik_sim.planted import BUGS, run_sources
 from sadik_sim.report import failure_lines, replay_lines, summary_lines
 from sadik_sim.run import RunResult
 from sadik_sim.shrink import Shrinker, shrink
@@ -188,12 +188,16 @@ _BUG = click.option(
 def _plan(what: str, bug: str | None, values: dict[str, Any]) -> Plan:
     """The plan of a seed, or of a file."""
     if what.isdecimal():
-        return draw_plan(int(what), _options(values), bug or "")
-    try:
-        plan = plan_from_json(Path(what).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"{what}: {error}") from None
-    return attrs.evolve(plan, bug=bug) if bug is not None else plan
+        plan = draw_plan(int(what), _options(values), bug or "")
+    else:
+        try:
+            plan = plan_from_json(Path(what).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"{what}: {error}") from None
+        plan = attrs.evolve(plan, bug=bug) if bug is not None else plan
+    if plan.bug:
+        run_sources()
+    return plan
 
 
 @main.command()
@@ -278,6 +282,7 @@ def bugs(limit: int, jobs: int | None, is_list: bool, names: tuple[str, ...]) ->
         for bug in chosen:
             click.echo(f"{bug.name:28} {bug.what}")
         return
+    run_sources()
     missed = []
     with local_executor(min(jobs or default_jobs(), len(chosen))) as executor:
         futures = {

@@ -20,9 +20,9 @@ from sadik_sim.planted import (
     trees,
     views,
 )
-from sadik_sim.planted.bug import PlantedBug, exchanged
+from sadik_sim.planted.bug import PlantedBug, exchanged, run_sources
 
-__all__ = ["BUGS", "PlantedBug", "planted"]
+__all__ = ["BUGS", "PlantedBug", "planted", "run_sources"]
 
 _MODULES = (
     durability, dots, merging, quorums, hints, outcomes, membership, trees, views, reaping, ring,

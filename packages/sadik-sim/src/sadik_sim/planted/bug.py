@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from attrs import Factory, frozen
 
-__all__ = ["Patch", "PlantedBug", "exchanged"]
+import sadik_vnode
+
+__all__ = ["Patch", "PlantedBug", "exchanged", "run_sources"]
 
 Patch = tuple[object, str, Any]
 """An object (a class, a module), the name of an attribute, and what stands there instead."""
@@ -34,7 +38,13 @@ class PlantedBug:
 
 @contextmanager
 def exchanged(patches: list[Patch]) -> Iterator[None]:
-    """Exchange attributes, and put back what was there."""
+    """Exchange attributes, and put back what was there.
+
+    Raises:
+        RuntimeError: the code is compiled, so that calls would not find what was exchanged.
+    """
+    if _is_compiled():
+        raise RuntimeError("bugs cannot be planted in compiled code: set PURE_PYTHON=1")
     before = [(owner, name, vars(owner)[name]) for owner, name, _ in patches]
     try:
         for owner, name, value in patches:
@@ -43,3 +53,16 @@ def exchanged(patches: list[Patch]) -> Iterator[None]:
     finally:
         for owner, name, value in reversed(before):
             setattr(owner, name, value)
+
+
+def run_sources() -> None:
+    """Have this program begin anew with interpreted code, if that under test is compiled: calls
+    between compiled functions do not look up what they call, so nothing can be exchanged there.
+    """
+    if _is_compiled():
+        again = [sys.executable, "-m", "sadik_sim", *sys.argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, "PURE_PYTHON": "1"})  # noqa: S606
+
+
+def _is_compiled() -> bool:
+    return not str(sadik_vnode.__file__).endswith(".py")

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from sadik_sim.planted import run_sources
 from sadik_sim.registers.bugs import REGISTER_BUGS
 from sadik_sim.registers.run import execute_registers
 
@@ -27,6 +28,7 @@ def registers(seeds: int, first: int, bugs: bool) -> None:
       sadik-sim registers --seeds 500
     """
     if bugs:
+        run_sources()
         _find_bugs(range(first, first + seeds))
         return
     failed = answers = decided = 0
