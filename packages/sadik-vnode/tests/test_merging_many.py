@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from replica_host import ReplicaHost
 from sadik_causality import Container
 from sadik_machine import FailureReason, encode_plain
+from sadik_vnode.arrival import Arrival
 from sadik_vnode.keyspace import Key
 from sadik_vnode.record import ABSENT, INLINE_BYTES_MAX, Record, seal_value
 from sadik_vnode.version import Version, version_of
@@ -27,20 +28,20 @@ class Ends:
         self.done = 0
         self.failed: Counter[FailureReason] = Counter()
 
-    def ok(self) -> None:
-        self.done += 1
+    def ok(self, count: int) -> None:
+        self.done += count
 
     def bad(self, reason: FailureReason) -> None:
         self.failed[reason] += 1
 
 
-def received(container: Container[Version]) -> Record:
-    return Record.received(Record(container, b"other-actor1").encode())
+def received(key: Key, container: Container[Version]) -> Arrival:
+    return Arrival.of(key, Record(container, b"other-actor1").encode())
 
 
 def merge_many(host: ReplicaHost, states: list[tuple[Key, Container[Version]]]) -> Ends:
     ends = Ends()
-    incoming = [(key, received(container)) for key, container in states if container.context]
+    incoming = [received(key, container) for key, container in states if container.context]
     host.replica.merge_many(incoming, lambda: True, ends.ok, ends.bad)
     return ends
 
@@ -156,7 +157,7 @@ def test_what_may_not_go_on_is_left_out() -> None:
     host = ReplicaHost()
     answers = [True, False, True, False]
     ends = Ends()
-    incoming = [(key, received(container_of([], [(b"a", 1)]))) for key in KEYS]
+    incoming = [received(key, container_of([], [(b"a", 1)])) for key in KEYS]
     host.replica.merge_many(incoming, answers.pop, ends.ok, ends.bad)
     host.settle()
     assert ends.done == 2

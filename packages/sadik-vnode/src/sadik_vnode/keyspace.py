@@ -154,6 +154,18 @@ class Key:
             raise ValueError("a name is a bucket, a zero byte and a key")
         return _key(bucket.decode(), key)
 
+    @staticmethod
+    def of_row(row: bytes) -> Key | None:
+        """The key of a record's row; None where the row does not lie where its name says. It is
+        made anew: many that are met once are not to drive out the keys that clients ask for.
+        """
+        bucket, zero, key = row[1 + _TOKEN_PREFIX_BYTES :].partition(b"\0")
+        try:
+            found = Key(bucket.decode(), key)
+        except ValueError:
+            return None
+        return found if zero and found.record_row == row else None
+
     def value_row(self, dot: Dot) -> bytes:
         """The row of one large version's value."""
         actor, counter = dot

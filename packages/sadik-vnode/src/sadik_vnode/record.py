@@ -30,6 +30,7 @@ __all__ = [
     "is_sound",
     "open_value",
     "seal_value",
+    "without_actor",
 ]
 
 INLINE_BYTES_MAX: Final = 32 * 1024
@@ -129,14 +130,15 @@ class Record:
         own, container = record.own_actor, record.container
         if any(version.size > INLINE_BYTES_MAX for version in container.versions.values()):
             return cls(container)  # their bodies get rows of their own
-        if not own:
-            return cls(container, row=row)
         array, form, actor = row[_SUM_BYTES : _SUM_BYTES + 3]
-        if array >= 0x98 or form != _FORMAT or actor != _NO_ACTOR[0] + len(own):
+        if own and (array >= 0x98 or form != _FORMAT or actor != _NO_ACTOR[0] + len(own)):
             return cls(container)  # those are not three heads of a byte each
-        rest = row[_SUM_BYTES + 3 + len(own) :]
-        data = row[_SUM_BYTES : _SUM_BYTES + 2] + _NO_ACTOR + rest
-        return cls(container, row=_sum(data) + data)
+        return cls(container, row=without_actor(row) if own else row)
+
+    @property
+    def is_one_row(self) -> bool:
+        """Whether no body of it lies in a row of its own."""
+        return all(version.size <= INLINE_BYTES_MAX for version in self.container.versions.values())
 
     def rows(self, key: Key, before: Record) -> Rows:
         """The rows that turn the stored ``before`` into this record; the absent one has none.
@@ -203,6 +205,16 @@ def bytes_outside(row: bytes) -> int:
 def is_sound(row: bytes) -> bool:
     """Whether a record's row is what was written."""
     return _sum(row[_SUM_BYTES:]) == row[:_SUM_BYTES]
+
+
+def without_actor(row: bytes) -> bytes:
+    """A sound row without its own actor; the heads before that are of a byte each."""
+    start = _SUM_BYTES + 2
+    own = row[start] - _NO_ACTOR[0]
+    if not own:
+        return row
+    data = row[_SUM_BYTES:start] + _NO_ACTOR + row[start + 1 + own :]
+    return _sum(data) + data
 
 
 def seal_value(body: bytes) -> bytes:

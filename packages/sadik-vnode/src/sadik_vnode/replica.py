@@ -24,7 +24,9 @@ from typing import Final
 from attrs import Factory, define
 
 from sadik_causality import Container, Dot
+from sadik_hashing import record_hash
 from sadik_machine import Effect, FailureReason, GetRows
+from sadik_vnode.arrival import Arrival
 from sadik_vnode.births import Births
 from sadik_vnode.counters import Counters
 from sadik_vnode.due import due_ms
@@ -77,19 +79,26 @@ class _KeyState:
     """A key that is being updated. ``record`` is None while it is being loaded.
 
     ``hash`` is what the record adds to its leaf, or None where that was not needed yet; ``size``
-    the bytes of its row.
+    the bytes of its row; ``arrival`` what it is to be, where it is stored as it came.
     """
 
-    __slots__ = ("hash", "key", "leaf", "record", "size", "stores", "waiting")
+    __slots__ = ("arrival", "hash", "key", "leaf", "record", "size", "stores", "waiting")
 
     def __init__(self, key: Key, leaf: HeldLeaf | None) -> None:
         self.key = key
         self.leaf = leaf
         self.record: Record | None = None
+        self.arrival: Arrival | None = None
         self.hash: int | None = None
         self.size = 0
         self.stores = 0
         self.waiting: list[tuple[MakeChange, OnStored | None, OnFailed]] = []
+
+    def pending(self) -> Record | None:
+        """What the next change builds on; None while it is being loaded."""
+        if self.record is None and self.arrival is not None:
+            self.record = self.arrival.record
+        return self.record
 
 
 @define(slots=True)
@@ -101,6 +110,15 @@ class _Shut:
     busy: int
     quiet: Callable[[], None]
     held: list[tuple[Key, MakeChange, OnStored | None, OnFailed]] = Factory(list)
+
+
+@define(slots=True)
+class _Page:
+    """Records that came together, as `Replica.merge_many` is given them."""
+
+    may_go_on: Callable[[], bool]
+    done: Callable[[int], None]
+    failed: OnFailed
 
 
 class Replica:
@@ -141,8 +159,8 @@ class Replica:
     def read(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         """Give the record as it is on disk; bodies in rows of their own are left there."""
         state = self._states.get(key.name)
-        if state is not None and state.record is not None and state.stores:
-            record = state.record
+        record = None if state is None or not state.stores else state.pending()
+        if record is not None:
             self._outbox.store((), (), lambda: done(record), lambda _: self.read(key, done, failed))
             return
         self._load(key, done, failed)
@@ -243,7 +261,7 @@ class Replica:
                 return
             state.waiting.append((make, done, failed))
             self._load_for_update([(key, state)])
-        elif state.record is None:
+        elif state.pending() is None:
             state.waiting.append((make, done, failed))
         else:
             self._apply(key, state, make, done, failed)
@@ -311,29 +329,137 @@ class Replica:
 
     def merge_many(
         self,
-        incoming: Sequence[tuple[Key, Record]],
+        arrivals: Sequence[Arrival],
         may_go_on: Callable[[], bool],
-        done: OnStored,
+        done: Callable[[int], None],
         failed: OnFailed,
     ) -> None:
-        """Merge records of other nodes (`Record.received`), each when its own can be loaded; what
-        nothing is known of is stored as it came. ``done`` or ``failed`` is called for each.
+        """Merge records of other nodes, each when its own can be loaded. ``done`` is called with
+        how many are on disk, and ``failed`` for each that is not going to be.
 
         ``may_go_on`` is asked of each, at the last moment, whether it is still to be merged; where
         not, neither is called.
+
+        What nothing is known of here is stored as it came, all of it at once, if nobody else wants
+        to change it.
         """
+        page = _Page(may_go_on, done, failed)
+        loading: list[tuple[Arrival, _KeyState]] = []
+        others: list[Update] = []
+        for arrival in arrivals:
+            key = arrival.key
+            name = key.name
+            if (
+                arrival.row is None
+                or name in self._states
+                or self._left.get(name) is not None
+                or self._is_shut(key)
+            ):
+                others.append((key, *self._merging(arrival, page)))
+                continue
+            state = self._states[name] = _KeyState(key, self.tree.hold(key.leaf))
+            loading.append((arrival, state))
+        if loading:
+            self._load_page(loading, page)
+        if others:
+            self.update_many(others)
 
-        def merging(key: Key, record: Record) -> Update:
-            def make(before: Record) -> Change | None:
-                if not may_go_on():
-                    return None
-                if before.is_absent and not before.own_actor:
-                    return Change(record, [], ())
-                return self._merged(before, record.container, [], ())
+    def _merging(self, arrival: Arrival, page: _Page) -> tuple[MakeChange, OnStored, OnFailed]:
+        """The same of one record as a change of its own."""
 
-            return key, make, done, failed
+        def make(before: Record) -> Change | None:
+            if not page.may_go_on():
+                return None
+            record = arrival.record
+            if before.is_absent and not before.own_actor:
+                return Change(record, [], ())
+            return self._merged(before, record.container, [], ())
 
-        self.update_many([merging(key, record) for key, record in incoming])
+        def stored() -> None:
+            page.done(1)
+
+        return make, stored, page.failed
+
+    def _load_page(self, loading: Sequence[tuple[Arrival, _KeyState]], page: _Page) -> None:
+        pairs = [(state.key, state) for _, state in loading]
+        leaves = _unknown_leaves(pairs)
+        rows = [key.record_row for key, _ in pairs]
+        rows += map(leaf_row, leaves)
+
+        def loaded(values: list[bytes | None]) -> None:
+            for leaf, value in zip(leaves.values(), values[len(pairs) :], strict=True):
+                self.tree.loaded(leaf, value)
+            new: list[tuple[Arrival, _KeyState]] = []
+            others: list[tuple[_KeyState, bytes | None]] = []
+            for (arrival, state), value in zip(loading, values, strict=False):
+                if value is None and not state.waiting:
+                    new.append((arrival, state))
+                else:
+                    state.waiting.insert(0, self._merging(arrival, page))
+                    others.append((state, value))
+            with self._outbox.one_store():
+                self._store_new(new, page)
+                for state, value in others:
+                    self._loaded_for_update(state.key, state, value)
+
+        def failed(reason: FailureReason) -> None:
+            for arrival, state in loading:
+                state.waiting.insert(0, self._merging(arrival, page))
+            self._not_loaded_together(pairs, reason)
+
+        self._outbox.load(GetRows(tuple(rows)), loaded, failed)
+
+    def _store_new(self, arrivals: Sequence[tuple[Arrival, _KeyState]], page: _Page) -> None:
+        """Store records of which nothing is known here as they came. All that `_apply` does for
+        each is done for them together.
+        """
+        rows: Rows = []
+        states: list[_KeyState] = []
+        leaves: dict[int, HeldLeaf] = {}
+        graves = 0
+        for arrival, state in arrivals:
+            key, row, due, leaf = state.key, arrival.row, arrival.due, state.leaf
+            if not page.may_go_on():
+                self._forget(key, state)
+                continue
+            assert row is not None, "it is stored as it came"
+            self.on_changed(key)
+            rows += ((key.record_row, row), (index_row(key), b""))
+            if due is not None:
+                rows.append((due_row(due, key), b""))
+                graves += due == 0
+                self.on_due(key, due)
+            if leaf is not None and arrival.dots:
+                state.hash = added = record_hash(key.name, arrival.dots)
+                self.tree.add(leaf, added)
+                leaves[leaf.number] = leaf
+            state.arrival = arrival
+            state.size = len(row)
+            state.stores = 1
+            states.append(state)
+        if not states:
+            return
+        self.has_written = True
+        sums: list[tuple[HeldLeaf, int]] = []
+        for leaf in leaves.values():
+            value, leafs_row = self.tree.row(leaf)
+            sums.append((leaf, value))
+            rows.append(leafs_row)
+
+        def stored() -> None:
+            for leaf, value in sums:
+                self.tree.stored(leaf, value)
+            self.tombstones += graves
+            for state in states:
+                state.stores -= 1
+                self._release(state.key, state)
+            page.done(len(states))
+
+        def failed(reason: FailureReason) -> None:
+            for _ in states:
+                page.failed(reason)
+
+        self._outbox.store(rows, (), stored, failed)
 
     def _merged(
         self, before: Record, incoming: Container[Version], extra: Rows, then: Sequence[Effect]
@@ -444,11 +570,7 @@ class Replica:
         is known of others, ``left``, is used when they are there, so that all are stored together.
         """
         rows = [key.record_row for key, _ in loading]
-        leaves = {
-            leaf.number: leaf
-            for _, state in loading
-            if (leaf := state.leaf) is not None and leaf.pending is None
-        }
+        leaves = _unknown_leaves(loading)
         rows += map(leaf_row, leaves)
 
         def loaded(values: list[bytes | None]) -> None:
@@ -461,14 +583,19 @@ class Replica:
 
         def failed(reason: FailureReason) -> None:
             self._ready_many(left)
-            if reason is FailureReason.DAMAGED and len(loading) > 1:
-                for each in loading:
-                    self._load_for_update([each])  # which of them it is
-                return
-            for key, state in loading:
-                self._not_loaded(key, state, reason)
+            self._not_loaded_together(loading, reason)
 
         self._outbox.load(GetRows(tuple(rows)), loaded, failed)
+
+    def _not_loaded_together(
+        self, loading: Sequence[tuple[Key, _KeyState]], reason: FailureReason
+    ) -> None:
+        if reason is FailureReason.DAMAGED and len(loading) > 1:
+            for each in loading:
+                self._load_for_update([each])  # which of them it is
+            return
+        for key, state in loading:
+            self._not_loaded(key, state, reason)
 
     def _loaded_for_update(self, key: Key, state: _KeyState, row: bytes | None) -> None:
         record = self._decoded(key, row)
@@ -600,7 +727,10 @@ class Replica:
     def _release(self, key: Key, state: _KeyState) -> None:
         if not state.stores and not state.waiting and self._states.get(key.name) is state:
             record = state.record
-            assert record is not None, "a loaded record is let go of"
+            if record is None:
+                # Stored as it came: what clients ask for is not to be forgotten for it.
+                self._forget(key, state)
+                return
             if record.is_absent or state.size > _RECENT_ROW_BYTES_MAX:
                 self._left.drop(key.name)
             else:
@@ -637,6 +767,15 @@ class Replica:
         self._left = Recent(_RECENT_BYTES_MAX)
         for key, make, done, failed in shut.held:
             self.update(key, make, done, failed)
+
+
+def _unknown_leaves(loading: Sequence[tuple[Key, _KeyState]]) -> dict[int, HeldLeaf]:
+    """The leaves, by number, whose sums are to be loaded along with the records."""
+    return {
+        leaf.number: leaf
+        for _, state in loading
+        if (leaf := state.leaf) is not None and leaf.pending is None
+    }
 
 
 def _ignore(_key: Key) -> None:

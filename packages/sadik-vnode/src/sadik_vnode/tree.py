@@ -149,9 +149,20 @@ class HashTree:
         """A record's hash changes: the leaf's sum then, and its row for the batch."""
         assert leaf.pending is not None, "a sum is loaded before it is changed"
         leaf.pending = (leaf.pending + new - old) & SUM_MASK
+        return self.row(leaf)
+
+    def add(self, leaf: HeldLeaf, value: int) -> None:
+        """A record with this hash is made; `row` is wanted when that is known of all others."""
+        assert leaf.pending is not None, "a sum is loaded before it is changed"
+        leaf.pending = (leaf.pending + value) & SUM_MASK
+
+    def row(self, leaf: HeldLeaf) -> tuple[int, tuple[bytes, bytes | None]]:
+        """The leaf's sum now, and its row for the batch."""
+        value = leaf.pending
+        assert value is not None, "a sum is loaded before it is changed"
         if leaf.is_broken:
-            return leaf.pending, (leaf_row(leaf.number), _BROKEN)
-        return leaf.pending, sum_row(leaf.number, leaf.pending)
+            return value, (leaf_row(leaf.number), _BROKEN)
+        return value, sum_row(leaf.number, value)
 
     def stored(self, leaf: HeldLeaf, value: int) -> None:
         """A change is on disk. The leaf is held until all its changes are, or have failed."""

@@ -15,10 +15,11 @@ from typing import Final
 
 from sadik_machine import SECOND, FailureReason, NodeId, ScanRows
 from sadik_vnode.anti_entropy.messages import RecordsAsked, RecordsTold
+from sadik_vnode.arrival import Arrival
 from sadik_vnode.desk import Conversation, Desk
-from sadik_vnode.keyspace import Key, lost_leaves, record_key, records_range
+from sadik_vnode.keyspace import Key, records_range
 from sadik_vnode.messages import Status
-from sadik_vnode.record import DamagedRecord, Record, is_sound
+from sadik_vnode.record import DamagedRecord, is_sound
 
 __all__ = ["Paging", "TellingRecords"]
 
@@ -123,7 +124,7 @@ class Paging(Conversation):
         desk = self.desk
         desk.clock.adopt(desk.now, page.timestamp)
         generation = page.generation
-        found: list[tuple[Key, Record]] = []
+        found: list[Arrival] = []
         size = 0
         for row, value in page.rows:
             opened = self._opened(row, value)
@@ -140,35 +141,33 @@ class Paging(Conversation):
             self._stored(is_kept=False)
             return False
 
-        desk.replica.merge_many(found, may_go_on, self._one_stored, self._one_failed)
+        desk.replica.merge_many(found, may_go_on, self._some_stored, self._one_failed)
         desk.arrived(self._partition, self._peer, size)
         self._stored(is_kept=True)
 
-    def _one_stored(self) -> None:
-        self._received += 1
-        self._stored(is_kept=True)
+    def _some_stored(self, count: int) -> None:
+        self._received += count
+        self._stored(is_kept=True, count=count)
 
     def _one_failed(self, _reason: FailureReason) -> None:
         self._stored(is_kept=False)
 
-    def _opened(self, row: bytes, value: bytes) -> tuple[Key, Record] | None:
+    def _opened(self, row: bytes, value: bytes) -> Arrival | None:
         """What a row says, if that is a record with all of its bodies, of the leaves asked for."""
         first, stop = self._range
-        if not first <= row < stop or lost_leaves(row):
+        key = Key.of_row(row) if first <= row < stop else None
+        if key is None:
             self.desk.counters.malformed_messages += 1
             return None
         try:
-            record = Record.received(value)
+            arrival = Arrival.of(key, value)
         except DamagedRecord:
             self.desk.counters.malformed_messages += 1
             return None
-        container = record.container
-        if not container.context or any(v.body is None for v in container.versions.values()):
-            return None
-        return record_key(row), record
+        return arrival if arrival.is_whole else None
 
-    def _stored(self, *, is_kept: bool) -> None:
-        self._storing -= 1
+    def _stored(self, *, is_kept: bool, count: int = 1) -> None:
+        self._storing -= count
         self._is_whole = self._is_whole and is_kept
         if self._is_waiting:
             self._ask()
@@ -251,13 +250,14 @@ class TellingRecords(Conversation):
     def _is_told(self, row: bytes, value: bytes) -> bool:
         """Whether the row is sound, and its record is not just being reaped."""
         desk = self.desk
-        if lost_leaves(row):
+        key = Key.of_row(row)
+        if key is None:
             return False  # its key is damaged: scrubbing removes it
         if not is_sound(value):
             desk.counters.damaged_records += 1
-            desk.repairs.damaged(record_key(row))
+            desk.repairs.damaged(key)
             return False
-        return not desk.reaper.in_hand or not desk.reaper.is_reaping(record_key(row))
+        return not desk.reaper.in_hand or not desk.reaper.is_reaping(key)
 
     def _pause(self) -> None:
         desk = self.desk
