@@ -16,7 +16,7 @@ from sadik_vnode.requests import Repair, RepairResult
 from test_anti_entropy import MINUTE, check_equal, counters, ids, record, settled
 from vnode_world import World, WorldNode
 
-MANY = {b"key-%05d" % n: record(1, size=300) for n in range(800)}
+MANY = {b"key-%05d" % n: record(1, size=300) for n in range(1200)}
 
 
 def watch(world: World) -> list[object]:
@@ -51,7 +51,7 @@ def test_an_empty_replica_gets_every_record_once_and_by_pages() -> None:
     assert sorted(rows) == sorted(Key("b", name).record_row for name in MANY)
     assert set(rows.values()) == {1}
     assert not any(isinstance(message, HashesAsked | Reconcile) for message in seen)
-    assert max(len(m.rows) for m in seen if isinstance(m, RecordsTold)) == 64
+    assert max(len(m.rows) for m in seen if isinstance(m, RecordsTold)) == 128
 
 
 def test_what_pages_leave_out_is_found_by_comparing() -> None:
