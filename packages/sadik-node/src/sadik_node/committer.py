@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from attrs import Factory, define
 
-from sadik_machine import FailureReason
+from sadik_machine import MILLISECOND, SECOND, FailureReason, earliest
 from sadik_machine import Store as StoreEffect
 from sadik_node.overlay import Overlay
 from sadik_node.worker import Worker
@@ -24,6 +24,14 @@ from sadik_storage import Store, StoreFull
 __all__ = ["Committer", "Failure", "Finished", "Group"]
 
 _ROW_OVERHEAD_BYTES = 64
+_COMPANY_STORES = 8
+"""With fewer stores in the last group the next one does not wait: too few would come."""
+_FULL_STORES = 64
+_FULL_BYTES = 2**20
+"""With so much in it a group waits no more: what a commit costs beside it is little by then."""
+_PACE_OVER = 8
+"""Over so many commits, about, it is averaged how long one takes."""
+_WAIT_NS_MAX = 5 * MILLISECOND
 
 
 @define(slots=True)
@@ -81,6 +89,12 @@ class Committer:
         self._running: Group | None = None
         self._is_syncing = False
         self._unsynced_since: int | None = None
+        self._last_stores = 0
+        """How many the last commit was of."""
+        self._pace_ns = 0
+        """What a commit takes, about."""
+        self._waits_until: int | None = None
+        """Until when what has gathered waits for more."""
         self.waiting_bytes = 0
         """Bytes of rows that are not on disk yet."""
         self.failures = 0
@@ -97,7 +111,11 @@ class Committer:
 
     @property
     def deadline(self) -> int | None:
-        """When `sync_if_due` is wanted, by the clock of `flush`."""
+        """When `flush` and `sync_if_due` are wanted next, by the clock of `flush`."""
+        return earliest(self._waits_until, self._sync_at)
+
+    @property
+    def _sync_at(self) -> int | None:
         if self._interval_ns is None or self._unsynced_since is None or self._is_syncing:
             return None
         return self._unsynced_since + self._interval_ns
@@ -119,24 +137,46 @@ class Committer:
             self._overlay.add(batch, group.number)
 
     def flush(self, now: int) -> None:
-        """Start to commit what was gathered, unless a commit runs; then it follows that one."""
-        if self._running is not None or not self._gathering.stores:
+        """Start to commit what was gathered, unless it waits for more, or a commit runs; then it
+        follows that one.
+        """
+        if self._running is not None or not self._gathering.stores or self._waits(now):
             return
-        group = self._gathering
-        self._gathering = Group(group.number + 1)
+        group = self._take_gathered()
         if not group.rows:
             # Barriers alone, and everything before them is on disk.
             self._done(Finished(group))
             return
         self._running = group
+        self._last_stores = len(group.stores)
         if self._interval_ns is not None and self._unsynced_since is None:
             self._unsynced_since = now
         self._worker.submit(lambda: self._commit(group), self._committed, self._commit_failed)
 
+    def _waits(self, now: int) -> bool:
+        """Whether what was gathered waits for more that shares its commit."""
+        group = self._gathering
+        if (
+            self._last_stores < _COMPANY_STORES
+            or not group.rows
+            or len(group.stores) >= _FULL_STORES
+            or group.bytes >= _FULL_BYTES
+        ):
+            return False
+        if self._waits_until is None:
+            self._waits_until = now + min(self._pace_ns, _WAIT_NS_MAX)
+        return now < self._waits_until
+
+    def _take_gathered(self) -> Group:
+        group = self._gathering
+        self._gathering = Group(group.number + 1)
+        self._waits_until = None
+        return group
+
     def sync_if_due(self, now: int) -> None:
         """Under interval durability: sync the store if it is time to."""
-        deadline = self.deadline
-        if deadline is None or deadline > now:
+        at = self._sync_at
+        if at is None or at > now:
             return
         self._is_syncing = True
         self._unsynced_since = None
@@ -152,6 +192,7 @@ class Committer:
         group = self._running
         assert group is not None
         self._running = None
+        self._pace_ns += (int(seconds * SECOND) - self._pace_ns) // _PACE_OVER
         self.waiting_bytes -= group.bytes
         self._overlay.committed(group.rows, group.number)
         if self.observe is not None:
@@ -175,8 +216,7 @@ class Committer:
 
     def fail_gathered(self) -> list[tuple[int, StoreEffect, FailureReason]]:
         """Take out what has gathered: it may build on what has just failed."""
-        group = self._gathering
-        self._gathering = Group(group.number + 1)
+        group = self._take_gathered()
         self.waiting_bytes -= group.bytes
         self._overlay.clear()
         return [(m, effect, FailureReason.DEPENDENCY) for m, effect in group.stores]

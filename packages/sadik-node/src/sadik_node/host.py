@@ -3,7 +3,7 @@
 The loop: take what is in the inbox, step, perform the effects in order. Everything that waits
 (streams, the disk, clients, deadlines) puts something into the inbox and wakes the task; nothing
 per request or message is a task, a lock, a timeout or a channel. A turn ends by starting the next
-group commit, so all writes of a turn share one.
+group commit, so all writes of a turn share one; where many write, those of some turns do.
 
 The order in which things are looked at is part of the contract. First the outcomes of commits: what
 rested on a commit is released, and a failed one is told to the machines before they see anything

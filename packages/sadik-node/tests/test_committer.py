@@ -1,0 +1,194 @@
+"""When a group of stores is committed: at once for few, together where many write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from sadik_machine import MILLISECOND, Store, Ticket
+from sadik_node.committer import Committer, Failure, Finished, Outcome
+from sadik_node.overlay import Overlay
+from sadik_storage import StoreFull
+from sadik_storage.memory import MemoryStore
+
+COMMIT_S = 0.002
+COMMIT_NS = 2 * MILLISECOND
+
+
+@attrs.define
+class HeldWorker:
+    """Runs a job when the test says so, and says how long it took."""
+
+    jobs: list[tuple[Callable[[], Any], Callable[[Any], None], Callable[[BaseException], None]]]
+
+    def submit(
+        self,
+        job: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """See `Worker.submit`."""
+        self.jobs.append((job, done, failed))
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Commit what waits for it, or fail to."""
+        job, done, failed = self.jobs.pop()
+        if error is not None:
+            failed(error)
+            return
+        job()
+        done(COMMIT_S)
+
+
+class Desk:
+    """A committer with its worker in the test's hands, and a clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.outcomes: list[Outcome] = []
+        self.store = MemoryStore()
+        self.worker = HeldWorker([])
+        self.tickets = 0
+        self.committer = Committer(
+            self.store,
+            self.worker,  # type: ignore[arg-type]
+            Overlay(self.store),
+            self.outcomes.append,
+            lambda error: None,
+        )
+
+    def write(self, stores: int, value: bytes = b"v") -> None:
+        """Gather so many, and end the turn."""
+        for _ in range(stores):
+            self.tickets += 1
+            rows: list[tuple[bytes, bytes | None]] = [(b"%d" % self.tickets, value)]
+            self.committer.add(0, Store(Ticket(self.tickets), rows, ()))
+        self.committer.flush(self.now)
+
+    def commit(self, stores: int) -> None:
+        """A commit of so many, from its beginning to its end, whatever it would wait for."""
+        self.write(stores)
+        if not self.runs():
+            self.now = self.waits_until() or self.now
+            self.committer.flush(self.now)
+        self.worker.finish()
+
+    def runs(self) -> bool:
+        """Whether a commit is under way."""
+        return bool(self.worker.jobs)
+
+    def waits_until(self) -> int | None:
+        """When `Committer.flush` is wanted."""
+        return self.committer.deadline
+
+    @property
+    def last_tickets(self) -> list[int]:
+        """Whose stores the last commit has put on disk."""
+        outcome = self.outcomes[-1]
+        assert isinstance(outcome, Finished)
+        return [effect.ticket for _, effect in outcome.group.stores]
+
+
+def busy() -> Desk:
+    """Where many have been writing for a while."""
+    desk = Desk()
+    for _ in range(60):
+        desk.commit(10)
+    return desk
+
+
+def test_who_writes_alone_never_waits_for_others() -> None:
+    desk = Desk()
+    for _ in range(60):
+        desk.write(1)
+        assert desk.runs(), "at once"
+        desk.worker.finish()
+        assert desk.waits_until() is None
+
+
+def test_where_many_write_a_group_waits_for_more_for_as_long_as_a_commit_takes() -> None:
+    desk = busy()
+    desk.write(3)
+    begun = desk.now
+    assert not desk.runs()
+    until = desk.waits_until()
+    assert until is not None
+    assert 0.9 * COMMIT_NS < until - begun <= COMMIT_NS
+    desk.now = until - 1
+    desk.write(4)
+    assert not desk.runs(), "what comes later makes nobody wait longer"
+    assert desk.waits_until() == until
+    desk.now = until
+    desk.committer.flush(desk.now)
+    assert desk.runs()
+    assert desk.waits_until() is None
+    desk.worker.finish()
+    assert len(desk.last_tickets) == 7, "one commit for both"
+
+
+def test_nothing_is_told_as_stored_while_it_waits_for_more() -> None:
+    desk = busy()
+    before = len(desk.outcomes)
+    desk.write(3)
+    desk.now += COMMIT_NS // 2
+    desk.committer.flush(desk.now)
+    assert len(desk.outcomes) == before
+    assert not desk.committer.is_idle
+    assert desk.committer.waiting_bytes > 0
+
+
+def test_a_group_that_is_large_waits_no_more() -> None:
+    desk = busy()
+    desk.write(3)
+    assert not desk.runs()
+    desk.write(100)
+    assert desk.runs()
+    desk.worker.finish()
+    desk.write(1, bytes(2**21))
+    assert desk.runs(), "large in bytes"
+
+
+def test_a_group_that_gathered_while_a_commit_ran_waits_from_its_end_on() -> None:
+    desk = busy()
+    desk.write(100)
+    desk.write(3)
+    assert desk.waits_until() is None, "it is the commit that is waited for"
+    desk.now += 10 * COMMIT_NS
+    desk.worker.finish()
+    desk.committer.flush(desk.now)
+    assert not desk.runs()
+    until = desk.waits_until()
+    assert until is not None
+    assert desk.now < until <= desk.now + COMMIT_NS
+
+
+def test_barriers_alone_wait_for_nobody() -> None:
+    desk = busy()
+    before = len(desk.outcomes)
+    desk.committer.add(0, Store(Ticket(1_000), [], ()))
+    desk.committer.flush(desk.now)
+    assert len(desk.outcomes) == before + 1
+
+
+def test_the_last_of_many_waits_once_and_who_comes_after_it_does_not() -> None:
+    desk = busy()
+    desk.commit(1)
+    desk.write(1)
+    assert desk.runs()
+
+
+def test_what_fails_while_it_waits_leaves_nothing_to_wait_for() -> None:
+    desk = busy()
+    desk.write(100)
+    desk.write(2)
+    desk.worker.finish(StoreFull("full"))
+    failure = desk.outcomes[-1]
+    assert isinstance(failure, Failure)
+    assert len(failure.stores) == 102
+    desk.write(3)
+    desk.committer.fail_gathered()
+    assert desk.waits_until() is None
+    desk.committer.flush(desk.now)
+    assert not desk.runs()
