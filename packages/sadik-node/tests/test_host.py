@@ -440,6 +440,27 @@ async def test_what_the_messenger_refuses_comes_back_as_unsent() -> None:
         assert at.host.unsent == 3
 
 
+async def test_what_a_turn_brings_to_send_is_joined_and_keeps_its_order() -> None:
+    machine = Script({
+        "one": [Send(PEER, Note("a")), store(1, {b"k": b"v"}, Send(PEER, Note("stored")))],
+        "two": [Send(PEER, Note("b")), Reply(ANY, "answered")],
+    })  # fmt: skip
+
+    def join(effects: Sequence[Effect]) -> list[Effect]:
+        notes = [effect.message.text for effect in effects if isinstance(effect, Send)]  # type: ignore[attr-defined]
+        return [Send(PEER, Note("+".join(notes)))]
+
+    async with bench(machine) as at:
+        at.host.join = join
+        at.host.request("one", lambda _: None)
+        assert await at.ask("two") == ["answered"]
+        assert at.sent == [(PEER, Note("a+b")), (PEER, Note("stored"))]
+        at.takes[0] = False
+        at.host.request("one", lambda _: None)
+        await at.ask("two")
+        assert told(machine, Observed)[0].news == Unsent(PEER, [Note("a+b")])
+
+
 async def test_messages_and_links_arrive_in_order() -> None:
     machine = Script()
     async with bench(machine) as at:

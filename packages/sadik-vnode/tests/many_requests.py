@@ -34,12 +34,14 @@ def asked_in_trouble(
     seed: int,
     draw: Callable[[random.Random, int], object],
     between: Callable[[World, NodeId], None],
+    prepare: Callable[[World], None] = lambda _: None,
 ) -> tuple[list[Any], int, list[WorldNode]]:
     """Asks what ``draw`` makes of a source and a timeout, while messages are lost and disks full,
-    and does ``between`` at times. The answers when all is well again, how many were asked for, and
-    the nodes.
+    and does ``between`` at times, in a world that ``prepare`` has seen. The answers when all is
+    well again, how many were asked for, and the nodes.
     """
     world = a_world(seed, nodes=4, loss=50, duplication=50, disk_full=20)
+    prepare(world)
     source = random.Random(seed)
     answers: list[Any] = []
     asked = 0

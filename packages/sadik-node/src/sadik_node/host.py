@@ -3,7 +3,9 @@
 The loop: take what is in the inbox, step, perform the effects in order. Everything that waits
 (streams, the disk, clients, deadlines) puts something into the inbox and wakes the task; nothing
 per request or message is a task, a lock, a timeout or a channel. A turn ends by starting the next
-group commit, so all writes of a turn share one; where many write, those of some turns do.
+group commit, so all writes of a turn share one; where many write, those of some turns do. Just
+before that the messages of the turn are handed over, in the order in which they were wanted but for
+those that are joined; who is refused one is told then.
 
 The order in which things are looked at is part of the contract. First the outcomes of commits: what
 rested on a commit is released, and a failed one is told to the machines before they see anything
@@ -113,6 +115,8 @@ class Host:
         self._outcomes: deque[Finished | Failure] = deque()
         self._soon: deque[tuple[int, Input]] = deque()
         self._inbox: deque[tuple[int, Input | Load | LateLoad]] = deque()
+        self._sends: list[Effect] = []
+        """Messages that are wanted sent in this turn."""
         self._request_ids = RequestIds(source)
         self._replies: dict[RequestId, Callable[[Any], None]] = {}
         self._requests_to = 0
@@ -132,6 +136,8 @@ class Host:
         """Inputs that the machines have taken."""
         self.unsent = 0
         """Messages that the messenger refused."""
+        self.join: Callable[[Sequence[Effect]], Sequence[Effect]] | None = None
+        """Makes fewer messages of those of a turn."""
         self.gather: Callable[[bool], None] | None = None
         """Called with True before a turn and with False after it: its answers may go together."""
         self.observe_lag: Callable[[float], None] | None = None
@@ -317,6 +323,7 @@ class Host:
                 self._pay_debts()
             if self._clock.now() - now > _TURN_NS:
                 break
+        self._send_gathered()
         self.committer.sync_if_due(now)
         self.committer.flush(now)
         self._hold_or_release()
@@ -353,8 +360,7 @@ class Host:
         for effect in effects:
             kind = type(effect)
             if kind is Send:
-                if not self._send(effect.to, effect.message):  # type: ignore[union-attr]
-                    self._refused(machine, effect)  # type: ignore[arg-type]
+                self._sends.append(effect)
             elif kind is Reply:
                 done = self._replies.pop(effect.request_id, None)  # type: ignore[union-attr]
                 if done is not None:
@@ -368,8 +374,22 @@ class Host:
             else:
                 assert_never(effect)  # type: ignore[arg-type]
 
-    def _refused(self, machine: int, effect: Send) -> None:
+    def _send_gathered(self) -> None:
+        """Hand over what a turn has brought to send, in order; who is refused hears of it now."""
+        while self._sends:
+            sends: Sequence[Effect] = self._sends
+            self._sends = []
+            if self.join is not None and len(sends) > 1:
+                sends = self.join(sends)
+            for effect in sends:
+                assert isinstance(effect, Send), "nothing else is gathered"
+                if not self._send(effect.to, effect.message):
+                    self._refused(effect)
+            self._pay_debts()
+
+    def _refused(self, effect: Send) -> None:
         self.unsent += 1
+        machine = self._machine_of[type(effect.message)]
         self._soon.append((machine, Observed(Unsent(effect.to, [effect.message]))))
 
     def _announce(self, machine: int, news: object) -> None:

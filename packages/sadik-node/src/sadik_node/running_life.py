@@ -167,6 +167,7 @@ class RunningLife:
             [*ENGINE_MESSAGES.classes.values(), *REGISTER_MESSAGES.classes.values()],
         )
         host.take_requests(engine_number)
+        host.join = self.engine.join
         removal = self._node.removal
         for observer in (
             self.view.observe, self.messenger.observe, removal.observe, self._observe

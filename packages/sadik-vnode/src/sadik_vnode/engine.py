@@ -12,7 +12,7 @@ and births are rows, and the rest is learned again.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, assert_never
 
@@ -303,6 +303,13 @@ class Engine:
         else:
             assert_never(event)
         return desk.outbox.take()
+
+    def join(self, effects: Sequence[Effect]) -> Sequence[Effect]:
+        """The same effects with fewer messages, and in nearly the same order.
+
+        A host that takes several steps before it sends may pass all that they have wanted sent.
+        """
+        return self._desk.together.join(effects)
 
     def _start(self) -> None:
         """Count what hint notes there are, and begin the background work."""
