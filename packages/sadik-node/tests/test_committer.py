@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import pytest
 
 from sadik_machine import MILLISECOND, Store, Ticket
 from sadik_node.committer import Committer, Failure, Finished, Outcome
@@ -59,12 +60,13 @@ class Desk:
             lambda error: None,
         )
 
-    def write(self, stores: int, value: bytes = b"v") -> None:
-        """Gather so many, and end the turn."""
+    def write(self, stores: int, value: bytes = b"v", rows: int = 2) -> None:
+        """Gather so many, each of so many rows, and end the turn."""
         for _ in range(stores):
             self.tickets += 1
-            rows: list[tuple[bytes, bytes | None]] = [(b"%d" % self.tickets, value)]
-            self.committer.add(0, Store(Ticket(self.tickets), rows, ()))
+            batch: list[tuple[bytes, bytes | None]]
+            batch = [(b"%d.%d" % (self.tickets, row), value) for row in range(rows)]
+            self.committer.add(0, Store(Ticket(self.tickets), batch, ()))
         self.committer.flush(self.now)
 
     def commit(self, stores: int) -> None:
@@ -99,10 +101,11 @@ def busy() -> Desk:
     return desk
 
 
-def test_who_writes_alone_never_waits_for_others() -> None:
+@pytest.mark.parametrize("rows", [2, 20, 200])
+def test_who_writes_alone_never_waits_for_others(rows: int) -> None:
     desk = Desk()
     for _ in range(60):
-        desk.write(1)
+        desk.write(1, rows=rows)
         assert desk.runs(), "at once"
         desk.worker.finish()
         assert desk.waits_until() is None

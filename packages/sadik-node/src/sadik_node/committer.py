@@ -24,9 +24,11 @@ from sadik_storage import Store, StoreFull
 __all__ = ["Committer", "Failure", "Finished", "Group"]
 
 _ROW_OVERHEAD_BYTES = 64
-_COMPANY_STORES = 8
-"""With fewer stores in the last group the next one does not wait: too few would come."""
-_FULL_STORES = 64
+_COMPANY_STORES = 3
+_COMPANY_ROWS = 16
+"""With fewer stores or rows in the last group the next one does not wait: too few would come. One
+store may be many rows, so rows alone do not tell of company."""
+_FULL_ROWS = 128
 _FULL_BYTES = 2**20
 """With so much in it a group waits no more: what a commit costs beside it is little by then."""
 _PACE_OVER = 8
@@ -89,8 +91,8 @@ class Committer:
         self._running: Group | None = None
         self._is_syncing = False
         self._unsynced_since: int | None = None
-        self._last_stores = 0
-        """How many the last commit was of."""
+        self._has_company = False
+        """Whether the last commit was of so many that the next group waits for more."""
         self._pace_ns = 0
         """What a commit takes, about."""
         self._waits_until: int | None = None
@@ -148,7 +150,9 @@ class Committer:
             self._done(Finished(group))
             return
         self._running = group
-        self._last_stores = len(group.stores)
+        self._has_company = (
+            len(group.stores) >= _COMPANY_STORES and len(group.rows) >= _COMPANY_ROWS
+        )
         if self._interval_ns is not None and self._unsynced_since is None:
             self._unsynced_since = now
         self._worker.submit(lambda: self._commit(group), self._committed, self._commit_failed)
@@ -157,9 +161,9 @@ class Committer:
         """Whether what was gathered waits for more that shares its commit."""
         group = self._gathering
         if (
-            self._last_stores < _COMPANY_STORES
+            not self._has_company
             or not group.rows
-            or len(group.stores) >= _FULL_STORES
+            or len(group.rows) >= _FULL_ROWS
             or group.bytes >= _FULL_BYTES
         ):
             return False
