@@ -119,16 +119,24 @@ def test_where_many_write_a_group_waits_for_more_for_as_long_as_a_commit_takes()
     until = desk.waits_until()
     assert until is not None
     assert 0.9 * COMMIT_NS < until - begun <= COMMIT_NS
-    desk.now = until - 1
+    desk.now = begun + COMMIT_NS // 2
     desk.write(4)
-    assert not desk.runs(), "what comes later makes nobody wait longer"
-    assert desk.waits_until() == until
+    assert not desk.runs()
+    assert desk.waits_until() == until, "what comes later makes nobody wait longer"
     desk.now = until
     desk.committer.flush(desk.now)
     assert desk.runs()
     assert desk.waits_until() is None
     desk.worker.finish()
     assert len(desk.last_tickets) == 7, "one commit for both"
+
+
+def test_a_turn_shortly_before_the_wait_ends_begins_the_commit() -> None:
+    desk = busy()
+    desk.write(3)
+    desk.now += COMMIT_NS * 8 // 10
+    desk.write(1)
+    assert desk.runs(), "so that nobody has to be woken for it"
 
 
 def test_nothing_is_told_as_stored_while_it_waits_for_more() -> None:

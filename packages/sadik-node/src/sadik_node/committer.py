@@ -95,8 +95,10 @@ class Committer:
         """Whether the last commit was of so many that the next group waits for more."""
         self._pace_ns = 0
         """What a commit takes, about."""
+        self._ripe_at = 0
         self._waits_until: int | None = None
-        """Until when what has gathered waits for more."""
+        """Until when at most what has gathered waits for more. From ``_ripe_at`` on a turn that
+        there is anyway begins its commit, for to be woken costs as much as a small turn."""
         self.waiting_bytes = 0
         """Bytes of rows that are not on disk yet."""
         self.failures = 0
@@ -168,8 +170,10 @@ class Committer:
         ):
             return False
         if self._waits_until is None:
-            self._waits_until = now + min(self._pace_ns, _WAIT_NS_MAX)
-        return now < self._waits_until
+            wait_ns = min(self._pace_ns, _WAIT_NS_MAX)
+            self._ripe_at = now + 3 * wait_ns // 4
+            self._waits_until = now + wait_ns
+        return now < self._ripe_at
 
     def _take_gathered(self) -> Group:
         group = self._gathering

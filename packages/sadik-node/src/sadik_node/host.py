@@ -66,6 +66,8 @@ _TURN_NS = 20 * MILLISECOND
 """After so long a turn takes no further event: one may be a hundred writes, and streams, probes
 among what they bring, are not to wait for many of those."""
 _FAR_NS = 1 << 62
+_EARLY_NS = MILLISECOND // 2
+"""An alarm that would ring earlier than needed by more than this is set anew, which costs less."""
 _WALL_EVERY_NS = SECOND
 _WALL_JUMP_NS = SECOND // 10
 
@@ -241,8 +243,8 @@ class Host:
         """
         self._task = trio.lowlevel.current_task()
         while True:
-            # One alarm for many turns, for making one costs as much as a small turn: it may ring
-            # early, and is set anew when it has rung, or when something is due before it rings.
+            # One alarm for many turns, for making one costs as much as a small turn: it may ring a
+            # little early, and is made anew when it has rung.
             with trio.CancelScope() as self._alarm:
                 self._alarm_at = _FAR_NS
                 await self._turn_on()
@@ -483,7 +485,7 @@ class Host:
         if ns <= 0 or self._broken is not None:
             await trio.lowlevel.checkpoint()
             return
-        if due < self._alarm_at:
+        if due < self._alarm_at or due - self._alarm_at > _EARLY_NS:
             self._alarm_at = due
             self._alarm.deadline = trio.current_time() + ns / SECOND
         self._is_asleep = True
