@@ -60,8 +60,10 @@ class NotesHost(ReplicaHost):
         self.perform()
 
     def deliver(self, key: Key, owner: NodeId) -> None:
-        """The owner has acknowledged."""
-        if hint_row(owner, key) in self._seen():  # as a delivery only knows what it has scanned
+        """The owner has acknowledged what a delivery sent it, of what that has scanned."""
+        slot = self.notes._slots.get(owner)
+        if slot is not None and hint_row(owner, key) in self._seen():
+            slot.delivery = cast("Any", SimpleNamespace(renoted=lambda _key: None))
             self.notes.delivered(owner, key)
             self.perform()
 
