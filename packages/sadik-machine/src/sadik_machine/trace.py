@@ -96,7 +96,8 @@ def _describe_field(value: Any, field: attrs.Attribute[Any]) -> str:
     on its way between nodes, and in compiled code.
     """
     held = getattr(value, field.name)
-    return repr(int(held)) if field.type == "int" else describe(held)
+    annotation: object = field.type  # a string, where annotations are not evaluated
+    return repr(int(held)) if annotation == "int" else describe(held)
 
 
 def _join(parts: list[str]) -> str:
