@@ -25,7 +25,7 @@ class EventKind:
 
 
 EVENTS = {
-    "started": EventKind("the node runs", "id http peer admin cluster boot store"),
+    "started": EventKind("the node runs", "id http peer admin cluster boot store engine"),
     "ready": EventKind("it serves from now on"),
     "not_ready": EventKind("it does not serve, and why"),
     "draining": EventKind("it was told to stop, and finishes what it took", "requests"),
