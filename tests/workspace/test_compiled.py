@@ -110,6 +110,7 @@ def test_nothing_of_that_is_in_the_sources() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.timeout(900)
 def test_compiled_and_interpreted_runs_are_the_same_to_the_bit(
     tmp_path: Path, require_program: Callable[..., str]
