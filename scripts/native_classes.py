@@ -10,8 +10,9 @@ What a plain class does not do as its model does: nobody keeps others from setti
 frozen one, and an object of a subclass may equal one of its parent. mypy has checked the first
 before, and nothing here subclasses a value.
 
-Decorators above ``define`` are applied after the class, for the same reason. ``attrs.fields``,
-``evolve`` and ``asdict`` work as ever: the class gets the description that they read.
+Other decorators of such a class are applied after it, for mypyc does not know them either.
+``attrs.fields``, ``evolve`` and ``asdict`` work as ever: the class gets the description that they
+read.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from typing import Any
 attrs: Any = importlib.import_module("attrs")
 
 
-def describe(cls: Any, fields: list[tuple[str, str, str, str]]) -> None:
+def describe(cls: Any, fields: tuple[tuple[str, str, str, str], ...]) -> None:
     """Name, annotation, default and factory of each field, as they were written."""
     scope = vars(sys.modules[cls.__module__])
     made: dict[str, Any] = {}
