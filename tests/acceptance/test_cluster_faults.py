@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import trio
 
 from plain_http import ask
 from sadik_node.testing import Cluster, ClusterError, ClusterTimeoutError, start_cluster
+from sadik_node.testing.cluster_node import ClusterNode
 
 
 @pytest.fixture(params=["memory", "lmdb"])
@@ -178,10 +180,23 @@ def test_a_stopped_node_says_goodbye_and_comes_back(kept: Cluster) -> None:
     assert "new_instance" not in kept.log("n1").split(" stopped")[1], "its end was clean"
 
 
-def test_a_key_has_the_same_owners_in_every_run(quick: Cluster) -> None:
-    with start_cluster() as other:
-        for key in map(str, range(20)):
-            assert first_owner(quick, key) == first_owner(other, key)
+@pytest.mark.parametrize("nodes", [3, 5])
+def test_a_key_has_the_same_owners_in_every_run(
+    nodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = list(map(str, range(20)))
+    with start_cluster(nodes) as cluster:
+        owners = [first_owner(cluster, key) for key in keys]
+
+    at_once = ClusterNode.start
+
+    async def late(node: ClusterNode, nursery: trio.Nursery) -> None:
+        await trio.sleep(0.3 if node.name == "n3" else 0)
+        await at_once(node, nursery)
+
+    monkeypatch.setattr(ClusterNode, "start", late)
+    with start_cluster(nodes) as slow:
+        assert [first_owner(slow, key) for key in keys] == owners
 
 
 def test_a_delay_is_felt_by_who_waits_for_others(quick: Cluster) -> None:

@@ -72,12 +72,17 @@ class TrioCluster:
         }
 
     async def start(self) -> None:
-        """Start all nodes and wait until they are one cluster; `open_cluster` does it."""
-        first, *others = self._nodes.values()
-        await first.start(self._nursery)
-        for node in others:
+        """Start all nodes and wait until they are one cluster; `open_cluster` does it.
+
+        The others reach the first when all of them run, so that they join as one plan however slow
+        the machine is: who owns what must not depend on it.
+        """
+        first = next(iter(self._nodes))
+        self.isolate(first)
+        for node in self._nodes.values():
             await node.start(self._nursery)
-        await self.wait_until_ready()
+        self.heal(first)
+        await self._until("the cluster has formed", self._unformed, PATIENCE_S)
 
     async def end(self) -> None:
         """End all nodes and let go of what is kept for them; `open_cluster` does it."""
@@ -198,6 +203,12 @@ class TrioCluster:
         raise ClusterTimeoutError(f"after {timeout_s:g} s it is not so that {what}:{left}")
 
     # What the nodes themselves say
+
+    def _unformed(self) -> list[str]:
+        lives = [life for life in map(self._life, self._nodes) if life is not None]
+        if any(not life.engine.is_ring_settled for life in lives):
+            return [*self._unready(), "the ring is not yet as it will be"]
+        return self._unready()
 
     def _unready(self) -> list[str]:
         left: list[str] = []
