@@ -33,6 +33,7 @@ def main(seeds: int) -> None:
     began, events, operations = time.process_time(), 0, 0
     for plan in plans:
         result = execute(plan)
+        assert not result.invariant, f"seed {plan.seed} ended early: {result.detail}"
         events += result.events
         operations += sum(n for name, n in result.counts.items() if not name.endswith("left out"))
     spent = time.process_time() - began
