@@ -15,6 +15,7 @@ from compiled_site import is_current, line_of, sources
 ROOT = Path(__file__).resolve().parents[2]
 
 TRACES = """
+import pickle
 import sadik_vnode
 from sadik_machine import Trace
 from sadik_sim.plan import Options, draw_plan
@@ -25,6 +26,7 @@ for profile in ("default", "membership"):
     for seed in range(SEEDS):
         plan = draw_plan(seed, Options(seconds=6, operations=150, profile=profile))
         result = execute(plan, trace=Trace(keep=0))
+        assert pickle.loads(pickle.dumps(result)) == result, "a campaign's processes send it"
         print(profile, seed, result.trace, result.invariant, result.detail)
 """
 

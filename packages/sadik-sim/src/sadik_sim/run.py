@@ -80,6 +80,10 @@ class RunResult:
     where: tuple[str, ...] = ()
     """For an exception of the code under test: the frames that led there, the innermost last."""
 
+    def __reduce__(self) -> tuple[type[RunResult], tuple[Any, ...]]:
+        """How it goes to another process: a compiled object is not made without its fields."""
+        return RunResult, attrs.astuple(self, recurse=False)
+
 
 def execute(
     plan: Plan,
