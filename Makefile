@@ -58,7 +58,7 @@ $(TYPED): types-%: setup
 
 .PHONY: contracts
 contracts: setup
-	$(BIN)/lint-imports --no-logo
+	PURE_PYTHON=1 $(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/purity.py
 
 .PHONY: audit
