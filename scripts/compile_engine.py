@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
             return 0
     wrong = _lacking() or "".join(_refused())
     if not wrong:
-        print("compile: compiling the engine, which takes a minute or two", flush=True)
+        print("compile: compiling the engine, which takes some minutes", flush=True)
         wrong = _compile(target.resolve(), given.opt_level, recipe)
     if wrong:
         print(f"compile: {wrong}", file=sys.stderr)
