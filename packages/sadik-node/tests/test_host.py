@@ -461,6 +461,22 @@ async def test_what_a_turn_brings_to_send_is_joined_and_keeps_its_order() -> Non
         assert told(machine, Observed)[0].news == Unsent(PEER, [Note("a+b")])
 
 
+async def test_what_was_to_be_sent_before_news_is_sent_before_anybody_hears_it() -> None:
+    farewell: list[Effect] = [Send(PEER, Note("heard")), Announce("the peer has left")]
+    machine = Script({"one": [Send(PEER, Note("a"))], "two": [store(1, {b"k": b"v"}, *farewell)]})
+    async with bench(machine) as at:
+
+        def observe(news: object) -> None:
+            if news == "the peer has left":
+                at.takes[0] = False
+
+        at.host.observe(observe)
+        at.host.request("one", lambda _: None)
+        await at.ask("two")
+        assert at.sent == [(PEER, Note("a")), (PEER, Note("heard"))]
+        assert at.host.unsent == 0
+
+
 async def test_messages_and_links_arrive_in_order() -> None:
     machine = Script()
     async with bench(machine) as at:

@@ -5,7 +5,9 @@ The loop: take what is in the inbox, step, perform the effects in order. Everyth
 per request or message is a task, a lock, a timeout or a channel. A turn ends by starting the next
 group commit, so all writes of a turn share one; where many write, those of some turns do. Just
 before that the messages of the turn are handed over, in the order in which they were wanted but for
-those that are joined; who is refused one is told then.
+those that are joined; who is refused one is told then. News keeps its place among them: the
+messenger ends the streams to who has left when it hears of it, and what is for that node goes
+before.
 
 The order in which things are looked at is part of the contract. First the outcomes of commits: what
 rested on a commit is released, and a failed one is told to the machines before they see anything
@@ -379,15 +381,18 @@ class Host:
     def _send_gathered(self) -> None:
         """Hand over what a turn has brought to send, in order; who is refused hears of it now."""
         while self._sends:
-            sends: Sequence[Effect] = self._sends
-            self._sends = []
-            if self.join is not None and len(sends) > 1:
-                sends = self.join(sends)
-            for effect in sends:
-                assert isinstance(effect, Send), "nothing else is gathered"
-                if not self._send(effect.to, effect.message):
-                    self._refused(effect)
+            self._hand_over()
             self._pay_debts()
+
+    def _hand_over(self) -> None:
+        sends: Sequence[Effect] = self._sends
+        self._sends = []
+        if self.join is not None and len(sends) > 1:
+            sends = self.join(sends)
+        for effect in sends:
+            assert isinstance(effect, Send), "nothing else is gathered"
+            if not self._send(effect.to, effect.message):
+                self._refused(effect)
 
     def _refused(self, effect: Send) -> None:
         self.unsent += 1
@@ -395,6 +400,7 @@ class Host:
         self._soon.append((machine, Observed(Unsent(effect.to, [effect.message]))))
 
     def _announce(self, machine: int, news: object) -> None:
+        self._hand_over()
         for other in range(len(self._machines)):
             if other != machine:
                 self._soon.append((other, Observed(news)))
