@@ -11,7 +11,7 @@ from sadik_hashing import claim
 from sadik_machine import MILLISECOND, Announce, Codec, Effect, NodeId, Observed, Received
 from sadik_members import NewerRegister, Phase, Register, Ring, RingChanged, claimants
 from sadik_register import MESSAGES as REGISTER_MESSAGES
-from sadik_vnode import MESSAGES
+from sadik_vnode import MESSAGES, EngineConfig
 from sadik_vnode.keyspace import LEAVES, Key, records_range, row_place
 from sadik_vnode.record import Record
 from sadik_vnode.requests import Transfer, Transfers, TransfersResult
@@ -45,10 +45,11 @@ class RingWorld(World):
         *,
         joins: int = 4,
         theirs: dict[bytes, Record] | None = None,
+        config: EngineConfig = ON_DEMAND,
     ) -> None:
         # Far apart, so that a transfer takes its time.
         faults = Faults(delay_min_ns=60 * MILLISECOND, delay_max_ns=90 * MILLISECOND)
-        super().__init__(1, 4, config=ON_DEMAND, faults=faults)
+        super().__init__(1, 4, config=config, faults=faults)
         self.codec = Codec(MESSAGES, REGISTER_MESSAGES)
         self.config = attrs.evolve(self.config, changes_ring=True)
         everybody = [member for member in claimants(self.members) if member.id[0] != joins]

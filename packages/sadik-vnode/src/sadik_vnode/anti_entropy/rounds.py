@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from attrs import define
 
 from sadik_machine import SECOND, NodeId
+from sadik_members import Phase
 from sadik_vnode.anti_entropy.answering import Answering
 from sadik_vnode.anti_entropy.comparing import Comparing, Figures
 from sadik_vnode.anti_entropy.engagement import Engagement
@@ -114,13 +115,18 @@ class AntiEntropy(Conversation):
         Repairing(self.desk, self.compare, request, done).start()
 
     def shared(self) -> dict[NodeId, list[int]]:
-        """The other owners of this node's partitions, by id, with the partitions."""
+        """The other owners of this node's partitions, by id, with the partitions.
+
+        Who is being brought a partition is none yet: that is a comparison of its own, and a second
+        one beside it would bring the same records again.
+        """
         ring = self.desk.placement.ring
         own = self.desk.self_id
         found: dict[NodeId, list[int]] = {}
         for partition, register in enumerate(ring.registers if ring is not None else ()):
-            if own in register.owners:
-                for owner in register.owners:
+            owners = register.old if register.phase is Phase.WRITE_BOTH else register.owners
+            if own in owners:
+                for owner in owners:
                     if owner != own:
                         found.setdefault(owner, []).append(partition)
         return dict(sorted(found.items()))
