@@ -223,7 +223,8 @@ class TellingRecords(Conversation):
 
     def _loaded(self, rows: list[tuple[bytes, bytes]], generation: int) -> None:
         desk, asked = self.desk, self._asked
-        told = tuple([row for row in rows if self._is_told(*row)])
+        in_hand = bool(desk.reaper.in_hand)
+        told = tuple([row for row in rows if self._is_told(*row, in_hand=in_hand)])
         desk.counters.anti_entropy_bytes += sum(len(value) for _, value in told)
         desk.counters.anti_entropy_repaired += len(told)
         timestamp = desk.clock.tick(desk.now)
@@ -249,17 +250,22 @@ class TellingRecords(Conversation):
         else:
             self._pause()
 
-    def _is_told(self, row: bytes, value: bytes) -> bool:
-        """Whether the row is sound, and its record is not just being reaped."""
-        desk = self.desk
+    def _is_told(self, row: bytes, value: bytes, *, in_hand: bool) -> bool:
+        """Whether the row is sound, and its record is not just being reaped. Whether it lies where
+        its name says the other side sees: here scrubbing does.
+        """
+        is_sound_here = is_sound(value)
+        if is_sound_here and not in_hand:
+            return True
         key = Key.of_row(row)
         if key is None:
-            return False  # its key is damaged: scrubbing removes it
-        if not is_sound(value):
+            return False
+        desk = self.desk
+        if not is_sound_here:
             desk.counters.damaged_records += 1
             desk.repairs.damaged(key)
             return False
-        return not desk.reaper.in_hand or not desk.reaper.is_reaping(key)
+        return not desk.reaper.is_reaping(key)
 
     def _pause(self) -> None:
         desk = self.desk
