@@ -210,7 +210,8 @@ class LmdbStore(Store):
         if not news:
             return
         self._check_room(news)
-        puts = sorted((key, value) for key, value in news.items() if value is not None)
+        # To sort the keys alone takes half of the time that it takes to sort pairs.
+        puts = [(key, value) for key in sorted(news) if (value := news[key]) is not None]
         deletes = [key for key, value in news.items() if value is None]
         while True:
             try:
@@ -510,17 +511,14 @@ def _seek(cursor: lmdb.Cursor[bytes], start: bytes) -> bool:
 
 def _net_bytes(news: Mapping[bytes, bytes | None]) -> int:
     """About what the new rows take, as if none replaced another."""
-    return sum(
-        len(key) + len(value) + _ROW_OVERHEAD_BYTES
-        for key, value in news.items()
-        if value is not None
-    )
+    sizes = [len(key) + len(value) for key, value in news.items() if value is not None]
+    return sum(sizes) + _ROW_OVERHEAD_BYTES * len(sizes)
 
 
 def _written_bytes(news: Mapping[bytes, bytes | None], page_bytes: int) -> int:
     """At most about what a commit writes: a leaf for each row, its large value, and the paths."""
-    rows = (0 if value is None else len(value) for value in news.values())
-    return sum(page_bytes + size for size in rows) + 32 * page_bytes
+    sizes = [0 if value is None else len(value) for value in news.values()]
+    return sum(sizes) + (len(sizes) + 32) * page_bytes
 
 
 def _code(error: lmdb.Error) -> int:
