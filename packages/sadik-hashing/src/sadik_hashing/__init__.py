@@ -1,14 +1,13 @@
 """Consistent hashing: hash algorithms, tokens, partitions, claim, preference lists, hash trees."""
 
 from sadik_hashing.algorithms import (
-    BLAKE3,
-    Blake3,
     HashAlgorithm,
     UnknownAlgorithmError,
     algorithm_names,
     check_algorithm,
     load_algorithm,
 )
+from sadik_hashing.blake3_hash import BLAKE3, Blake3
 from sadik_hashing.claim import claim
 from sadik_hashing.claimant import Assignment, Claimant, Placed
 from sadik_hashing.plan import (

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from blake3 import blake3
+# The entry point names one of these here.
+from sadik_hashing.blake3_hash import BLAKE3, DIGEST_BYTES, Blake3  # noqa: F401
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint, EntryPoints
 
-DIGEST_BYTES: Final = 32
 KEY_BYTES: Final = 32
 ENTRY_POINT_GROUP: Final = "sadik.hashing"
 
@@ -45,25 +45,6 @@ class HashAlgorithm(Protocol):
         Raises ``ValueError`` for a key of another length.
         """
         ...
-
-
-class Blake3:
-    """BLAKE3 (O'Connor, Aumasson, Neves, Wilcox-O'Hearn 2020): about 0.5 µs for a short key."""
-
-    __slots__ = ()
-
-    name: Final = "blake3"
-
-    def digest(self, data: bytes, size: int = DIGEST_BYTES) -> bytes:
-        """Return ``size`` bytes of BLAKE3 of ``data``."""
-        return blake3(data).digest(size)
-
-    def keyed(self, key: bytes, data: bytes, size: int = DIGEST_BYTES) -> bytes:
-        """Return ``size`` bytes of keyed BLAKE3; ``ValueError`` unless the key has 32 bytes."""
-        return blake3(data, key=key).digest(size)
-
-
-BLAKE3: Final = Blake3()
 
 
 class UnknownAlgorithmError(LookupError):

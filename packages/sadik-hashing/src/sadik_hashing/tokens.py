@@ -11,7 +11,8 @@ from typing import Final
 
 from blake3 import blake3
 
-from sadik_hashing.algorithms import BLAKE3, HashAlgorithm
+from sadik_hashing.algorithms import HashAlgorithm
+from sadik_hashing.blake3_hash import BLAKE3
 
 TOKEN_BITS: Final = 64
 TOKEN_BYTES: Final = 8
