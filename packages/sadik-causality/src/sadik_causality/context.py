@@ -23,8 +23,8 @@ PlainContext: TypeAlias = list[list[bytes | int]]
 
 _ENTRY_TYPES: Final = (list, tuple)
 
-ACTORS_MAX = 1 << 16
-RUNS_MAX = 1 << 20
+ACTORS_MAX: Final = 1 << 16
+RUNS_MAX: Final = 1 << 20
 
 
 class ContextError(ValueError):

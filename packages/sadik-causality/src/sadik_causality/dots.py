@@ -7,7 +7,7 @@ Systems with Dotted Version Vectors"). Dots are plain tuples: they are made and 
 read and write, they sort by actor and then counter, and they are dictionary keys.
 """
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Actor: TypeAlias = bytes
 """Who makes dots: 1 to `ACTOR_BYTES_MAX` opaque bytes."""
@@ -15,8 +15,8 @@ Actor: TypeAlias = bytes
 Dot: TypeAlias = tuple[bytes, int]
 """(actor, counter); counters run 1, 2, 3 ... within an actor."""
 
-ACTOR_BYTES_MAX = 12
-COUNTER_MAX = 2**63 - 1
+ACTOR_BYTES_MAX: Final = 12
+COUNTER_MAX: Final = 2**63 - 1
 
 
 class DotError(ValueError):

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable, Iterator
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 __all__ = ["Deadlines"]
 
 K = TypeVar("K", bound=Hashable)
 
-_REBUILD_BEYOND = 64
+_REBUILD_BEYOND: Final = 64
 
 _Entry: TypeAlias = list[Any]
 """Instant, count (which is unique, so that keys are never compared), key, and whether it counts."""

@@ -7,12 +7,13 @@ can make us hold is the bound plus one read.
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from sadik_machine.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["FRAME_HEADER_BYTES", "FrameReader", "frame"]
 
-FRAME_HEADER_BYTES = 4
+FRAME_HEADER_BYTES: Final = 4
 _size_at = struct.Struct(">I").unpack_from
 
 

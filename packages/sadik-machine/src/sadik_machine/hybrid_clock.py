@@ -9,14 +9,16 @@ so that one node's clock a year ahead cannot drag the cluster along.
 
 from __future__ import annotations
 
+from typing import Final
+
 from sadik_machine.times import MILLISECOND, SECOND
 
 __all__ = ["AHEAD_MAX_NS", "HybridClock", "timestamp_wall_ns"]
 
-AHEAD_MAX_NS = 60 * SECOND
+AHEAD_MAX_NS: Final = 60 * SECOND
 """How far ahead of the local wall clock a remote timestamp may be and still be adopted."""
 
-_COUNTER_BITS = 16
+_COUNTER_BITS: Final = 16
 
 
 def timestamp_wall_ns(timestamp: int) -> int:

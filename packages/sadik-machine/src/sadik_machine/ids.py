@@ -8,7 +8,7 @@ to a request of an earlier life of the same node can never be taken for the answ
 from __future__ import annotations
 
 import random
-from typing import NewType
+from typing import Final, NewType
 
 __all__ = [
     "NODE_ID_BYTES",
@@ -21,7 +21,7 @@ __all__ = [
     "random_node_id",
 ]
 
-NODE_ID_BYTES = 8
+NODE_ID_BYTES: Final = 8
 
 NodeId = NewType("NodeId", bytes)
 """A node's permanent random identity: exactly `NODE_ID_BYTES` bytes."""
@@ -32,7 +32,7 @@ RequestId = NewType("RequestId", int)
 Ticket = NewType("Ticket", int)
 """One load or store of one machine: the host hands it back with the outcome."""
 
-_REQUEST_ID_MASK = (1 << 63) - 1
+_REQUEST_ID_MASK: Final = (1 << 63) - 1
 
 
 def random_node_id(source: random.Random) -> NodeId:

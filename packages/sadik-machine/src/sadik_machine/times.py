@@ -6,11 +6,13 @@ when to call again; waking a machine early, late or twice is harmless by contrac
 
 from __future__ import annotations
 
+from typing import Final
+
 __all__ = ["MICROSECOND", "MILLISECOND", "SECOND", "earliest", "from_seconds", "to_seconds"]
 
-MICROSECOND = 1_000
-MILLISECOND = 1_000_000
-SECOND = 1_000_000_000
+MICROSECOND: Final = 1_000
+MILLISECOND: Final = 1_000_000
+SECOND: Final = 1_000_000_000
 
 
 def from_seconds(seconds: float) -> int:

@@ -10,7 +10,7 @@ import enum
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -20,9 +20,9 @@ from sadik_machine.times import SECOND
 
 __all__ = ["Trace", "describe"]
 
-_BYTES_SHOWN_MAX = 24
-_TEXT_SHOWN_MAX = 200
-_ITEMS_SHOWN_MAX = 16
+_BYTES_SHOWN_MAX: Final = 24
+_TEXT_SHOWN_MAX: Final = 200
+_ITEMS_SHOWN_MAX: Final = 16
 
 
 class Trace:

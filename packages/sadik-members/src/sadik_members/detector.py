@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from random import Random
+from typing import Final
 
 from attrs import define, field
 
@@ -32,19 +33,19 @@ from sadik_members.view import Liveness, Member
 
 __all__ = ["Detector"]
 
-TICK_NS = 200 * MILLISECOND
-TICKS_PER_ROUND = 2
-TIMEOUT_NS = 500 * MILLISECOND
-TIMEOUT_MAX_NS = 1500 * MILLISECOND
-RECENT_NS = 150 * MILLISECOND
-UNKNOWN_NS = 2 * SECOND
-SUSPICION_NS = 2 * SECOND
-CALM_NS = 30 * SECOND
-LATE_NS = 200 * MILLISECOND
-GRACE_NS = 250 * MILLISECOND
-INDIRECT = 3
-RELAYS_MAX = 256
-RELAY_NS = 2 * SECOND
+TICK_NS: Final = 200 * MILLISECOND
+TICKS_PER_ROUND: Final = 2
+TIMEOUT_NS: Final = 500 * MILLISECOND
+TIMEOUT_MAX_NS: Final = 1500 * MILLISECOND
+RECENT_NS: Final = 150 * MILLISECOND
+UNKNOWN_NS: Final = 2 * SECOND
+SUSPICION_NS: Final = 2 * SECOND
+CALM_NS: Final = 30 * SECOND
+LATE_NS: Final = 200 * MILLISECOND
+GRACE_NS: Final = 250 * MILLISECOND
+INDIRECT: Final = 3
+RELAYS_MAX: Final = 256
+RELAY_NS: Final = 2 * SECOND
 
 
 @define

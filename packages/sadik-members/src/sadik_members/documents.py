@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Final
 
 from sadik_machine import RemoteProtocolError
 from sadik_members.news import Document
@@ -22,11 +23,11 @@ __all__ = [
     "document_to_plain",
 ]
 
-DOCUMENTS_MAX = 4096
-DOCUMENT_BYTES_MAX = 4096
-DOCUMENT_NAME_CHARS_MAX = 128
-_STAMP_MAX = (1 << 63) - 1
-_ENTRY_HASH_BYTES = 8
+DOCUMENTS_MAX: Final = 4096
+DOCUMENT_BYTES_MAX: Final = 4096
+DOCUMENT_NAME_CHARS_MAX: Final = 128
+_STAMP_MAX: Final = (1 << 63) - 1
+_ENTRY_HASH_BYTES: Final = 8
 
 
 def document_to_plain(document: Document) -> tuple[object, ...]:

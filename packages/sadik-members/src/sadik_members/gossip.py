@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from random import Random
+from typing import Final
 
 from attrs import define
 
@@ -28,11 +29,11 @@ from sadik_members.view import Member
 
 __all__ = ["GOSSIP_NS", "Gossip"]
 
-GOSSIP_NS = 1 * SECOND
-JITTER_NS = 100 * MILLISECOND
-MEMBERS_PER_DELTA = 512
-REGISTERS_PER_DELTA = 1024
-DOCUMENTS_PER_DELTA = 48
+GOSSIP_NS: Final = 1 * SECOND
+JITTER_NS: Final = 100 * MILLISECOND
+MEMBERS_PER_DELTA: Final = 512
+REGISTERS_PER_DELTA: Final = 1024
+DOCUMENTS_PER_DELTA: Final = 48
 """At 4 KiB each these stay below 256 KiB."""
 
 

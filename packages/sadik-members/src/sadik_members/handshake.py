@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from typing import Final
 
 from attrs import evolve
 
@@ -70,7 +71,7 @@ from sadik_members.settings import BOOT_MAX, NAME_CHARS_MAX
 
 __all__ = ["Admit", "Handshake"]
 
-_CODEC = Codec(HANDSHAKE_MESSAGES)
+_CODEC: Final = Codec(HANDSHAKE_MESSAGES)
 
 Admit = Callable[[Hello], Refusal | None]
 
@@ -87,11 +88,11 @@ class _State(enum.Enum):
     OVER = "over"
 
 
-_NO_PROOF = Refusal(
+_NO_PROOF: Final = Refusal(
     RefusalReason.PROOF, "the other side does not prove that it knows the cluster's secret"
 )
 _MAY_BE_SAID = (RefusalReason.PROOF, RefusalReason.CERTIFICATE)
-_REFUSES = {
+_REFUSES: Final = {
     Role.DIALLER: Purpose.DIALLER_REFUSES,
     Role.ACCEPTOR: Purpose.ACCEPTOR_REFUSES,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from attrs import define, frozen
 
@@ -38,15 +39,15 @@ __all__ = [
     "check_hello",
 ]
 
-MAGIC = b"sadik\r\n\x00"
-VERSION_MIN = 1
-VERSION_MAX = 1
-HANDSHAKE_BYTES_MAX = 4096
+MAGIC: Final = b"sadik\r\n\x00"
+VERSION_MIN: Final = 1
+VERSION_MAX: Final = 1
+HANDSHAKE_BYTES_MAX: Final = 4096
 """What one side may send in all, the magic included."""
-HANDSHAKE_TIMEOUT_NS = 5 * SECOND
-CLUSTER_ID_BYTES = 16
-NONCE_BYTES = 16
-DETAIL_CHARS_MAX = 512
+HANDSHAKE_TIMEOUT_NS: Final = 5 * SECOND
+CLUSTER_ID_BYTES: Final = 16
+NONCE_BYTES: Final = 16
+DETAIL_CHARS_MAX: Final = 512
 
 
 class RefusalReason(enum.StrEnum):
@@ -94,7 +95,7 @@ class Role(enum.Enum):
     ACCEPTOR = "acceptor"
 
 
-HANDSHAKE_MESSAGES = MessageRange("handshake", 1, 9)
+HANDSHAKE_MESSAGES: Final = MessageRange("handshake", 1, 9)
 
 
 @HANDSHAKE_MESSAGES.message(1)

@@ -6,6 +6,8 @@ repeated and the answers are idempotent, so nothing here depends on a message th
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import define
 
 from sadik_machine import MILLISECOND, SECOND, NodeId, RemoteProtocolError
@@ -21,8 +23,8 @@ from sadik_members.view import Member, MemberState, Register
 
 __all__ = ["Joiner"]
 
-ASK_NS = 500 * MILLISECOND
-ASK_AFTER_REFUSAL_NS = 5 * SECOND
+ASK_NS: Final = 500 * MILLISECOND
+ASK_AFTER_REFUSAL_NS: Final = 5 * SECOND
 
 
 @define

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from typing import Final
 
 from attrs import frozen
 
@@ -105,8 +106,8 @@ from sadik_members.view import Liveness, Member, MemberState, Ring
 
 __all__ = ["MEMBERSHIP_ROWS", "Membership", "MembershipSnapshot"]
 
-_REFUSAL_REASONS = tuple(str(reason) for reason in RefusalReason)
-REFUTE_NS = 2_000_000_000
+_REFUSAL_REASONS: Final = tuple(str(reason) for reason in RefusalReason)
+REFUTE_NS: Final = 2_000_000_000
 """A node raises its incarnation to refute suspicions at most once in this time."""
 
 

@@ -6,6 +6,8 @@ themselves, so that one bad entry is counted and dropped without losing the rest
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import define
 
 from sadik_machine import MessageRange
@@ -29,7 +31,7 @@ __all__ = [
     "Summary",
 ]
 
-MESSAGES = MessageRange("members", 10, 99)
+MESSAGES: Final = MessageRange("members", 10, 99)
 """To be joined with other ranges in a `sadik_machine.Codec`."""
 
 

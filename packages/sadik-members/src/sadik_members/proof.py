@@ -18,17 +18,18 @@ from __future__ import annotations
 import enum
 import hmac
 from collections.abc import Sequence
+from typing import Final
 
 from attrs import frozen
 
 __all__ = ["PROOF_BYTES", "SECRETS_MAX", "SECRET_CHARS_MIN", "ClusterSecrets", "Purpose",
            "is_proof", "prove"]  # fmt: skip
 
-PROOF_BYTES = 32
-SECRETS_MAX = 2
-SECRET_CHARS_MIN = 32
-SECRET_CHARS_MAX = 1024
-_DISTINCT_MIN = 8
+PROOF_BYTES: Final = 32
+SECRETS_MAX: Final = 2
+SECRET_CHARS_MIN: Final = 32
+SECRET_CHARS_MAX: Final = 1024
+_DISTINCT_MIN: Final = 8
 
 
 class Purpose(enum.Enum):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from sadik_hashing import Assignment
 from sadik_machine import NODE_ID_BYTES, NodeId, RemoteProtocolError, encode_plain
@@ -18,7 +19,7 @@ from sadik_members.view import Phase, Register, Ring
 
 __all__ = ["Merged", "RegisterTable", "register_from_plain", "register_to_plain"]
 
-EPOCH_MAX = (1 << 63) - 1
+EPOCH_MAX: Final = (1 << 63) - 1
 
 
 class Merged(enum.Enum):

@@ -10,6 +10,7 @@ know that the node is dead, for one that lives would go on deciding with the oth
 from __future__ import annotations
 
 from random import Random
+from typing import Final
 
 from attrs import define, evolve, field
 
@@ -21,8 +22,8 @@ from sadik_members.view import MemberState
 
 __all__ = ["Removing"]
 
-ASK_NS = 2 * SECOND
-UNDER_WAY_MAX = 64
+ASK_NS: Final = 2 * SECOND
+UNDER_WAY_MAX: Final = 64
 
 
 @define

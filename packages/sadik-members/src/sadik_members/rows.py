@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -44,13 +44,13 @@ __all__ = [
 MEMBERSHIP_ROWS = (b"M", b"N")
 """The membership machine's rows: from the first key up to, not including, the second."""
 
-FORMAT = 2
-_UNSEALED_FORMAT = 1
-_SUM_BYTES = 8
-_HEAD = encode_plain((FORMAT, bytes(_SUM_BYTES), None))[: -_SUM_BYTES - 1]
+FORMAT: Final = 2
+_UNSEALED_FORMAT: Final = 1
+_SUM_BYTES: Final = 8
+_HEAD: Final = encode_plain((FORMAT, bytes(_SUM_BYTES), None))[: -_SUM_BYTES - 1]
 """What every value begins with: the array, its format, and what is before the bytes of the sum."""
-CLUSTER_ID_BYTES = 16
-CLUSTER_KEY_BYTES = 32
+CLUSTER_ID_BYTES: Final = 16
+CLUSTER_KEY_BYTES: Final = 32
 
 _CLUSTER, _MEMBER, _REGISTER, _DOCUMENT = b"Mc", b"Mm", b"Mr", b"Md"
 

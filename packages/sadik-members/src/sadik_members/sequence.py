@@ -8,10 +8,12 @@ not.
 
 from __future__ import annotations
 
+from typing import Final
+
 __all__ = ["WINDOW", "SequenceFilter"]
 
-WINDOW = 1024
-_MASK = (1 << WINDOW) - 1
+WINDOW: Final = 1024
+_MASK: Final = (1 << WINDOW) - 1
 
 
 class SequenceFilter:

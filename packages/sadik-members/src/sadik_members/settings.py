@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from attrs import field, frozen
 
@@ -17,13 +18,13 @@ __all__ = [
     "SettingsError",
 ]
 
-PARTITIONS_DEFAULT = 256
-REPLICAS_DEFAULT = 3
+PARTITIONS_DEFAULT: Final = 256
+REPLICAS_DEFAULT: Final = 3
 PARTITIONS_MIN, PARTITIONS_MAX = 8, 4096
-REPLICAS_MAX = 16
-NAME_CHARS_MAX = 64
-TEXT_CHARS_MAX = 255
-BOOT_MAX = (1 << 63) - 1
+REPLICAS_MAX: Final = 16
+NAME_CHARS_MAX: Final = 64
+TEXT_CHARS_MAX: Final = 255
+BOOT_MAX: Final = (1 << 63) - 1
 
 
 class SettingsError(ValueError):

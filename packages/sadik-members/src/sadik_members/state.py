@@ -7,6 +7,7 @@ announced and pushed to peers at the end of the step.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from attrs import evolve
 
@@ -29,7 +30,7 @@ from sadik_members.view import Member, MemberState, Register
 
 __all__ = ["State"]
 
-EPOCH_FIRST = 1
+EPOCH_FIRST: Final = 1
 
 
 class State:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 
@@ -28,11 +28,11 @@ __all__ = [
     "merge_members",
 ]
 
-MEMBERS_MAX = 1024
+MEMBERS_MAX: Final = 1024
 """Entries of a table, those that have left included."""
 
-_ENTRY_HASH_BYTES = 8
-_FIELDS = 10
+_ENTRY_HASH_BYTES: Final = 8
+_FIELDS: Final = 10
 
 
 def member_to_plain(member: Member) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ effects to be released behind them; `StoreQueue` makes one `Store` of that. What
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from attrs import define, field
 
@@ -16,7 +17,7 @@ from sadik_machine import SECOND, Announce, Effect, NodeId, Send, Store, Ticket
 
 __all__ = ["StoreQueue", "Turn"]
 
-RETRY_NS = 1 * SECOND
+RETRY_NS: Final = 1 * SECOND
 
 
 @define

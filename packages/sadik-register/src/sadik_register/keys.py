@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sadik_machine import NODE_ID_BYTES, NodeId
 
 __all__ = ["EPOCH_MAX", "NAME_BYTES_MAX", "ZERO_BALLOT", "Ballot", "RegisterKey"]
 
-NAME_BYTES_MAX = 200
-EPOCH_MAX = (1 << 64) - 1
+NAME_BYTES_MAX: Final = 200
+EPOCH_MAX: Final = (1 << 64) - 1
 
 
 class RegisterKey(NamedTuple):
@@ -36,5 +36,5 @@ class Ballot(NamedTuple):
     boot: int
 
 
-ZERO_BALLOT = Ballot(0, NodeId(bytes(NODE_ID_BYTES)), 0)
+ZERO_BALLOT: Final = Ballot(0, NodeId(bytes(NODE_ID_BYTES)), 0)
 """Below every ballot that a proposer makes."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 from attrs import Factory, define
 
@@ -76,7 +76,7 @@ from sadik_register.shelf import Shelf
 
 __all__ = ["Registers"]
 
-_BACK_OFF_DOUBLINGS = 6
+_BACK_OFF_DOUBLINGS: Final = 6
 
 _Message = Question | Promise | Accepted | Rejected | State | Chosen
 

@@ -8,6 +8,8 @@ proposer, boot).
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import define
 
 from sadik_machine import MessageRange, NodeId
@@ -25,7 +27,7 @@ __all__ = [
     "State",
 ]
 
-MESSAGES = MessageRange("register", 200, 219)
+MESSAGES: Final = MessageRange("register", 200, 219)
 """To be joined with other ranges in a `sadik_machine.Codec`."""
 
 

@@ -9,6 +9,7 @@ taking over from another proposer needs more.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from attrs import frozen
 
@@ -16,7 +17,7 @@ from sadik_machine import LocalProtocolError, NodeId
 
 __all__ = ["ACCEPTORS_MAX", "Quorums"]
 
-ACCEPTORS_MAX = 255
+ACCEPTORS_MAX: Final = 255
 
 
 @frozen

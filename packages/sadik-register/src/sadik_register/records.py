@@ -9,7 +9,7 @@ off would be a broken promise, so a damaged record is never taken for another.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -27,8 +27,8 @@ __all__ = [
     "row_key",
 ]
 
-_FORMAT = 1
-_SUM_BYTES = 8
+_FORMAT: Final = 1
+_SUM_BYTES: Final = 8
 
 
 class DamagedRecordError(ValueError):
@@ -50,7 +50,7 @@ class AcceptorRecord:
     decided: bytes | None = None
 
 
-EMPTY = AcceptorRecord()
+EMPTY: Final = AcceptorRecord()
 
 
 def row_key(prefix: bytes, key: RegisterKey) -> bytes:

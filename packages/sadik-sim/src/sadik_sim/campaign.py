@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import Final
 
 from attrs import Factory, define
 
@@ -30,8 +31,8 @@ __all__ = [
     "seeds_until_found",
 ]
 
-_HANDFUL = 4
-_AHEAD = 3
+_HANDFUL: Final = 4
+_AHEAD: Final = 3
 
 
 @define

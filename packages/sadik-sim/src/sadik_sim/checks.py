@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Checks", "value_id"]
 
-_CONVERSATIONS_PER_REQUEST = 3
+_CONVERSATIONS_PER_REQUEST: Final = 3
 _CLOCK_AHEAD_NS: Final = 62 * SECOND
 """The bound of the hybrid clock, and what passes between two readings of a wall clock."""
 
 _SCAN_ROWS_MAX: Final = 4096
 _SCAN_BYTES_MAX: Final = 1 << 20
-_SUM_BYTES = 8
+_SUM_BYTES: Final = 8
 _ANSWERED: Final = {int(status): f"replica answered {status.name}" for status in Status}
 _DATA, _NOTES, _VALUES = DATA_RANGE[0], b"H", b"V"
 

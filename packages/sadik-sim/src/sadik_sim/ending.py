@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sadik_machine import MILLISECOND, SECOND
 from sadik_members import MemberState, Phase
 from sadik_sim.network import NetworkFaults
@@ -17,17 +19,17 @@ from sadik_vnode.requests import Get
 
 __all__ = ["calm_down", "compare_nodes", "compare_replicas", "mend_damage", "wait_for_reaping"]
 
-_SETTLE_NS = 2 * SECOND
-_CALM_NS = 120 * SECOND
-_REAP_NS = 120 * SECOND
+_SETTLE_NS: Final = 2 * SECOND
+_CALM_NS: Final = 120 * SECOND
+_REAP_NS: Final = 120 * SECOND
 """A proof takes several generations, each as long as the slowest member, and is begun anew when a
 member, a life or a register changes. Each then waits ``tombstone_ns`` as well."""
-_PROOFS = 2
-_LOOK_NS = 50 * MILLISECOND
-_MENDING_TRIES = 5
-_NAME_AT = 5
+_PROOFS: Final = 2
+_LOOK_NS: Final = 50 * MILLISECOND
+_MENDING_TRIES: Final = 5
+_NAME_AT: Final = 5
 """Where the name begins in the key of a record's row, and of a large value's: behind the token."""
-_DOT_BYTES = 21
+_DOT_BYTES: Final = 21
 """What ends the key of a large value's row: a zero byte, an actor, a counter."""
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from attrs import evolve, frozen
 
@@ -48,14 +48,14 @@ T = TypeVar("T")
 
 LOSING_KINDS = ("old_copy", "flip")
 
-_FLIPS_MAX = 4
+_FLIPS_MAX: Final = 4
 _FLIPPED = (b"O", b"O", b"O", b"O", b"V", b"B")
 """The rows whose bits rot, by the first byte of their keys. Those of membership keep a node from
 starting, and nothing can take its place yet; notes and the keys of a bucket have no values."""
-_SPREAD = 2_654_435_761
+_SPREAD: Final = 2_654_435_761
 
-_INSIST_NS = 3 * SECOND
-_YEAR_NS = 365 * 86_400 * SECOND
+_INSIST_NS: Final = 3 * SECOND
+_YEAR_NS: Final = 365 * 86_400 * SECOND
 _NEVER_NOTED_KINDS = (
     "crash", "away", "stop", "power", "broken", "full", "drift",
     *LOSING_KINDS, *MEMBERSHIP_KINDS,
@@ -362,7 +362,7 @@ def _remove(world: World, nodes: list[SimNode], _fault: Fault) -> None:
     world.events.after(_INSIST_NS, insist)
 
 
-_APPLY = {
+_APPLY: Final = {
     "leave": _leave,
     "remove": _remove,
     "crash": _crash,

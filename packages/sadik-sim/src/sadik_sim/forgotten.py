@@ -10,7 +10,7 @@ brought the partition when it has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import Factory, define
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Forgotten"]
 
-_NAME_AT = 5
+_NAME_AT: Final = 5
 """Where the name begins in the key of a record's row: behind the token."""
 
 

@@ -7,7 +7,7 @@ has expired by that node's own clock.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from attrs import Factory, define
 
@@ -26,12 +26,12 @@ from sadik_vnode.view import last_written, timestamp_of
 
 __all__ = ["LAST_BUCKET", "LastWriter"]
 
-LAST_BUCKET = "sim-last"
+LAST_BUCKET: Final = "sim-last"
 
-_READ_NS = 10 * SECOND
-_LATE_NS = 5 * SECOND
+_READ_NS: Final = 10 * SECOND
+_LATE_NS: Final = 5 * SECOND
 """How old an answer is at most, and what its node was told of the time."""
-_WINS = "the last writer wins"
+_WINS: Final = "the last writer wins"
 
 
 @define(slots=True)

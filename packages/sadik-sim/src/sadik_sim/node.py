@@ -12,7 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sadik_machine import (
     MILLISECOND,
@@ -71,13 +71,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SimNode"]
 
-_INSTANCE_ROW = b"Ninstance"
-_BOOT_ROW = b"Nboot"
-_CLEAN_ROW = b"Nclean"
-_SCAN_NS = 10_000
-_HEARD_NS = 100 * MILLISECOND
-_FAREWELL_NS = SECOND // 2
-_CHECKED_EVERY = 16
+_INSTANCE_ROW: Final = b"Ninstance"
+_BOOT_ROW: Final = b"Nboot"
+_CLEAN_ROW: Final = b"Nclean"
+_SCAN_NS: Final = 10_000
+_HEARD_NS: Final = 100 * MILLISECOND
+_FAREWELL_NS: Final = SECOND // 2
+_CHECKED_EVERY: Final = 16
 _MEMBERSHIP, _ENGINE = 0, 1
 
 
@@ -605,4 +605,4 @@ class SimNode:
         self.world.events.after(SECOND, self._tell_wall_time, boot)
 
 
-_OF_MEMBERSHIP = frozenset(MEMBERS_MESSAGES.classes.values())
+_OF_MEMBERSHIP: Final = frozenset(MEMBERS_MESSAGES.classes.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from attrs import frozen
@@ -28,7 +28,7 @@ from sadik_sim.workload import Operation, draw_operations
 
 __all__ = ["LIMITS", "PROFILES", "Options", "Plan", "draw_plan", "plan_from_json", "plan_to_json"]
 
-FORMAT = 1
+FORMAT: Final = 1
 
 PROFILES: dict[str, tuple[str, ...]] = {
     "default": KINDS,

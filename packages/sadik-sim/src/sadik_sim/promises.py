@@ -9,7 +9,7 @@ version, and nothing else, or the client's next write would erase what it never 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from attrs import Factory, define
 
@@ -21,7 +21,7 @@ from sadik_vnode.requests import Found, ListResult, Missing, Written
 
 __all__ = ["Promises", "owners_promised"]
 
-_SHORT_TOKEN_CHARS = 8000
+_SHORT_TOKEN_CHARS: Final = 8000
 """A longer context may have been cut down to what is live."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import PurePath
+from typing import Final
 
 import attrs
 
@@ -18,8 +19,8 @@ from sadik_sim.violation import INVARIANTS, Violation
 
 __all__ = ["failure_lines", "options_words", "replay_lines", "summary_lines"]
 
-_BLIND_SEEDS = 1000
-_LINE_MAX = 400
+_BLIND_SEEDS: Final = 1000
+_LINE_MAX: Final = 400
 
 
 def options_words(options: Options, bug: str = "") -> str:

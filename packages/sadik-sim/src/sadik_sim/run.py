@@ -10,7 +10,7 @@ import gc
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 import attrs
 from attrs import frozen
@@ -49,11 +49,11 @@ from sadik_vnode.requests import (
 
 __all__ = ["RunResult", "execute"]
 
-_ENCODE_EVERY = 16
-_READ_NS = 10 * SECOND
-_ROUND_NS = 5 * SECOND
-_TOMBSTONE_NS = 2 * SECOND
-_REAP_PACE_NS = SECOND // 5
+_ENCODE_EVERY: Final = 16
+_READ_NS: Final = 10 * SECOND
+_ROUND_NS: Final = 5 * SECOND
+_TOMBSTONE_NS: Final = 2 * SECOND
+_REAP_PACE_NS: Final = SECOND // 5
 _OF_THE_WORLD = ("delay_ns", "load_ns")
 
 

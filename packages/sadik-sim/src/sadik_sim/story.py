@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import PurePath
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -43,10 +43,10 @@ from sadik_vnode.record import DamagedRecord, Record
 
 __all__ = ["WORKLOAD_BEGINS", "Story", "origin_of", "origins"]
 
-WORKLOAD_BEGINS = "the workload begins"
+WORKLOAD_BEGINS: Final = "the workload begins"
 
-_FRAMES = 6
-_BOOT = re.compile(r"boot \d+ of instance ([0-9a-f]{16}) on node ([0-9a-f]{16})")
+_FRAMES: Final = 6
+_BOOT: Final = re.compile(r"boot \d+ of instance ([0-9a-f]{16}) on node ([0-9a-f]{16})")
 _ORIGINS: dict[int, tuple[object, tuple[str, ...]]] = {}
 
 

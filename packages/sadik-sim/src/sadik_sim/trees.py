@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sadik_hashing import SUM_BYTES
 from sadik_machine import MILLISECOND, SECOND
 from sadik_sim.node import SimNode
@@ -14,10 +16,10 @@ from sadik_vnode.tree import LEAVES_PER_MIDDLE, MIDDLES, SUM_MASK, hash_of
 
 __all__ = ["check_trees", "repair_again", "repair_all", "wait_for_equal_roots"]
 
-_LOOK_NS = 500 * MILLISECOND
-_EQUAL_NS = 120 * SECOND
-_REPAIR_NS = 60 * SECOND
-_ROWS = 1 << 30
+_LOOK_NS: Final = 500 * MILLISECOND
+_EQUAL_NS: Final = 120 * SECOND
+_REPAIR_NS: Final = 60 * SECOND
+_ROWS: Final = 1 << 30
 
 
 def check_trees(world: World) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from attrs import Factory, define, frozen
 
@@ -47,14 +47,14 @@ from sadik_vnode.requests import (
 
 __all__ = ["BUCKET", "Clients", "Operation", "draw_operations", "key_of"]
 
-BUCKET = "sim"
+BUCKET: Final = "sim"
 """The bucket of all operations; a blind write in it adds a sibling, or histories would not tell."""
 
-TIMEOUT_NS = 2 * SECOND
-_ANSWER_GRACE_NS = SECOND
-_LARGE_BYTES = 40_000
-_PATIENCE_NS = 2 * MILLISECOND
-_LIST_KEYS_MAX = 1000
+TIMEOUT_NS: Final = 2 * SECOND
+_ANSWER_GRACE_NS: Final = SECOND
+_LARGE_BYTES: Final = 40_000
+_PATIENCE_NS: Final = 2 * MILLISECOND
+_LIST_KEYS_MAX: Final = 1000
 
 
 @frozen
@@ -134,7 +134,7 @@ def draw_operations(
     return operations
 
 
-_COMPANY = 3
+_COMPANY: Final = 3
 """So many keys are read and written together with another."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import attrs
 
@@ -40,11 +41,11 @@ from sadik_vnode.keyspace import Key
 
 __all__ = ["World"]
 
-_START_NS = SECOND
-_WALL_START_NS = 1_700_000_000 * SECOND
-_FORMATION_NS = 30 * SECOND
-_LOOK_NS = 10 * MILLISECOND
-_CODEC = Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES)
+_START_NS: Final = SECOND
+_WALL_START_NS: Final = 1_700_000_000 * SECOND
+_FORMATION_NS: Final = 30 * SECOND
+_LOOK_NS: Final = 10 * MILLISECOND
+_CODEC: Final = Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES)
 
 
 class World:

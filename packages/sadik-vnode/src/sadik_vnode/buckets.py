@@ -7,6 +7,7 @@ has all of them in memory and on disk, and the latest change of a bucket wins ev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
@@ -18,15 +19,15 @@ from sadik_vnode.view import LWW
 
 __all__ = ["TTL_SECONDS_MAX", "VALUE_BYTES_MAX", "BadProperties", "Buckets"]
 
-VALUE_BYTES_MAX = 64 * 1024 * 1024
+VALUE_BYTES_MAX: Final = 64 * 1024 * 1024
 
-TTL_SECONDS_MAX = 30 * 366 * 24 * 3600
+TTL_SECONDS_MAX: Final = 30 * 366 * 24 * 3600
 """Thirty years: more is a slip."""
 
-_PREFIX = "bucket/"
+_PREFIX: Final = "bucket/"
 
-_NAMES = tuple(field.name for field in attrs.fields(BucketProperties))
-_QUORUMS = {"r": 1, "w": 1, "pr": 0, "pw": 0, "dw": 0}
+_NAMES: Final = tuple(field.name for field in attrs.fields(BucketProperties))
+_QUORUMS: Final = {"r": 1, "w": 1, "pr": 0, "pw": 0, "dw": 0}
 _BLIND_WRITES = ("replace", "sibling", "refuse")
 _CONFLICT = ("siblings", LWW)
 

@@ -7,7 +7,7 @@ touches data while its store is known to be an older state of itself, and all th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sadik_machine import RequestId
 from sadik_vnode.anti_entropy import AntiEntropy
@@ -53,7 +53,7 @@ from sadik_vnode.scrub import Scrubbing
 
 __all__ = ["ClientRequests"]
 
-_NOBODY = Tally(0, 0, 0, 0, 0)
+_NOBODY: Final = Tally(0, 0, 0, 0, 0)
 
 _OF_DATA = (
     Get, GetMany, Put, PutMany, Delete, ListKeys, CopySums, CopyRecords, CopyBody, TakeRecords,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from sadik_causality import ContextSealer
 from sadik_machine import (
@@ -99,8 +99,8 @@ from sadik_vnode.tree_building import TreeBuilder, built_in
 
 __all__ = ["Engine"]
 
-_TRACE_CHARS_MAX = 128
-_SERVED = {
+_TRACE_CHARS_MAX: Final = 128
+_SERVED: Final = {
     ReplicaWrite: "write",
     ReplicaRead: "read",
     FetchBody: "fetch",

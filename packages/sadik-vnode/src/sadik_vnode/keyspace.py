@@ -69,12 +69,12 @@ __all__ = [
     "row_place",
 ]
 
-REGISTERS_PREFIX = b"A"
+REGISTERS_PREFIX: Final = b"A"
 REGISTERS_RANGE = (b"A", b"B")
 
-BIRTHS_ROW = b"B"
-TREE_ROW = b"Bt"
-VOICE_ROW = b"Bv"
+BIRTHS_ROW: Final = b"B"
+TREE_ROW: Final = b"Bt"
+VOICE_ROW: Final = b"Bv"
 """Empty for all partitions: a host writes it so when it knows that the store was put back."""
 REAP_ROWS = (b"Bg", b"Bh")
 """The same twice: without it a store is taken for an older state of itself."""
@@ -88,13 +88,13 @@ HINTS_RANGE = (b"H", b"I")
 
 DATA_RANGE = (b"O", b"P")
 
-BUCKET_CHARS_MAX = 64
-KEY_BYTES_MAX = 400
+BUCKET_CHARS_MAX: Final = 64
+KEY_BYTES_MAX: Final = 400
 
 LEAVES_RANGE = (b"T", b"U")
 
-LEAF_BITS = 17
-LEAVES = 1 << LEAF_BITS
+LEAF_BITS: Final = 17
+LEAVES: Final = 1 << LEAF_BITS
 """Leaves of the whole ring, whatever its partitions: a leaf is told by a token's top bits.
 
 So a partition, whose number the top 3 to 12 bits are, has 16,384 to 32 leaves of its own, and
@@ -103,11 +103,11 @@ replicas must tell each other to find 1% of them is then least (fewer leaves, an
 names more records that do not; more, and the sums of the leaves outweigh the records).
 """
 
-_TOKEN_PREFIX_BYTES = 4
-_DUE_BYTES = 8
-_DUE_MAX = (1 << 63) - 1
-_LEAF_BYTES = 3
-_LEAF_SHIFT = 64 - LEAF_BITS
+_TOKEN_PREFIX_BYTES: Final = 4
+_DUE_BYTES: Final = 8
+_DUE_MAX: Final = (1 << 63) - 1
+_LEAF_BYTES: Final = 3
+_LEAF_SHIFT: Final = 64 - LEAF_BITS
 
 # A request meets its key several times on a node, and hot keys are met all the time. A key and what
 # is derived from it take about 500 bytes.

@@ -15,6 +15,7 @@ is of generation 0.
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from attrs import define
 
@@ -52,9 +53,9 @@ __all__ = [
     "WriteMany",
 ]
 
-MESSAGES = MessageRange("vnode", 100, 199)
+MESSAGES: Final = MessageRange("vnode", 100, 199)
 
-MANY_KEYS_MAX = 128
+MANY_KEYS_MAX: Final = 128
 """Of so many keys one message may be. Of a `ReadMany` the longest names take some 64 KiB."""
 
 KeyState = tuple[int, tuple[PlainVersion, ...], object]
@@ -383,5 +384,5 @@ class ManyAnswers:
     answers: tuple[tuple[int, int, tuple[object, ...]], ...]
 
 
-ANSWERS = frozenset((ReplicaAck, ReplicaState, ManyStates, Body, ForwardWriteAnswer))
+ANSWERS: Final = frozenset((ReplicaAck, ReplicaState, ManyStates, Body, ForwardWriteAnswer))
 """The frequent ones that are for nobody but the conversation whose id they bear."""

@@ -8,6 +8,7 @@ any part of it erases nothing. The last part must be acknowledged too before the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from sadik_causality import Container, Context
 from sadik_machine import NodeId, RequestId
@@ -17,7 +18,7 @@ from sadik_vnode.version import PlainVersion, Version, version_from_plain
 
 __all__ = ["container_from_plain", "container_to_plain", "parts_of", "replica_write"]
 
-_VERSION_OVERHEAD_BYTES = 64
+_VERSION_OVERHEAD_BYTES: Final = 64
 
 
 def container_from_plain(versions: Sequence[PlainVersion], context: object) -> Container[Version]:

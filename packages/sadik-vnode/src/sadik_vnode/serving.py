@@ -7,6 +7,8 @@ does nothing; one that knows an older one serves, for merging is safe under any 
 
 from __future__ import annotations
 
+from typing import Final
+
 from sadik_causality import Container, Dot
 from sadik_machine import FailureReason, NodeId, Send
 from sadik_vnode.adoption import newer_of
@@ -36,7 +38,7 @@ from sadik_vnode.version import Version
 
 __all__ = ["Serving"]
 
-_STATUS_OF = {FailureReason.FULL: Status.FULL}
+_STATUS_OF: Final = {FailureReason.FULL: Status.FULL}
 
 _NO_CONTEXT: list[object] = []
 

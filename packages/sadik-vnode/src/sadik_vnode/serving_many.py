@@ -7,6 +7,8 @@ of its own.
 
 from __future__ import annotations
 
+from typing import Final
+
 from sadik_machine import FailureReason, NodeId
 from sadik_vnode.desk import Desk
 from sadik_vnode.keyspace import Key, is_name
@@ -18,7 +20,7 @@ from sadik_vnode.sums import sum_of
 
 __all__ = ["ServingMany"]
 
-_OVERHEAD_BYTES = 64
+_OVERHEAD_BYTES: Final = 64
 """What a version takes in a message beside its head and its body, about."""
 
 

@@ -30,15 +30,15 @@ __all__ = [
     "version_of",
 ]
 
-DELETED = 1
+DELETED: Final = 1
 """Flag: a version without a value, made by a delete."""
 
-EXPIRES = 2
+EXPIRES: Final = 2
 """Flag: the head has an expiry, the instant from which on the version is as good as deleted."""
 
-DEFAULT_CONTENT_TYPE = "application/octet-stream"
+DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
-HEAD_BYTES_MAX = 16 * 1024
+HEAD_BYTES_MAX: Final = 16 * 1024
 
 # The heads of hot keys are read all the time, and most are short.
 _RECENT_HEADS: Final = 1024

@@ -18,13 +18,14 @@ nodes' clocks may have put forward.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from sadik_causality import Dot
 from sadik_vnode.version import MalformedVersion, Version
 
 __all__ = ["LWW", "counting", "last_written", "timestamp_of"]
 
-LWW = "lww"
+LWW: Final = "lww"
 
 
 def counting(versions: Mapping[Dot, Version], conflict: str, wall_ns: int) -> Mapping[Dot, Version]:

@@ -7,7 +7,7 @@ nor raise: it puts something into an inbox.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
@@ -16,8 +16,8 @@ from sadik_members.news import HandshakeRefused
 
 __all__ = ["Counters", "MessengerEvents", "MessengerLimits"]
 
-KIB = 1024
-MIB = 1024 * 1024
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
 
 
 class MessengerEvents(Protocol):

@@ -8,6 +8,7 @@ newer register comes with the refusal.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from attrs import define
 
@@ -46,11 +47,11 @@ from sadik_vnode.tree import LEAVES_PER_MIDDLE, MIDDLES
 
 __all__ = ["Answering", "are_owners", "packed_middles", "state_of", "told"]
 
-_PARTITIONS_MAX = 4096
-_MIDDLES_MAX = 64
-_LEAVES_MAX = 64
-_STATES_MAX = 256
-_HASHES_BYTES_MAX = 64 * 1024
+_PARTITIONS_MAX: Final = 4096
+_MIDDLES_MAX: Final = 64
+_LEAVES_MAX: Final = 64
+_STATES_MAX: Final = 256
+_HASHES_BYTES_MAX: Final = 64 * 1024
 
 
 def are_owners(desk: Desk, partition: int, epoch: int, peer: NodeId) -> bool:

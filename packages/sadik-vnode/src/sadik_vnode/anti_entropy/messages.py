@@ -8,6 +8,8 @@ The records themselves travel as `sadik_vnode.messages.ReplicaWrite`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import define
 
 from sadik_vnode.messages import MESSAGES, Newer
@@ -29,7 +31,7 @@ __all__ = [
     "State",
 ]
 
-SHORT_BYTES = 8
+SHORT_BYTES: Final = 8
 """Of the 16 bytes of a sum or a hash. Two that differ look alike once in 2**64; another write to
 the leaf ends that."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from sadik_hashing import SUM_BYTES
 from sadik_machine import ScanRows
@@ -18,9 +19,9 @@ __all__ = ["Hashes", "pack", "scan_hashes", "short_hash", "unpack"]
 Hashes = dict[bytes, Key]
 """The records of one leaf by their short hashes."""
 
-_SCAN_ROWS = 250
-_SCAN_BYTES = 128 * 1024
-_SHORT_SHIFT = 8 * (SUM_BYTES - SHORT_BYTES)
+_SCAN_ROWS: Final = 250
+_SCAN_BYTES: Final = 128 * 1024
+_SHORT_SHIFT: Final = 8 * (SUM_BYTES - SHORT_BYTES)
 
 
 def pack(value: int) -> bytes:

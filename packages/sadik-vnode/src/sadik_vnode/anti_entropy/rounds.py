@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from attrs import define
 
@@ -33,8 +34,8 @@ from sadik_vnode.requests import Repair, Result
 
 __all__ = ["AntiEntropy"]
 
-_QUEUE_MAX = 64
-_LOOK_NS = SECOND // 10
+_QUEUE_MAX: Final = 64
+_LOOK_NS: Final = SECOND // 10
 
 
 @define(slots=True)

@@ -15,6 +15,7 @@ knows, and the client is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from sadik_causality import Container, Context, TokenError
 from sadik_machine import MILLISECOND, NodeId
@@ -44,10 +45,10 @@ from sadik_vnode.view import LWW, counting
 
 __all__ = ["Coordinating", "Forwarding", "route"]
 
-_ANSWER_GRACE_NS = 100 * MILLISECOND
-_EPOCH_RETRIES_MAX = 8
-_NOBODY = Tally(0, 0, 0, 0, 0)
-_NO_CONDITION = Condition()
+_ANSWER_GRACE_NS: Final = 100 * MILLISECOND
+_EPOCH_RETRIES_MAX: Final = 8
+_NOBODY: Final = Tally(0, 0, 0, 0, 0)
+_NO_CONDITION: Final = Condition()
 
 
 def route(desk: Desk, key: Key, *, blind: bool, sloppy: bool) -> Sequence[NodeId]:

@@ -17,6 +17,7 @@ is with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from sadik_causality import Container, Context, Dot
 from sadik_machine import FailureReason, NodeId
@@ -33,7 +34,7 @@ from sadik_vnode.version import Version
 
 __all__ = ["Answers", "Reading", "hedge_after_ns", "needs"]
 
-_EPOCH_RETRIES_MAX = 8
+_EPOCH_RETRIES_MAX: Final = 8
 
 
 def needs(want: tuple[Wanted, Wanted], readers: int) -> tuple[int, int]:

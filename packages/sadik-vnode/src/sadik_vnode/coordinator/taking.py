@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from sadik_machine import SECOND, Deadlines, NodeId
 from sadik_vnode.adoption import newer_of
@@ -16,10 +17,10 @@ from sadik_vnode.requests import Condition, Delete, Put, Result
 
 __all__ = ["TakenForwards"]
 
-_FORWARD_MEMORY_NS = 10 * SECOND
+_FORWARD_MEMORY_NS: Final = 10 * SECOND
 """How long past its own timeout a forwarded write is remembered, so that it is carried out once."""
-_FORWARDS_MAX = 200_000
-_TIMEOUT_MAX_NS = 60 * SECOND
+_FORWARDS_MAX: Final = 200_000
+_TIMEOUT_MAX_NS: Final = 60 * SECOND
 
 
 class TakenForwards:

@@ -15,6 +15,7 @@ Where the last writer wins it covers also what is older here than the new versio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from attrs import define
 
@@ -35,7 +36,7 @@ from sadik_vnode.view import LWW, counting, timestamp_of
 
 __all__ = ["Intent", "Writing", "precondition_failed"]
 
-_EPOCH_RETRIES_MAX = 8
+_EPOCH_RETRIES_MAX: Final = 8
 
 
 @define(slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import define, frozen
 
 from sadik_machine import NodeId
@@ -25,10 +27,10 @@ __all__ = [
     "Written",
 ]
 
-GETS_MAX = 128
+GETS_MAX: Final = 128
 """The gets of one `GetMany`."""
 
-PUTS_MAX = 128
+PUTS_MAX: Final = 128
 """The puts of one `PutMany`."""
 
 Quorum = int | str | None

@@ -7,6 +7,8 @@ once, and the answer waits for the disk.
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import define
 
 from sadik_machine import NodeId, RemoteProtocolError, RequestId
@@ -17,7 +19,7 @@ from sadik_vnode.ringchange.messages import AdoptionAsked, AdoptionTold
 
 __all__ = ["Adopting"]
 
-_WAITING_MAX = 1024
+_WAITING_MAX: Final = 1024
 
 
 @define(slots=True)
