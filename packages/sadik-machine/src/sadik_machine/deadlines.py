@@ -57,6 +57,11 @@ class Deadlines(Generic[K]):
             if len(self._heap) > _REBUILD_BEYOND:
                 self._shrink()
 
+    def clear(self) -> None:
+        """Forget every deadline."""
+        self._at.clear()
+        self._heap.clear()
+
     @property
     def first(self) -> int | None:
         """The earliest instant, or None."""

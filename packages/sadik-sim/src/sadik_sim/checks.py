@@ -454,6 +454,15 @@ class Checks:
             self._made = Context.from_dots(self._values)
         return context.missing_from(self._made)
 
+    def discard(self) -> None:
+        """Let go of what is known: the run is over."""
+        tables: list[dict[Any, Any]] = [
+            self._values, self._held, self._names, self._etags, self._shown, self._asked,
+            self._acked, self._notes,
+        ]  # fmt: skip
+        for table in tables:
+            table.clear()
+
     @property
     def has_rolled_back(self) -> bool:
         """Whether any disk lost what was synced."""

@@ -55,6 +55,10 @@ class Events:
 
         go_on()
 
+    def clear(self) -> None:
+        """Nothing happens any more."""
+        self._heap.clear()
+
     def run_until(self, end: int) -> None:
         """Let everything happen that is due by ``end``; it is ``end`` then."""
         heap, pop, before = self._heap, heapq.heappop, self._count

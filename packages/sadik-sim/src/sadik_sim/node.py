@@ -226,6 +226,7 @@ class SimNode:
         self.disk.forget_unsynced()
         assert self.engine is not None
         self.world.ended(self, self.engine)
+        self.engine.discard()
         self.membership = None
         self.engine = None
         self.is_paused = False
@@ -243,6 +244,12 @@ class SimNode:
         self._machines = ()
         self.world.network.crashed(self.id, [n for n in self.world.nodes if n != self.id])
         self.world.note(self, "crash")
+
+    def discard(self) -> None:
+        """The run is over: let go of what its machines remember, and of who asked."""
+        self.requests.clear()
+        if self.engine is not None:
+            self.engine.discard()
 
     def stop(self) -> None:
         """SIGTERM: what was gathered is written, the mark of a clean stop last."""

@@ -156,7 +156,7 @@ def _execute(
     for node in world.nodes.values():
         if node.engine is not None:
             world.ended(node, node.engine)
-    return RunResult(
+    result = RunResult(
         seed=plan.seed,
         invariant=broken.invariant if broken else "",
         detail=broken.detail if broken else "",
@@ -171,6 +171,8 @@ def _execute(
         dots=tuple(map(show, broken.dots)) if broken else (),
         where=where,
     )
+    world.discard()
+    return result
 
 
 def _world_of(plan: Plan, trace: Trace | None, make_world: Callable[..., World]) -> World:

@@ -96,6 +96,10 @@ class HintNotes:
         """The bytes of their rows."""
         return self._bytes
 
+    def discard(self) -> None:
+        """Let go of what is remembered; nothing is noted any more."""
+        self._left.clear()
+
     def by_slot(self) -> list[tuple[NodeId, int, int]]:
         """(owner slot, notes, bytes) for every owner that notes wait for, by id."""
         return [

@@ -47,3 +47,9 @@ class Recent(Generic[K, V]):
         if before is not None:
             self._size -= before[1]
         self._old.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._new.clear()
+        self._old.clear()
+        self._size = 0

@@ -768,6 +768,12 @@ class Replica:
         for key, make, done, failed in shut.held:
             self.update(key, make, done, failed)
 
+    def discard(self) -> None:
+        """Let go of what is remembered; nothing is read or updated any more."""
+        self._recent.clear()
+        self._left.clear()
+        self.tree.discard()
+
 
 def _unknown_leaves(loading: Sequence[tuple[Key, _KeyState]]) -> dict[int, HeldLeaf]:
     """The leaves, by number, whose sums are to be loaded along with the records."""

@@ -102,6 +102,10 @@ class HashTree:
         self.on_broken: Callable[[int], None] = _ignore
         """Called with a leaf whose sum must be built anew."""
 
+    def discard(self) -> None:
+        """Let go of what is remembered; nothing is updated any more."""
+        self._recent.clear()
+
     # What updates do
 
     def hold(self, number: int) -> HeldLeaf | None:

@@ -32,6 +32,11 @@ class TakenForwards:
         self._taken: dict[tuple[NodeId, int], None] = {}
         self._expiry: Deadlines[tuple[NodeId, int]] = Deadlines()
 
+    def discard(self) -> None:
+        """Let go of what was taken; nothing is any more."""
+        self._taken.clear()
+        self._expiry.clear()
+
     def take(self, sender: NodeId, message: ForwardWrite) -> None:
         """Coordinate for another node: each request id at most once."""
         desk = self._desk
