@@ -37,7 +37,7 @@ from sadik_vnode.messages import (
 )
 from sadik_vnode.record import DamagedRecord, Record, open_value
 from sadik_vnode.requests import Found, ManyFound, ManyWritten, Missing, Written
-from sadik_vnode.together import singles
+from sadik_vnode.together import MANY, singles
 
 if TYPE_CHECKING:
     from sadik_sim.node import SimNode
@@ -201,10 +201,13 @@ class Checks:
 
     def sending(self, node: SimNode, to: NodeId, message: object) -> None:
         """A message leaves: all that it rests on is on disk."""
-        parts = singles(message, node.id, to)
-        if len(parts) > 1:
-            self._world.sometimes(f"{type(message).__name__} sent")
-        for part in parts:
+        check = self._sending.get(type(message))
+        if check is not None:
+            check(node, to, message)
+        if type(message) not in MANY:
+            return
+        self._world.sometimes(f"{type(message).__name__} sent")
+        for part in singles(message, node.id, to):
             check = self._sending.get(type(part))
             if check is not None:
                 check(node, to, part)

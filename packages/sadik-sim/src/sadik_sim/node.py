@@ -27,7 +27,6 @@ from sadik_machine import (
     LinkState,
     Load,
     Loaded,
-    Machine,
     NodeId,
     Observed,
     Received,
@@ -63,7 +62,7 @@ from sadik_sim.disk import Disk
 from sadik_sim.streams import below, chance
 from sadik_sim.violation import Violation
 from sadik_vnode import SAVED_RANGE, VOICE_ROW, DamagedRecord, Engine
-from sadik_vnode.messages import ReplicaWrite
+from sadik_vnode.messages import ReplicaWrite, WriteMany
 from sadik_vnode.together import singles
 
 if TYPE_CHECKING:
@@ -86,8 +85,9 @@ class SimNode:
 
     # Without slots, classes of more than 30 attributes are slow: no two share their keys.
     __slots__ = (
-        "_cancelled", "_farewell_boot", "_gathered", "_heard", "_held", "_is_feeding",
-        "_load_count", "_loads", "_machines", "_soon", "_syncing", "_wake_at", "_worked_off",
+        "_cancelled", "_farewell_boot", "_gathered", "_heard", "_held", "_is_turning",
+         "_load_count", "_loads", "_sends", "_soon", "_syncing",
+        "_turns", "_wake_at",
         "boot", "boot_nonce", "boot_number", "disk", "drift_ppm", "engine", "id", "instance",
         "is_gone", "is_late", "is_leaving", "is_paused", "is_ready", "membership", "met", "name",
         "paused_until_ns", "requests", "site", "targets", "wall_offset_ns", "wall_seen_max_ns",
@@ -132,13 +132,13 @@ class SimNode:
         self._load_count = 0
         self._heard: dict[NodeId, None] = {}
         self._wake_at: int | None = None
-        self._machines: tuple[Machine, ...] = ()
-        """The two above, by number, while it runs."""
-        self._is_feeding = False
+        self._sends: list[Effect] = []
+        """What this turn wants sent, at its end."""
+        self._is_turning = False
         self.is_leaving = False
         self._farewell_boot = 0
         """The life in which its farewell was over."""
-        self._worked_off = 0
+        self._turns = 0
 
     @property
     def is_running(self) -> bool:
@@ -204,13 +204,11 @@ class SimNode:
             self._take_instance(self.boot_number)
             self.start()
             return
-        self._machines = (self.membership, self.engine)
         world.note(
             self,
             f"boot {self.boot_number} of instance {self.instance.hex()} on node {self.id.hex()}",
         )
-        self.feed(_MEMBERSHIP, Woke())
-        self.feed(_ENGINE, Woke())
+        self._feed_both(Woke())
         self._tell_wall_time(self.boot)
 
     def crash(self) -> None:
@@ -235,13 +233,13 @@ class SimNode:
         self.requests.clear()
         self._cancelled.clear()
         self._soon.clear()
+        self._sends = []
         self._held = []
         self._gathered = []
         self._syncing = None
         self._loads.clear()
         self._heard.clear()
         self._wake_at = None
-        self._machines = ()
         self.world.network.crashed(self.id, [n for n in self.world.nodes if n != self.id])
         self.world.note(self, "crash")
 
@@ -276,8 +274,7 @@ class SimNode:
         for happens in held:
             happens()
         if self.is_running:
-            self.feed(_MEMBERSHIP, Woke())
-            self.feed(_ENGINE, Woke())
+            self._feed_both(Woke())
 
     def new_instance(self, above_boot: int) -> None:
         """Peers remember a later life: take a new instance and start anew, as the real host."""
@@ -328,8 +325,11 @@ class SimNode:
         if not self._heard:
             self.world.events.after(_HEARD_NS, self._tell_heard, self.boot)
         self._heard[sender] = None
-        for part in singles(message, sender, self.id):
-            if type(part) is ReplicaWrite:
+        if type(message) is ReplicaWrite:
+            self.world.checks.received(self, sender, message)
+        elif type(message) is WriteMany:
+            for part in singles(message, sender, self.id):
+                assert isinstance(part, ReplicaWrite), "these are writes"
                 self.world.checks.received(self, sender, part)
         self.feed(_ENGINE, Received(sender, message))
 
@@ -341,8 +341,7 @@ class SimNode:
 
     def link(self, peer: NodeId, state: LinkState) -> None:
         """Streams to a peer came up or broke."""
-        self.feed(_MEMBERSHIP, Link(peer, state))
-        self.feed(_ENGINE, Link(peer, state))
+        self._feed_both(Link(peer, state))
 
     def tell(self, news: object) -> None:
         """News of the host for the membership machine."""
@@ -355,37 +354,43 @@ class SimNode:
         if self.is_paused:
             self._held.append(partial(self.feed, machine, event))
             return
-        soon = self._soon
-        soon.append((machine, event))
-        if self._is_feeding:
-            return  # a step is under way: whatever it gave rise to comes after it
-        self._is_feeding = True
-        boot, world = self.boot, self.world
-        membership, engine = self._machines
-        now = self.now() if self.drift_ppm else world.events.now
-        trace = world.trace
-        has_engine_stepped = False
+        self._soon.append((machine, event))
+        if not self._is_turning:  # else whatever a step gives rise to comes after it
+            self._turn([])
+
+    def _feed_both(self, event: Input) -> None:
+        """Give both machines an input, in one turn."""
+        if self.engine is not None and not self.is_paused:
+            self._soon.append((_MEMBERSHIP, event))
+            self.feed(_ENGINE, event)
+        elif self.is_paused:
+            self._held.append(partial(self._feed_both, event))
+
+    def _turn(self, released: list[tuple[int, Store]]) -> None:
+        """A turn, as hosts take them: stores that are on disk, inputs, and what is to be sent."""
+        engine, membership, soon = self.engine, self.membership, self._soon
+        assert engine is not None
+        assert membership is not None
+        now = self.now() if self.drift_ppm else self.world.events.now
+        has_engine_stepped = bool(released)
+        self._is_turning = True
         try:
-            while soon:
-                number, event = soon.popleft()
-                if number == _ENGINE:
-                    has_engine_stepped = True
-                    effects = engine.step(now, event)
-                else:
-                    effects = membership.step(now, event)
-                if trace is not None:
-                    trace.record(world.events.now, self.name, event, effects)
-                if effects:
-                    self._perform(number, effects)
-                    if self.boot != boot:
-                        return
+            for machine, store in released:
+                self._perform(machine, store.then)
+                self._step(machine, now, Stored(store.ticket))
+            while soon or self._sends:
+                while soon:
+                    machine, event = soon.popleft()
+                    has_engine_stepped = has_engine_stepped or machine == _ENGINE
+                    self._step(machine, now, event)
+                if self._sends:
+                    self._send_gathered(engine)
         finally:
-            self._is_feeding = False
-        if not self._machines:
-            return
-        self._worked_off += 1
-        if not self._worked_off % _CHECKED_EVERY:
-            world.checks.after_steps(self)
+            self._is_turning = False
+        assert self.engine is engine, "nobody crashes in the middle of a turn"
+        self._turns += 1
+        if not self._turns % _CHECKED_EVERY:
+            self.world.checks.after_steps(self)
         if self._gathered and self._syncing is None:
             self._flush()
         wake_at, first = self._wake_at, membership.deadline
@@ -396,13 +401,26 @@ class SimNode:
         if first is not None and (wake_at is None or first < wake_at or self.drift_ppm):
             self._set_wake(first)
 
+    def _step(self, machine: int, now: int, event: Input) -> None:
+        world = self.world
+        if machine == _ENGINE:
+            assert self.engine is not None
+            effects = self.engine.step(now, event)
+        else:
+            assert self.membership is not None
+            effects = self.membership.step(now, event)
+        if world.trace is not None:
+            world.trace.record(world.events.now, self.name, event, effects)
+        if effects:
+            self._perform(machine, effects)
+
     def _perform(self, machine: int, effects: Sequence[Effect]) -> None:
         effect: Any = None
         try:
             for effect in effects:
                 kind = type(effect)
                 if kind is Send:
-                    self._send(machine, effect)
+                    self._sends.append(effect)
                 elif kind is Load:
                     self._load(machine, effect)
                 elif kind is Store:
@@ -418,12 +436,27 @@ class SimNode:
                 violation.node, violation.effect = self.name, effect
             raise
 
-    def _send(self, machine: int, effect: Send) -> None:
+    def _send_gathered(self, engine: Engine) -> None:
+        """Hand over what a turn has brought to send, in order; who is refused hears of it now."""
+        sends: Sequence[Effect] = self._sends
+        self._sends = []
+        if len(sends) > 1:
+            sends = engine.join(sends)
+        effect: Any = None
+        try:
+            for effect in sends:
+                self._send(effect)
+        except Violation as violation:
+            violation.node, violation.effect = self.name, effect
+            raise
+
+    def _send(self, effect: Send) -> None:
         world, message = self.world, effect.message
         world.checks.sending(self, effect.to, message)
         if world.is_encoding:
             message = world.on_wire(message)
         if not world.network.send(self.id, effect.to, message):
+            machine = _MEMBERSHIP if type(message) in _OF_MEMBERSHIP else _ENGINE
             if machine == _ENGINE:
                 world.sometimes(f"{type(message).__name__} never written")
             self._soon.append((machine, Observed(Unsent(effect.to, [effect.message]))))
@@ -541,19 +574,17 @@ class SimNode:
             return
         for _, store in group:
             self._finish(store)
-        for machine, store in group:
-            if self.is_paused:
-                self._held.append(partial(self._release, boot, machine, store))
-            else:
-                self._release(boot, machine, store)
+        if self.is_paused:
+            self._held.append(partial(self._release, boot, group))
+        else:
+            self._release(boot, group)
         if self.is_running and self.boot == boot:
             self._flush()
 
-    def _release(self, boot: int, machine: int, store: Store) -> None:
-        """A store is on disk: what waited for it happens, and the machine is told."""
+    def _release(self, boot: int, group: list[tuple[int, Store]]) -> None:
+        """A commit is on disk: what waited for it happens, and the machines are told."""
         if self.is_running and self.boot == boot:
-            self._perform(machine, store.then)
-            self.feed(machine, Stored(store.ticket))
+            self._turn(group)
 
     def _finish(self, store: Store) -> None:
         self.world.checks.forgotten.storing(self, store.batch)
@@ -586,29 +617,26 @@ class SimNode:
         self._wake_at = None
         if self.is_paused:
             return  # resuming wakes it
+        assert self.membership is not None
+        assert self.engine is not None
         now = self.now()
-        for number, machine in enumerate(self._machines):
-            deadline = machine.deadline
+        deadlines = self.membership.deadline, self.engine.deadline
+        for machine, deadline in enumerate(deadlines):
             if deadline is not None and deadline <= now:
-                self.feed(number, Woke())
-                if self.boot != boot or not self.is_running:
-                    return
-        self._wake_if_nobody_was_fed()
-
-    def _wake_if_nobody_was_fed(self) -> None:
-        """A clock that drifts may not be so far yet."""
-        if self._wake_at is None:
-            first = earliest(*[machine.deadline for machine in self._machines])
-            if first is not None:
-                self._set_wake(first)
+                self._soon.append((machine, Woke()))
+        if self._soon:
+            self._turn([])
+            return
+        first = earliest(*deadlines)
+        if first is not None:
+            self._set_wake(first)  # a clock that drifts is not so far yet
 
     def _tell_wall_time(self, boot: int) -> None:
         if self.boot != boot or not self.is_running:
             return
         self.wall_seen_max_ns = max(self.wall_seen_max_ns, self.wall_ns())
         news = Observed(WallTime(self.wall_ns()))
-        self.feed(_MEMBERSHIP, news)
-        self.feed(_ENGINE, news)
+        self._feed_both(news)
         self.world.events.after(SECOND, self._tell_wall_time, boot)
 
 

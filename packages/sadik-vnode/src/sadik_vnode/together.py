@@ -81,6 +81,8 @@ class Together:
 
     def join(self, effects: Sequence[Effect]) -> Sequence[Effect]:
         """The same effects with fewer messages."""
+        if not _has_peer_twice(effects):
+            return effects
         groups: dict[_Name, list[int]] = {}
         for at, effect in enumerate(effects):
             if type(effect) is Send:
@@ -136,6 +138,17 @@ class Together:
             parts.append(send.message)
             size += grows
         end()
+
+
+def _has_peer_twice(effects: Sequence[Effect]) -> bool:
+    """Whether several messages go to one peer, which is seldom and soon told."""
+    peers: list[NodeId] = []
+    for effect in effects:
+        if type(effect) is Send:
+            if effect.to in peers:
+                return True
+            peers.append(effect.to)
+    return False
 
 
 def _name_of_forward(to: NodeId, message: ForwardWrite) -> _Name | None:
