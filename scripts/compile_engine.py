@@ -77,7 +77,7 @@ _OPTIONS = ["--config-file=", "--ignore-missing-imports", "--disable-error-code=
 def main(arguments: list[str]) -> int:
     """Compile what is not compiled yet; the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--opt-level", default="1", help="of the C compiler (default 1)")
+    parser.add_argument("--opt-level", default="2", help="of the C compiler (default 2)")
     parser.add_argument(
         "--into", type=Path, help="a directory to compile into, to be put on PYTHONPATH by hand"
     )
@@ -246,7 +246,8 @@ def _generate(opt_level: str, paths: list[str]) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for extension in extensions:
             flags = [f"-I{path}" for path in [*extension.include_dirs, *_include()]]
-            flags += extension.extra_compile_args
+            # Nobody outside calls what is in a library: so calls within it take no detour.
+            flags += [*extension.extra_compile_args, "-fvisibility=hidden"]
             objects = list(pool.map(lambda c, f=flags: _object(c, f), extension.sources))
             module = Path(*extension.name.split("."))
             _run("LDSHARED", *objects, "-o", str(module.with_name(module.name + suffix)))
