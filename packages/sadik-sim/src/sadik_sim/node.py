@@ -86,8 +86,7 @@ class SimNode:
     # Without slots, classes of more than 30 attributes are slow: no two share their keys.
     __slots__ = (
         "_cancelled", "_farewell_boot", "_gathered", "_heard", "_held", "_is_turning",
-         "_load_count", "_loads", "_sends", "_soon", "_syncing",
-        "_turns", "_wake_at",
+        "_load_count", "_loads", "_sends", "_soon", "_syncing", "_turns", "_wake_at",
         "boot", "boot_nonce", "boot_number", "disk", "drift_ppm", "engine", "id", "instance",
         "is_gone", "is_late", "is_leaving", "is_paused", "is_ready", "membership", "met", "name",
         "paused_until_ns", "requests", "site", "targets", "wall_offset_ns", "wall_seen_max_ns",
@@ -383,8 +382,7 @@ class SimNode:
                     machine, event = soon.popleft()
                     has_engine_stepped = has_engine_stepped or machine == _ENGINE
                     self._step(machine, now, event)
-                if self._sends:
-                    self._send_gathered(engine)
+                self._send_gathered()
         finally:
             self._is_turning = False
         assert self.engine is engine, "nobody crashes in the middle of a turn"
@@ -436,12 +434,15 @@ class SimNode:
                 violation.node, violation.effect = self.name, effect
             raise
 
-    def _send_gathered(self, engine: Engine) -> None:
+    def _send_gathered(self) -> None:
         """Hand over what a turn has brought to send, in order; who is refused hears of it now."""
         sends: Sequence[Effect] = self._sends
+        if not sends:
+            return
         self._sends = []
         if len(sends) > 1:
-            sends = engine.join(sends)
+            assert self.engine is not None
+            sends = self.engine.join(sends)
         effect: Any = None
         try:
             for effect in sends:
@@ -495,6 +496,7 @@ class SimNode:
             raise Violation("a request is answered once", f"{self.name} answers again: {effect}")
 
     def _announce(self, machine: int, news: object) -> None:
+        self._send_gathered()  # a real host breaks streams by what is announced
         self._soon.append((1 - machine, Observed(news)))
         if isinstance(news, DialTargets):
             self.targets = news
