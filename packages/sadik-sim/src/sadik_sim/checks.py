@@ -82,6 +82,8 @@ class Checks:
         """How many of these were refused."""
         self._acked: dict[Dot, dict[bytes, NodeId]] = {}
         self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
+        self._damaged: dict[tuple[NodeId, bytes], Context] = {}
+        """What records covered before a bit of them flipped, until they are written anew."""
         self._rolled_back: dict[NodeId, None] = {}
         self.forgotten = Forgotten(world, self._rolled_back)
         self._sending: dict[type, Callable[[SimNode, NodeId, Any], None]] = {
@@ -100,6 +102,8 @@ class Checks:
         for row, value in batch:
             first = row[:1]
             if first == _DATA:
+                if self._damaged:
+                    self._damaged.pop((node.id, row), None)
                 if value is not None:
                     self._stored_record(node, row, value)
             elif first == _VALUES:
@@ -153,13 +157,20 @@ class Checks:
     def rolled_back(self, node: SimNode) -> None:
         """Somebody put an old copy of the node's disk back: it held more once."""
         self._rolled_back[node.id] = None
-        for place in [place for place in self._notes if place[0] == node.id]:
-            del self._notes[place]
+        places: list[dict[tuple[NodeId, bytes], Any]] = [self._notes, self._damaged]
+        for table in places:
+            for place in [place for place in table if place[0] == node.id]:
+                del table[place]
         self._forget_unseen(node)
 
-    def lost_record(self, node: SimNode) -> None:
-        """A record on the node's disk was damaged: what it held is gone until it is mended."""
+    def lost_record(self, node: SimNode, row: bytes, value: bytes) -> None:
+        """A record on the node's disk was damaged, which had ``value``: what it held is gone until
+        it is mended. The node may know it all the same, as long as it has not read it again.
+        """
         self._rolled_back[node.id] = None
+        place = (node.id, row)
+        before = self._damaged.get(place, EMPTY)
+        self._damaged[place] = before.join(_readable(value).container.context)
 
     def leaving(self, node: SimNode) -> None:
         """A node finds that it may leave: its records are with their owners, and gone here."""
@@ -435,8 +446,11 @@ class Checks:
         if node.id in self._held.get(dot, ()):
             return True
         record = _readable(node.disk.durable.by_key.get(key.record_row))
-        context = record.container.context
-        return context.covers(dot) or self.forgotten.context(key).covers(dot)
+        return (
+            record.container.context.covers(dot)
+            or self._damaged.get((node.id, key.record_row), EMPTY).covers(dot)
+            or self.forgotten.context(key).covers(dot)
+        )
 
     def dot_of(self, name: bytes) -> Dot | None:
         """The dot of a value, once it was on a disk."""
@@ -461,7 +475,7 @@ class Checks:
         """Let go of what is known: the run is over."""
         tables: list[dict[Any, Any]] = [
             self._values, self._held, self._names, self._etags, self._shown, self._asked,
-            self._acked, self._notes,
+            self._acked, self._notes, self._damaged,
         ]  # fmt: skip
         for table in tables:
             table.clear()

@@ -142,8 +142,9 @@ class Disk:
             duration += faults.slow_ns
         return duration
 
-    def flip_bit(self, prefix: bytes, where: int) -> bytes | None:
-        """Flip one bit in one of the durable rows that start with ``prefix``; the row's key.
+    def flip_bit(self, prefix: bytes, where: int) -> tuple[bytes, bytes] | None:
+        """Flip one bit in one of the durable rows that start with ``prefix``; its key, and what its
+        value was.
 
         ``where`` is any number from 0; it says which row and which bit of it. None where no such
         row has a value. A batch under way that writes the row anew is not touched.
@@ -159,4 +160,4 @@ class Disk:
         for picture in (self.durable, self.view):
             if picture.by_key.get(key) == value:
                 picture.apply([(key, bytes(damaged))])
-        return key
+        return key, value

@@ -325,13 +325,14 @@ def _flip(world: World, nodes: list[SimNode], fault: Fault) -> None:
     for number in range(1 + fault.strength % _FLIPS_MAX):
         where = (fault.strength + number) * _SPREAD % (1 << 32)
         prefix = _FLIPPED[where % len(_FLIPPED)]
-        row = nodes[0].disk.flip_bit(prefix, where // len(_FLIPPED))
-        if row is not None:
+        flipped = nodes[0].disk.flip_bit(prefix, where // len(_FLIPPED))
+        if flipped is not None:
+            row, value = flipped
             world.sometimes("bit flipped")
             world.note(nodes[0], f"a bit flips in {row!r}")
             world.damaged[nodes[0].id, row] = None
             if prefix == b"O":
-                world.checks.lost_record(nodes[0])
+                world.checks.lost_record(nodes[0], row, value)
 
 
 def _leave(world: World, nodes: list[SimNode], fault: Fault) -> None:

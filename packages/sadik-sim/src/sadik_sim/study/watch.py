@@ -90,7 +90,7 @@ class Watch(Checks):
     def scanning(self, node: SimNode, query: ScanRows) -> None:
         """Nothing is judged here."""
 
-    def lost_record(self, node: SimNode) -> None:
+    def lost_record(self, node: SimNode, row: bytes, value: bytes) -> None:
         """Nothing is judged here."""
 
     def _is_first(self, node: SimNode, message: ReplicaWrite) -> bool:
