@@ -159,6 +159,7 @@ def test_only_a_clean_stop_keeps_the_instance(tmp_path: Path) -> None:
         with _open(tmp_path / "s", durable=False) as store:
             life = begin_life(store, source=SOURCE)
             instances.append(life.instance)
+            assert (life.spare_instance is None) is life.is_new_instance
             if is_clean:
                 end_life(store)
     first, second, third, fourth = instances

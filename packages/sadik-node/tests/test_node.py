@@ -245,6 +245,31 @@ async def test_a_store_that_was_rolled_back_gets_a_new_instance_in_the_same_run(
         assert (await ask(back, "PUT", "/v1/kv/b/k", b"v")).status == 204
 
 
+def instance_on(path: Path) -> bytes | None:
+    with LmdbStore.open(path / "store", {}, durable=True) as store:
+        return store.get(b"Ninstance")
+
+
+async def test_an_instance_is_kept_only_by_who_has_met_everybody(tmp_path: Path) -> None:
+    """Else somebody who is away may know of a life that followed the copy which was put back."""
+    async with cluster(tmp_path) as here:
+        one, two, three_ = await three(here)
+        await here.stop(three_)
+        first = instance_on(tmp_path / "n3")
+        again = await here.start("n3", one.peer_port)
+        await ready(again)
+        await here.stop(again)
+        assert instance_on(tmp_path / "n3") == first
+
+        await here.stop(two)
+        for _ in range(2):
+            again = await here.start("n3", one.peer_port)
+            await ready(again)
+            assert (await ask(again, "PUT", "/v1/kv/b/k", b"v")).status == 204
+            await here.stop(again)
+        assert instance_on(tmp_path / "n3") not in (None, first)
+
+
 async def test_a_damaged_row_of_used_actors_means_a_new_instance(tmp_path: Path) -> None:
     async with cluster(tmp_path) as here:
         node = await here.start("n1")

@@ -160,15 +160,20 @@ class TapedWorld(World):
         self.network.default_delay = Delay([_DELAY_NS])
 
     def make_engine(
-        self, node_id: NodeId, instance: bytes, source: random.Random, rows: dict[bytes, bytes]
+        self,
+        node_id: NodeId,
+        instance: bytes,
+        source: random.Random,
+        rows: dict[bytes, bytes],
+        spare: bytes | None,
     ) -> Engine:
         """One that is taped."""
         if not self.is_taping:
-            return super().make_engine(node_id, instance, source, rows)
+            return super().make_engine(node_id, instance, source, rows, spare)
         kept, seed, config = dict(rows), copy.copy(source), self.config
-        engine = _TapedEngine(node_id, instance, config, source, rows)
+        engine = _TapedEngine(node_id, instance, config, source, rows, spare)
         engine.tape = Taped(
-            ENGINE, lambda: Engine(node_id, instance, config, copy.copy(seed), kept)
+            ENGINE, lambda: Engine(node_id, instance, config, copy.copy(seed), kept, spare)
         )
         self.tapes.append(engine.tape)
         return engine

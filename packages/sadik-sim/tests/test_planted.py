@@ -153,13 +153,23 @@ def test_a_lost_tail_starts_a_new_actor() -> None:
         assert not a_lost_tail_starts_a_new_actor()
 
 
+def breaks(schedule: str, bug: str) -> str:
+    """What breaks with the bug in a kept schedule, in which nothing breaks without."""
+    file = package_file(f"regressions/{schedule}.json")
+    plan = plan_from_json(file.read_text("utf-8"))
+    assert execute(plan).invariant == ""
+    return execute(attrs.evolve(plan, bug=bug)).invariant
+
+
 def test_a_start_is_known_before_gossip_tells_of_it() -> None:
     """One seed in some thousands finds it: the schedule of the one that did is kept."""
-    schedule = package_file("regressions/clean-copy-put-back-unheard-of.json")
-    plan = plan_from_json(schedule.read_text("utf-8"))
-    assert execute(plan).invariant == ""
-    broken = execute(attrs.evolve(plan, bug="boots-met-forgotten"))
-    assert broken.invariant == "a dot names one value"
+    broken = breaks("clean-copy-put-back-unheard-of", "boots-met-forgotten")
+    assert broken == "a dot names one value"
+
+
+def test_an_old_instance_is_proven_before_it_is_used() -> None:
+    """As rare: a store is put back and its node cut off from all who would know."""
+    assert breaks("put-back-where-nobody-knows", "instance-unproven") == "a dot names one value"
 
 
 def two_lives_share_no_request_id() -> bool:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import random
 
+import attrs
+
+from sadik_machine import Link, LinkState, NodeId, Observed
+from sadik_members import Liveness, LivenessChanged, Member, MembersChanged, MemberState
+from sadik_vnode import Engine, EngineConfig
 from sadik_vnode.births import BIRTH_BLOCK, Births
 from sadik_vnode.keyspace import BIRTHS_ROW
 
@@ -38,6 +43,59 @@ def test_another_instance_is_told_apart() -> None:
     assert births.is_of_this_instance(actor)
     assert not births.is_of_this_instance(Births(b"another!", None).draw()[0])
     assert not births.is_of_this_instance(b"")
+
+
+def test_an_instance_of_before_is_not_used_until_it_is_proven() -> None:
+    own, _ = Births(INSTANCE, None).draw()
+    births = Births(INSTANCE, None, b"a spare.")
+    spare, _ = births.draw()
+    assert spare.startswith(b"a spare.")
+    assert births.may_go_on(spare)
+    assert not births.may_go_on(own)
+    births.is_proven = True
+    assert births.may_go_on(own)
+    assert births.may_go_on(spare)
+    assert births.draw()[0].startswith(INSTANCE)
+    assert births.is_of_this_instance(own)
+    assert births.is_of_this_instance(spare)
+    assert not births.may_go_on(b"")
+
+
+def test_an_instance_of_this_life_is_proven_from_the_start() -> None:
+    births = Births(INSTANCE, None)
+    assert births.is_proven
+    assert births.may_go_on(births.draw()[0])
+
+
+def member(name: str) -> Member:
+    node = NodeId(name.encode() * 8)
+    return Member(node, name, f"{name}:1", f"{name}:2", "z", 1.0, 1, MemberState.UP, 1, 1)
+
+
+def test_it_is_proven_when_every_other_member_was_met() -> None:
+    me, one, other = map(member, "abc")
+    members = {each.id: each for each in (me, one, other)}
+    engine = Engine(me.id, INSTANCE, EngineConfig(), random.Random(1), {}, b"a spare.")
+    engine.step(1, Link(one.id, LinkState.UP))
+    assert not engine.is_instance_proven, "who else there is it does not know"
+    engine.step(2, Observed(MembersChanged(members)))
+    engine.step(3, Link(one.id, LinkState.DOWN))
+    engine.step(4, Observed(LivenessChanged(other.id, Liveness.DOWN)))
+    assert not engine.is_instance_proven
+    engine.step(5, Link(other.id, LinkState.UP))
+    assert engine.is_instance_proven
+
+
+def test_who_has_left_need_not_be_met() -> None:
+    me, one, gone = map(member, "abc")
+    members = {each.id: each for each in (me, one, gone)}
+    engine = Engine(me.id, INSTANCE, EngineConfig(), random.Random(1), {}, b"a spare.")
+    engine.step(1, Observed(MembersChanged(members)))
+    engine.step(2, Link(one.id, LinkState.UP))
+    assert not engine.is_instance_proven
+    left = {**members, gone.id: attrs.evolve(gone, state=MemberState.LEFT)}
+    engine.step(3, Observed(MembersChanged(left)))
+    assert engine.is_instance_proven
 
 
 def test_over_crashes_and_failed_batches_no_birth_that_reached_the_disk_is_drawn_twice() -> None:

@@ -290,6 +290,8 @@ class Life:
     """One start of a node on one storage instance."""
 
     instance: bytes
+    spare_instance: bytes | None
+    """For the time in which the other, of an earlier life, may be that of a copy put back."""
     boot_number: int
     boot_nonce: int
     is_new_instance: bool
@@ -303,7 +305,8 @@ def begin_life(store: Store, *, source: random.Random) -> Life:
     A life that follows one which did not end in good order takes a new storage instance, whatever
     ``storage.sync`` is: the store may have been put back from a copy of a running node, which
     nothing else would show, and an actor that went on counting would make dots a second time.
-    So does a store that has none (new, or in memory).
+    So does a store that has none (new, or in memory). An instance that is kept has to be proven:
+    see `sadik_vnode.births`.
     """
     instance, boot, clean = store.get_many([_INSTANCE_ROW, _BOOT_ROW, _CLEAN_ROW])
     boot_number = 1 + (int.from_bytes(boot, "big") if boot is not None else 0)
@@ -316,11 +319,13 @@ def begin_life(store: Store, *, source: random.Random) -> Life:
         (_CLEAN_ROW, None),
     ])  # fmt: skip
     store.sync()
-    return Life(instance, boot_number, source.getrandbits(63), is_new, clean is not None)
+    spare = None if is_new else source.randbytes(_INSTANCE_BYTES)
+    nonce = source.getrandbits(63)
+    return Life(instance, spare, boot_number, nonce, is_new, clean is not None)
 
 
 def end_life(store: Store) -> None:
-    """Everything is on disk: say so, durably."""
+    """Everything is on disk, and the instance may go on: say so, durably."""
     store.commit([(_CLEAN_ROW, b"")])
     store.sync()
 

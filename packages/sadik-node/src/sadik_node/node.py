@@ -162,7 +162,8 @@ class Node:
                     renew_instance(store, renew.boot_number, self.source)
                     why = "its store was rolled back or damaged: it takes a new storage instance"
                     self.log.event("new_instance", why, boot=renew.boot_number)
-                end_life(store)
+                if self.life is not None and self.life.engine.is_instance_proven:
+                    end_life(store)
             except sadik_storage.StoreError as error:
                 raise NodeError(EXIT_FAILED, f"the store failed: {error}") from error
             finally:
@@ -189,7 +190,7 @@ class Node:
             raise
         life = begin_life(store, source=self.source)
         if life.is_new_instance and life.boot_number > 1:
-            why = "the last stop was not clean"
+            why = "the last stop was not clean, or came before all members were met"
             if settings.storage.sync == "interval":
                 why += " and storage.sync is interval: the last writes may be lost"
             self.log.event("new_instance", why, boot=life.boot_number)

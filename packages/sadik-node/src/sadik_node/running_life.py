@@ -219,6 +219,7 @@ class RunningLife:
             ),
             random.Random(source.getrandbits(128)),
             scan_all(self.store, *SAVED_RANGE),
+            self.life.spare_instance,
         )
 
     def _make_membership(self, source: random.Random) -> Membership:

@@ -176,7 +176,8 @@ class SimNode:
         world = self.world
         self.boot += 1
         rows = self.disk.durable.by_key
-        if _INSTANCE_ROW not in rows or _CLEAN_ROW not in rows:
+        is_new = _INSTANCE_ROW not in rows or _CLEAN_ROW not in rows
+        if is_new:
             self._take_instance(0)
         self.instance = rows[_INSTANCE_ROW]
         self.boot_number = int.from_bytes(rows.get(_BOOT_ROW, b""), "big") + 1
@@ -195,7 +196,8 @@ class SimNode:
         )
         saved = self._saved(SAVED_RANGE)
         try:
-            self.engine = world.make_engine(self.id, self.instance, self._random(), saved)
+            spare = None if is_new else self._draw_instance()
+            self.engine = world.make_engine(self.id, self.instance, self._random(), saved, spare)
         except DamagedRecord as error:
             # Which actors were used is not known any more: an instance without a past is safe.
             world.sometimes("births damaged")
@@ -255,8 +257,10 @@ class SimNode:
         for _, store in [*(self._syncing or []), *self._gathered]:
             self._finish(store)
         self._syncing = None
+        is_proven = self.engine is not None and self.engine.is_instance_proven
         self.crash()
-        self._write_meta([(_CLEAN_ROW, b"")])
+        if is_proven:
+            self._write_meta([(_CLEAN_ROW, b"")])
 
     def pause(self) -> None:
         """SIGSTOP: nothing happens here, and the kernel keeps the streams open."""
@@ -286,10 +290,13 @@ class SimNode:
         known = int.from_bytes(self.disk.durable.by_key.get(_BOOT_ROW, b""), "big")
         self._write_meta(
             [
-                (_INSTANCE_ROW, self.world.streams.boots.getrandbits(64).to_bytes(8, "big")),
+                (_INSTANCE_ROW, self._draw_instance()),
                 (_BOOT_ROW, max(known, above_boot).to_bytes(8, "big")),
             ]
         )
+
+    def _draw_instance(self) -> bytes:
+        return self.world.streams.boots.getrandbits(64).to_bytes(8, "big")
 
     def _write_meta(self, rows: list[tuple[bytes, bytes | None]]) -> None:
         self.disk.durable.apply(rows)

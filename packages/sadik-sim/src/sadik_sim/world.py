@@ -211,10 +211,15 @@ class World:
     # What nodes need
 
     def make_engine(
-        self, node_id: NodeId, instance: bytes, source: random.Random, rows: dict[bytes, bytes]
+        self,
+        node_id: NodeId,
+        instance: bytes,
+        source: random.Random,
+        rows: dict[bytes, bytes],
+        spare: bytes | None,
     ) -> Engine:
         """A node's engine; planted bugs replace this."""
-        return Engine(node_id, instance, self.config, source, rows)
+        return Engine(node_id, instance, self.config, source, rows, spare)
 
     def make_membership(
         self,

@@ -124,8 +124,10 @@ def _naming(row: bytes) -> Iterator[None]:
 class Engine:
     """See `sadik_machine.Machine` for how to drive it.
 
-    ``instance`` is the storage instance, 8 random bytes made with the store. ``saved_rows`` is
-    what `SAVED_RANGE` held at the start. ``source`` must be seeded anew at every boot.
+    ``instance`` is the storage instance, 8 random bytes made with the store, or after a stop that
+    was not clean. ``spare_instance`` are 8 others where it is older than this life, else None: see
+    `sadik_vnode.births`. ``saved_rows`` is what `SAVED_RANGE` held at the start. ``source`` must be
+    seeded anew at every boot.
 
     Raises:
         DamagedRecord: a saved row, which it names, is damaged: start with a new instance and
@@ -139,9 +141,12 @@ class Engine:
         config: EngineConfig,
         source: random.Random,
         saved_rows: Mapping[bytes, bytes],
+        spare_instance: bytes | None = None,
     ) -> None:
         with _naming(BIRTHS_ROW):
-            births = Births(instance, saved_rows.get(BIRTHS_ROW))
+            births = Births(instance, saved_rows.get(BIRTHS_ROW), spare_instance)
+        self._births = births
+        self._met: dict[NodeId, None] = {}
         self._desk = Desk(node_id, config, births, source)
         self._desk.hints = HintNotes(self._desk)
         self._desk.repairs = Repairs(self._desk)
@@ -304,6 +309,11 @@ class Engine:
             assert_never(event)
         return desk.outbox.take()
 
+    @property
+    def is_instance_proven(self) -> bool:
+        """Whether the next life may go on under this instance, if this one ends in good order."""
+        return self._births.is_proven
+
     def join(self, effects: Sequence[Effect]) -> Sequence[Effect]:
         """The same effects with fewer messages, and in nearly the same order.
 
@@ -362,6 +372,8 @@ class Engine:
             desk.together.forget(peer)
             self._peer_lost(peer)
         elif state is LinkState.UP:
+            self._met[peer] = None
+            self._prove_instance()
             desk.placement.set_going(peer, is_going=False)
             desk.versed.forget(peer)
             desk.hints.deliver(peer)
@@ -499,6 +511,7 @@ class Engine:
                 desk.clock.set_wall(desk.now, wall_ns)
             case MembersChanged(members):
                 desk.placement.set_members(members)
+                self._prove_instance()
                 desk.generations.view_changed()
                 desk.reaper.look_again()
                 desk.hints.deliver_all()
@@ -517,6 +530,13 @@ class Engine:
                 self._buckets.refused(news)
             case _:
                 pass  # news for somebody else
+
+    def _prove_instance(self) -> None:
+        """See whether all members were met, who would know of a later life."""
+        births, placement = self._births, self._desk.placement
+        if not births.is_proven and placement.is_member(placement.self_id):
+            others = (node for node in placement.present if node != placement.self_id)
+            births.is_proven = all(node in self._met for node in others)
 
     def _is_behind(self, births: Births) -> None:
         """This node's store is an older state of itself."""

@@ -525,7 +525,7 @@ class Replica:
         The rows must be in the batch that stores it.
         """
         own = record.own_actor
-        if own and self._births.is_of_this_instance(own):
+        if own and self._births.may_go_on(own):
             return (own, record.container.context.counter(own) + 1), []
         actor, rows = self._births.draw()
         return (actor, 1), rows

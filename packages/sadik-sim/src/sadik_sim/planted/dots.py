@@ -132,6 +132,15 @@ def _newer_epoch_new_dot() -> list[Patch]:
     return [(Writing, "_newer", afresh)]
 
 
+def _instance_unproven() -> list[Patch]:
+    init = Births.__init__
+
+    def at_once(self: Births, instance: Any, saved: Any, spare: Any = None) -> None:
+        init(self, instance, saved)
+
+    return [(Births, "__init__", at_once)]
+
+
 def _request_ids_restart() -> list[Patch]:
     def first(self: RequestIds, source: Any) -> None:
         self._next = 1
@@ -153,6 +162,13 @@ BUGS = (
         "Only gossip tells of a node's start, not the handshakes of the life after it.",
         _boots_met_forgotten,
         found_by="test_planted.py::test_a_start_is_known_before_gossip_tells_of_it",
+    ),
+    PlantedBug(
+        "instance-unproven",
+        1,
+        "A node goes on under its old storage instance before all were met who would know better.",
+        _instance_unproven,
+        found_by="test_planted.py::test_an_old_instance_is_proven_before_it_is_used",
     ),
     PlantedBug(
         "stale-boot-admitted",
