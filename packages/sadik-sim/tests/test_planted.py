@@ -172,6 +172,12 @@ def test_an_old_instance_is_proven_before_it_is_used() -> None:
     assert breaks("put-back-where-nobody-knows", "instance-unproven") == "a dot names one value"
 
 
+def test_a_doubt_ends_though_nothing_else_happens() -> None:
+    """As rare: a store is put back after everything else."""
+    broken = breaks("doubt-that-begins-in-a-calm", "doubt-left-in-a-calm")
+    assert broken == "everything calms down when faults stop"
+
+
 def two_lives_share_no_request_id() -> bool:
     lives = [RequestIds(random.Random(seed)) for seed in (1, 2)]
     one, other = ({ids.next() for _ in range(1000)} for ids in lives)

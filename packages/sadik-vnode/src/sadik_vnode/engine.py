@@ -541,6 +541,7 @@ class Engine:
     def _is_behind(self, births: Births) -> None:
         """This node's store is an older state of itself."""
         self._changes.voice.lost()
+        self._changes.poke()
         CatchingUp(self._desk, births).start()
 
     def _drain(self) -> None:

@@ -10,6 +10,8 @@ from sadik_members import Phase, Register
 from sadik_register import Quorums
 from sadik_register.proposer import Proposal
 from sadik_sim.planted.bug import Patch, PlantedBug
+from sadik_vnode import Engine
+from sadik_vnode.reaping.rollback import CatchingUp
 from sadik_vnode.ringchange.driver import RingChanges
 from sadik_vnode.ringchange.voice import Voice
 
@@ -61,6 +63,14 @@ def _rolled_back_votes() -> list[Patch]:
     return [(Voice, "may_answer", always), (Voice, "quorums", all_of_them)]
 
 
+def _doubt_left_in_a_calm() -> list[Patch]:
+    def only_noted(self: Engine, births: Any) -> None:
+        self._changes.voice.lost()
+        CatchingUp(self._desk, births).start()
+
+    return [(Engine, "_is_behind", only_noted)]
+
+
 BUGS = (
     PlantedBug(
         "old-quorum-only",
@@ -84,6 +94,13 @@ BUGS = (
         "A node whose store was put back votes on registers that it may have voted on before.",
         _rolled_back_votes,
         found_by="test_planted.py::test_who_forgot_what_it_had_voted_does_not_vote_again",
+    ),
+    PlantedBug(
+        "doubt-left-in-a-calm",
+        30,
+        "A node that finds its store put back has its voice decided when something else changes.",
+        _doubt_left_in_a_calm,
+        found_by="test_planted.py::test_a_doubt_ends_though_nothing_else_happens",
     ),
     PlantedBug(
         "adoption-not-awaited",
