@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from attrs import evolve, frozen
 
 from sadik_machine import MILLISECOND, SECOND, NodeId
-from sadik_members import Leave, MemberState, Remove
+from sadik_members import Leave
 from sadik_sim.network import NetworkFaults
 from sadik_sim.node import SimNode
 from sadik_sim.world import World
@@ -350,17 +350,7 @@ def _remove(world: World, nodes: list[SimNode], _fault: Fault) -> None:
     world.has_changed = True
     world.sometimes("node removed")
     world.depart(node)
-
-    def insist() -> None:
-        members = [m for m in world.running if m.membership is not None and m.is_ready]
-        known = [m.membership.members.get(node.id) for m in members if m.membership is not None]
-        if all(entry is None or entry.state is MemberState.LEFT for entry in known) and known:
-            return
-        if members:
-            members[0].tell(Remove(1, node.id, is_forced=False))
-        world.events.after(_INSIST_NS, insist)
-
-    world.events.after(_INSIST_NS, insist)
+    world.remove(node)
 
 
 _APPLY: Final = {

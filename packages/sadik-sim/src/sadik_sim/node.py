@@ -85,7 +85,7 @@ class SimNode:
 
     # Without slots, classes of more than 30 attributes are slow: no two share their keys.
     __slots__ = (
-        "_cancelled", "_farewell_boot", "_gathered", "_heard", "_held", "_is_turning",
+        "_cancelled", "_farewell_boot", "_gathered", "_heard", "_held", "_is_heard", "_is_turning",
         "_load_count", "_loads", "_sends", "_soon", "_syncing", "_turns", "_wake_at",
         "boot", "boot_nonce", "boot_number", "disk", "drift_ppm", "engine", "id", "instance",
         "is_gone", "is_late", "is_leaving", "is_paused", "is_ready", "membership", "met", "name",
@@ -137,6 +137,8 @@ class SimNode:
         self.is_leaving = False
         self._farewell_boot = 0
         """The life in which its farewell was over."""
+        self._is_heard = True
+        """Whether that was heard by enough others: else an operator, who reads so, removes it."""
         self._turns = 0
 
     @property
@@ -512,6 +514,7 @@ class SimNode:
             self.is_ready = news.ready
         elif isinstance(news, FarewellEnded):
             self._farewell_boot = self.boot
+            self._is_heard = news.is_enough
         elif isinstance(news, NothingHeld):
             self.world.events.after(0, self._leave, self.boot)
         elif isinstance(news, NewInstanceNeeded):
@@ -540,6 +543,9 @@ class SimNode:
             self.is_leaving = False
         elif self._farewell_boot == self.boot:
             self.world.depart(self)
+            if not self._is_heard:
+                self.world.sometimes("farewell unheard")
+                self.world.remove(self)
         else:
             self.world.events.after(_FAREWELL_NS, self._depart)
 

@@ -25,6 +25,7 @@ from sadik_members import (
     Phase,
     RefusalReason,
     Register,
+    Remove,
     Ring,
     is_stale_boot,
 )
@@ -45,6 +46,7 @@ _START_NS: Final = SECOND
 _WALL_START_NS: Final = 1_700_000_000 * SECOND
 _FORMATION_NS: Final = 30 * SECOND
 _LOOK_NS: Final = 10 * MILLISECOND
+_INSIST_NS: Final = 3 * SECOND
 _CODEC: Final = Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES)
 
 
@@ -160,6 +162,20 @@ class World:
         node.is_gone = True
         self.nodes.pop(node.id, None)
         self.departed[node.id] = node
+
+    def remove(self, node: SimNode) -> None:
+        """An operator has the members remove a node that is gone, until all know."""
+
+        def insist() -> None:
+            members = [m for m in self.running if m.membership is not None and m.is_ready]
+            known = [m.membership.members.get(node.id) for m in members if m.membership is not None]
+            if all(entry is None or entry.state is MemberState.LEFT for entry in known) and known:
+                return
+            if members:
+                members[0].tell(Remove(1, node.id, is_forced=False))
+            self.events.after(_INSIST_NS, insist)
+
+        self.events.after(_INSIST_NS, insist)
 
     def node(self, name: str) -> SimNode:
         """The node of a name."""
