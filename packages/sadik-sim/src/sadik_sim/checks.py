@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sadik_causality import EMPTY, Context, Dot
 from sadik_machine import SECOND, NodeId, PlainError, ScanRows, decode_plain, timestamp_wall_ns
-from sadik_members import ClusterJoined, MemberState, Register, RingChanged
+from sadik_members import ClusterJoined, MemberState, NewerRegister, Register, RingChanged
 from sadik_sim.forgotten import Forgotten
 from sadik_sim.violation import Violation, show
 from sadik_vnode.etag import etag_of
@@ -370,9 +370,11 @@ class Checks:
         return dot
 
     def announced(self, node: SimNode, news: object) -> None:
-        """A ring is announced: one value an epoch, no node twice."""
+        """A ring or a register is announced: one value an epoch, no node twice."""
         if isinstance(news, ClusterJoined):
             self._world.joined(news)
+        elif isinstance(news, NewerRegister):
+            self._decided(node, news.partition, news.register)
         if not isinstance(news, RingChanged):
             return
         registers = news.ring.registers
@@ -381,15 +383,20 @@ class Checks:
             before = (None,) * len(registers)
         self._announced[node.id] = registers
         for partition, register in enumerate(registers):
-            if register is before[partition]:
-                continue
-            place = (partition, register.epoch)
-            if self._registers.get(place) == register:
-                continue
-            if any(len(set(owners)) != len(owners) for owners in register.lists):
-                raise Violation("no node twice in a list", f"{node.name}: {register}")
-            if self._registers.setdefault(place, register) != register:
-                raise Violation("one value an epoch", f"{node.name}: {place} {register}")
+            if register is not before[partition]:
+                self._decided(node, partition, register)
+
+    def _decided(self, node: SimNode, partition: int, register: Register) -> None:
+        """A node takes a register for decided."""
+        place = (partition, register.epoch)
+        known = self._registers.get(place)
+        if known == register:
+            return
+        if any(len(set(owners)) != len(owners) for owners in register.lists):
+            raise Violation("no node twice in a list", f"{node.name}: {register}")
+        if known is not None:
+            raise Violation("one value an epoch", f"{node.name}: {place} {register}, not {known}")
+        self._registers[place] = register
 
     def after_steps(self, node: SimNode) -> None:
         """Every table stays within its bound; called now and then, for it is slow."""

@@ -23,7 +23,6 @@ from typing import Final
 
 from sadik_causality import Container
 from sadik_machine import SECOND, FailureReason, NodeId, ScanRows
-from sadik_vnode.adoption import adopt_newer
 from sadik_vnode.anti_entropy.sending import Lack, Sending
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.keyspace import (
@@ -292,9 +291,6 @@ class _HandingOff(Conversation):
             return
         if sender in self._answered or self._is_over:
             return
-        for partition, epoch, owners in message.newer:
-            if partition == self._partition:
-                adopt_newer(self.desk, partition, (epoch, owners))
         if message.status != Status.OK or len(message.verdicts) != len(self._records):
             self._end(is_whole=False)
             return

@@ -11,6 +11,7 @@ from sadik_register import Quorums
 from sadik_register.proposer import Proposal
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode import Engine
+from sadik_vnode.reaping import answering
 from sadik_vnode.reaping.rollback import CatchingUp
 from sadik_vnode.ringchange.driver import RingChanges
 from sadik_vnode.ringchange.voice import Voice
@@ -63,6 +64,13 @@ def _rolled_back_votes() -> list[Patch]:
     return [(Voice, "may_answer", always), (Voice, "quorums", all_of_them)]
 
 
+def _phase_untold() -> list[Patch]:
+    def without(partition: int, register: Register) -> tuple[object, ...]:
+        return partition, register.epoch, register.owners
+
+    return [(answering, "register_to_plain", without)]
+
+
 def _doubt_left_in_a_calm() -> list[Patch]:
     def only_noted(self: Engine, births: Any) -> None:
         self._changes.voice.lost()
@@ -94,6 +102,13 @@ BUGS = (
         "A node whose store was put back votes on registers that it may have voted on before.",
         _rolled_back_votes,
         found_by="test_planted.py::test_who_forgot_what_it_had_voted_does_not_vote_again",
+    ),
+    PlantedBug(
+        "phase-untold",
+        30,
+        "Who tells of a register that is changing tells its owners, and not that they change.",
+        _phase_untold,
+        {"profile": "membership"},
     ),
     PlantedBug(
         "doubt-left-in-a-calm",

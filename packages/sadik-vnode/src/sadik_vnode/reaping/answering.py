@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sadik_causality import Container, Context
 from sadik_machine import FailureReason, NodeId
+from sadik_members import register_to_plain
 from sadik_vnode.anti_entropy.answering import are_owners
 from sadik_vnode.desk import Desk
 from sadik_vnode.due import is_gone
@@ -18,7 +19,6 @@ from sadik_vnode.reaping.messages import (
     GoneAsked,
     GoneItem,
     GoneTold,
-    Newer,
     Reap,
     Reaped,
     StatesAsked,
@@ -26,6 +26,7 @@ from sadik_vnode.reaping.messages import (
 )
 from sadik_vnode.record import Record
 from sadik_vnode.replica import Change
+from sadik_vnode.ringchange.messages import RegistersTold
 
 __all__ = ["ITEMS_MAX", "Answering", "item_of", "merge_context", "take_away_all"]
 
@@ -211,19 +212,20 @@ class Answering:
 
         def read(records: list[Record]) -> None:
             verdicts = []
-            newer: dict[int, Newer] = {}
+            newer: dict[int, tuple[object, ...]] = {}
             for (key, epoch, context), record in zip(asked, records, strict=True):
                 partition = desk.placement.partition(key)
                 register = desk.placement.register(partition)
                 if register.epoch > epoch:
-                    newer[partition] = (partition, register.epoch, register.owners)
+                    newer[partition] = register_to_plain(partition, register)
                 verdicts.append(
                     register.epoch == epoch
                     and desk.self_id in register.owners
                     and record.container.context.dominates(context)
                 )
-            told = CoversTold(message.request, Status.OK, tuple(verdicts), tuple(newer.values()))
-            desk.outbox.send(sender, told)
+            if newer:
+                desk.outbox.send(sender, RegistersTold(tuple(newer.values())))
+            desk.outbox.send(sender, CoversTold(message.request, Status.OK, tuple(verdicts)))
 
         desk.replica.read_many([key for key, _, _ in asked], read, lambda _: refuse(Status.FAILED))
 

@@ -17,9 +17,6 @@ __all__ = [
     "StatesTold",
 ]
 
-Newer = tuple[int, int, tuple[bytes, ...]]
-"""(partition, epoch, owners): the register of one who knows a newer one."""
-
 GoneItem = tuple[str, bytes, int, tuple[tuple[bytes, int], ...], object]
 """(bucket, key, epoch of its partition, live dots, plain context) of a record that is gone."""
 
@@ -89,12 +86,13 @@ class CoversAsked:
 @MESSAGES.message(165)
 @define(slots=True)
 class CoversTold:
-    """True for each that the sender's disk covers. ``newer`` are registers of later epochs."""
+    """True for each that the sender's disk covers. Earlier versions append registers of later
+    epochs without their phase, which nobody may believe; now a `RegistersTold` comes before.
+    """
 
     request: int
     status: int
     verdicts: tuple[bool, ...]
-    newer: tuple[Newer, ...] = ()
 
 
 @MESSAGES.message(166)

@@ -22,7 +22,7 @@ __all__ = [
 @MESSAGES.message(183)
 @define(slots=True)
 class RegistersTold:
-    """You asked about a register that is decided: these are newer than what you know."""
+    """You asked under a register that is not the newest: these are newer than what you know."""
 
     registers: tuple[tuple[object, ...], ...]
 
