@@ -43,7 +43,8 @@ class Group:
     number: int
     stores: list[tuple[int, StoreEffect]] = Factory(list)
     rows: list[tuple[bytes, bytes | None]] = Factory(list)
-    bytes: int = 0
+    size: int = 0
+    """Bytes of its rows."""
 
 
 @define(slots=True)
@@ -136,7 +137,7 @@ class Committer:
                 size += len(key)
                 if value is not None:
                     size += len(value)
-            group.bytes += size
+            group.size += size
             self.waiting_bytes += size
             self._overlay.add(batch, group.number)
 
@@ -166,7 +167,7 @@ class Committer:
             not self._has_company
             or not group.rows
             or len(group.rows) >= _FULL_ROWS
-            or group.bytes >= _FULL_BYTES
+            or group.size >= _FULL_BYTES
         ):
             return False
         if self._waits_until is None:
@@ -201,12 +202,12 @@ class Committer:
         assert group is not None
         self._running = None
         self._pace_ns += (int(seconds * SECOND) - self._pace_ns) // _PACE_OVER
-        self.waiting_bytes -= group.bytes
+        self.waiting_bytes -= group.size
         self._overlay.committed(group.rows, group.number)
         if self.observe is not None:
             self.observe(seconds, len(group.rows))
         if self.grown is not None:
-            self.grown(group.bytes)
+            self.grown(group.size)
         self._done(Finished(group))
 
     def _commit_failed(self, error: BaseException) -> None:
@@ -225,7 +226,7 @@ class Committer:
     def fail_gathered(self) -> list[tuple[int, StoreEffect, FailureReason]]:
         """Take out what has gathered: it may build on what has just failed."""
         group = self._take_gathered()
-        self.waiting_bytes -= group.bytes
+        self.waiting_bytes -= group.size
         self._overlay.clear()
         return [(m, effect, FailureReason.DEPENDENCY) for m, effect in group.stores]
 

@@ -57,7 +57,7 @@ class Loads:
         self._worker = worker
         self._late = late
         self._broken = broken
-        self._inline = inline
+        self._reads_inline = inline
         self._slow_until = 0
         self._looked_at = 0
         self._disk_reads = 0
@@ -69,7 +69,7 @@ class Loads:
 
     def load(self, machine: int, effect: Load) -> Input | None:
         """What was found, or None where ``late`` will be called with it."""
-        if self._inline:
+        if self._reads_inline:
             begun = time.monotonic_ns()
             if begun >= self._slow_until:
                 if begun - self._looked_at > _LOOK_EVERY_NS:

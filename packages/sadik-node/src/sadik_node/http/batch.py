@@ -41,7 +41,7 @@ from sadik_vnode.requests import (
 
 __all__ = ["BATCH_PARAMETERS", "admit_batch"]
 
-BATCH_PARAMETERS = {
+BATCH_PARAMETERS: dict[str, str] = {
     **DELETE_PARAMETERS,
     "timeout": "milliseconds for the whole batch, 1 to 60000",
 }

@@ -21,6 +21,9 @@ __all__ = ["SAFE_METHODS", "Exchange"]
 
 SAFE_METHODS = (b"GET", b"HEAD")
 
+_NO_HEADERS: Mapping[bytes, bytes] = {}
+_NO_LINES: Mapping[tuple[str, str], int] = {}
+
 
 class Exchange:
     """What one request said and what became of it. All raw: bytes as they came."""
@@ -29,7 +32,7 @@ class Exchange:
     # change few of these.
     method = b""
     target = b""
-    headers: Mapping[bytes, bytes] = {}
+    headers: Mapping[bytes, bytes]
     """By lower-case name. Other requests may share it: nobody changes it."""
     request_id = ""
     trace = ""
@@ -53,13 +56,13 @@ class Exchange:
     answered_by = ""
     """Name of the node that coordinated, for ``Sadik-Node``."""
     started_ns = 0
-    grant: Grant = NOTHING
+    grant: Grant
     """What its client may do."""
     operation = "view"
     """For the metrics."""
     siblings = 0
     """How many versions a read answered, for the metrics."""
-    lines: Mapping[tuple[str, str], int] = {}
+    lines: Mapping[tuple[str, str], int]
     """Of a batch, how many operations ended how: by what was asked and outcome, for the metrics."""
     handler: Callable[[Any, Exchange], None] | None = None
     """Called with the application's service and this, when its turn has come."""
@@ -73,6 +76,9 @@ class Exchange:
     def __init__(self, connection: Connection) -> None:
         self.connection: Connection | None = connection
         self.parts: list[bytes | bytearray] = []
+        self.headers = _NO_HEADERS
+        self.grant = NOTHING
+        self.lines = _NO_LINES
 
     def answer(self, answer: Answer) -> None:
         """Give the answer. Written when its turn comes; dropped if the client has gone."""

@@ -74,7 +74,7 @@ LIST_LIMIT = 1000
 CONTENT_TYPE = "application/octet-stream"
 CONTENT_TYPE_BYTES_MAX = 1024
 
-DELETE_PARAMETERS = {
+DELETE_PARAMETERS: dict[str, str] = {
     "r": "how many owner slots a read asks: 1 up, one, quorum or all",
     "w": "how many owner slots a write needs: 1 up, one, quorum or all",
     "pr": "how many of them must be owners themselves, for a read; 0 is off",
@@ -83,15 +83,15 @@ DELETE_PARAMETERS = {
     "sloppy": "whether fallbacks may stand in for owners: true or false",
     "timeout": "milliseconds for the whole request, 1 to 60000",
 }
-READ_PARAMETERS = {
+READ_PARAMETERS: dict[str, str] = {
     **DELETE_PARAMETERS,
     "resolve": "latest: of siblings only the one written last, with a context that covers it alone",
 }
-PUT_PARAMETERS = {
+PUT_PARAMETERS: dict[str, str] = {
     **DELETE_PARAMETERS,
     "return": "body: answer 200 with the value written, not 204",
 }
-LIST_PARAMETERS = {
+LIST_PARAMETERS: dict[str, str] = {
     "prefix": "only keys that start with it",
     "after": "only keys after it: the next of the page before",
     "limit": "how many keys at most, 1 to 10000",
