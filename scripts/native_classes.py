@@ -88,6 +88,11 @@ def plain_classes(source: str, *, open_classes: frozenset[str] = frozenset()) ->
         if maker is not None:
             _write_out(lines, node, maker)
             described = True
+        deleted = _deleted(node)
+        if deleted:
+            # Before what was written out, which ends with lines after the class.
+            indent = " " * (node.col_offset + 4)
+            lines.insert(node.end_lineno or 0, f"{indent}__deletable__ = {deleted}")
     imports = ""
     if described:
         imports += "from typing import ClassVar as _ClassVar; "
@@ -104,6 +109,17 @@ def plain_classes(source: str, *, open_classes: frozenset[str] = frozenset()) ->
 def _name(decorator: ast.expr) -> str:
     called = decorator.func if isinstance(decorator, ast.Call) else decorator
     return called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+
+
+def _deleted(node: ast.ClassDef) -> list[str]:
+    """The attributes that a class deletes of itself, which mypyc wants to be told of."""
+    return sorted({
+        target.attr
+        for each in ast.walk(node)
+        if isinstance(each, ast.Delete)
+        for target in each.targets
+        if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self"
+    })  # fmt: skip
 
 
 def _write_out(lines: list[str], node: ast.ClassDef, maker: ast.expr) -> None:

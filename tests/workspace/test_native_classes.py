@@ -1,5 +1,6 @@
 """attrs classes written out as plain ones behave as their models do."""
 
+import ast
 import sys
 import types
 from typing import Any
@@ -144,3 +145,20 @@ def test_more_than_is_known_is_refused(lines: str) -> None:
 def test_lines_before_the_first_class_stay_where_they_are() -> None:
     first = SOURCE.splitlines().index("@registered")
     assert plain_classes(SOURCE).splitlines()[4:first] == SOURCE.splitlines()[4:first]
+
+
+def test_the_compiler_is_told_which_attributes_a_class_deletes_of_itself() -> None:
+    source = (
+        "from __future__ import annotations\nfrom attrs import define\n\n\n"
+        "class Reader:\n    def close(self) -> None:\n        del self.parser, self.rows[0]\n\n\n"
+        "@define\nclass Row:\n    a: int\n\n    def drop(self) -> None:\n        del self.a\n"
+    )
+    written = ast.parse(plain_classes(source))
+    told = {
+        node.name: ast.unparse(each.value)
+        for node in written.body
+        if isinstance(node, ast.ClassDef)
+        for each in node.body
+        if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "__deletable__"
+    }
+    assert told == {"Reader": "['parser']", "Row": "['a']"}
