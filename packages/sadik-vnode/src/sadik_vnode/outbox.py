@@ -8,7 +8,6 @@ never within the call that asked for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -28,6 +27,7 @@ from sadik_machine import (
     Store,
     Ticket,
 )
+from sadik_vnode.blocks import JoinedMessages, OneStore
 
 __all__ = ["OnFailed", "OnLoaded", "OnStored", "Outbox"]
 
@@ -95,11 +95,17 @@ class Outbox:
         """Want effects now that were made to wait for a store which is not needed after all."""
         self._effects.extend(effects)
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> JoinedMessages:
         """Of what is sent within the block, messages to one peer may become one."""
-        begin = len(self._effects)
-        yield
+        return JoinedMessages(self)
+
+    @property
+    def wanted(self) -> int:
+        """How many effects are wanted by now."""
+        return len(self._effects)
+
+    def join_since(self, begin: int) -> None:
+        """Make fewer messages of those wanted since there were ``begin`` effects."""
         if len(self._effects) - begin > 1:
             self._effects[begin:] = self.join(self._effects[begin:])
 
@@ -127,21 +133,23 @@ class Outbox:
         self._stores[ticket] = (done, failed)
         self._effects.append(Store(ticket, batch, then))
 
-    @contextmanager
-    def one_store(self) -> Iterator[None]:
+    def one_store(self) -> OneStore:
         """Within the block all stores are gathered into one, on disk together or not at all.
 
         A host has work to do for every store, which many small ones then share; and what waits for
         them may be joined, as in `together`. A load must see what was stored before it, so one
         within the block ends what was gathered until then.
         """
+        return OneStore(self)
+
+    def begin_store(self) -> None:
+        """Gather stores from now on; see `one_store`."""
         assert self._gathered is None, "stores are gathered once"
         self._gathered = _Gathered()
-        try:
-            yield
-            self.end_store()
-        finally:
-            self._gathered = None
+
+    def gather_no_more(self) -> None:
+        """Every store is by itself again; what was gathered and not ended is dropped."""
+        self._gathered = None
 
     def end_store(self) -> None:
         """What was gathered until now is one store; what comes is another. Harmless elsewhere."""

@@ -17,8 +17,7 @@ no row behind, and whoever writes the key next begins a new birth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from attrs import Factory, define
@@ -28,6 +27,7 @@ from sadik_hashing import record_hash
 from sadik_machine import Effect, FailureReason, GetRows
 from sadik_vnode.arrival import Arrival
 from sadik_vnode.births import Births
+from sadik_vnode.blocks import UpdatesTogether
 from sadik_vnode.counters import Counters
 from sadik_vnode.due import due_ms
 from sadik_vnode.keyspace import Key, due_row, index_row, leaf_row
@@ -266,20 +266,21 @@ class Replica:
         else:
             self._apply(key, state, make, done, failed)
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> UpdatesTogether:
         """What updates are asked for within the block begin at its end, by `update_many`."""
+        return UpdatesTogether(self)
+
+    def gather(self) -> None:
+        """Gather updates from now on; see `together`."""
         assert self._gathered is None, "updates are gathered once"
-        gathered: list[Update] = []
-        self._gathered = gathered
-        try:
-            yield
-        finally:
-            self._gathered = None
-        if len(gathered) == 1:
-            self.update(*gathered[0])
-        elif gathered:
-            self.update_many(gathered)
+        self._gathered = []
+
+    def take_gathered(self) -> Sequence[Update]:
+        """What was gathered; from now on updates begin at once again."""
+        gathered = self._gathered
+        assert gathered is not None, "updates are gathered"
+        self._gathered = None
+        return gathered
 
     def update_many(self, updates: Sequence[Update]) -> None:
         """Change many records, as `update` does each. Those that nobody else is changing are loaded
@@ -576,7 +577,10 @@ class Replica:
         def loaded(values: list[bytes | None]) -> None:
             for leaf, value in zip(leaves.values(), values[len(loading) :], strict=True):
                 self.tree.loaded(leaf, value)
-            with self._outbox.one_store() if len(loading) + len(left) > 1 else nullcontext():
+            if not left and len(loading) == 1:
+                self._loaded_for_update(*loading[0], values[0])
+                return
+            with self._outbox.one_store():
                 self._ready_many(left)
                 for (key, state), value in zip(loading, values, strict=False):
                     self._loaded_for_update(key, state, value)
