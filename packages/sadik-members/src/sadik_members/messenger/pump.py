@@ -130,8 +130,8 @@ class Pump:
             self._events.on_log("bad_message", detail)
             stream.abort()
             self._down(link, str(error))
-        except CommsError as error:
-            self._down(link, str(error))
+        except CommsError as broken:
+            self._down(link, str(broken))
 
     def _take(self, link: Link, numbers: SequenceFilter, payloads: list[bytes]) -> None:
         """Decode and deliver what one read has brought."""
