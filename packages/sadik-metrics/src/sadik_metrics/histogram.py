@@ -8,23 +8,20 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from attrs import define, field
-
 __all__ = ["Histogram"]
 
 
-@define(slots=True)
 class Histogram:
     """Observations counted by buckets; ``bounds`` are inclusive upper bounds, ascending."""
 
-    bounds: tuple[float, ...]
-    counts: list[int] = field(init=False)
-    """By bucket, not cumulative; one more than there are bounds: the last is above all of them."""
-    sum: float = field(default=0.0, init=False)
+    __slots__ = ("bounds", "counts", "sum")
 
-    def __attrs_post_init__(self) -> None:
-        assert list(self.bounds) == sorted(set(self.bounds)), "bounds ascend"
-        self.counts = [0] * (len(self.bounds) + 1)
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        assert list(bounds) == sorted(set(bounds)), "bounds ascend"
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """By bucket, not cumulative; one more than bounds: the last is above all of them."""
+        self.sum = 0.0
 
     def observe(self, value: float) -> None:
         """Count one value."""

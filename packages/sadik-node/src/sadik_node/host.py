@@ -319,10 +319,10 @@ class Host:
             if not inbox:
                 break
             machine, item = inbox.popleft()
-            if type(item) is Load or type(item) is LateLoad:
+            if isinstance(item, Load | LateLoad):
                 self._load_in_turn(machine, item)
             else:
-                self._step(machine, item)  # type: ignore[arg-type]
+                self._step(machine, item)
             if soon:
                 self._pay_debts()
             if self._clock.now() - now > _TURN_NS:
@@ -362,21 +362,20 @@ class Host:
 
     def _perform(self, machine: int, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            kind = type(effect)
-            if kind is Send:
+            if isinstance(effect, Send):
                 self._sends.append(effect)
-            elif kind is Reply:
-                done = self._replies.pop(effect.request_id, None)  # type: ignore[union-attr]
+            elif isinstance(effect, Reply):
+                done = self._replies.pop(effect.request_id, None)
                 if done is not None:
-                    done(effect.result)  # type: ignore[union-attr]
-            elif kind is Store:
-                self.committer.add(machine, effect)  # type: ignore[arg-type]
-            elif kind is Load:
-                self._load(machine, effect)  # type: ignore[arg-type]
-            elif kind is Announce:
-                self._announce(machine, effect.news)  # type: ignore[union-attr]
+                    done(effect.result)
+            elif isinstance(effect, Store):
+                self.committer.add(machine, effect)
+            elif isinstance(effect, Load):
+                self._load(machine, effect)
+            elif isinstance(effect, Announce):
+                self._announce(machine, effect.news)
             else:
-                assert_never(effect)  # type: ignore[arg-type]
+                assert_never(effect)
 
     def _send_gathered(self) -> None:
         """Hand over what a turn has brought to send, in order; who is refused hears of it now."""
@@ -410,7 +409,7 @@ class Host:
     # Loads
 
     def _load(self, machine: int, effect: Load) -> None:
-        if type(effect.query) is ScanRows:
+        if isinstance(effect.query, ScanRows):
             self._inbox.append((machine, effect))
             return
         event = self._loads.load(machine, effect)
@@ -418,13 +417,12 @@ class Host:
             self._soon.append((machine, event))
 
     def _load_in_turn(self, machine: int, item: Load | LateLoad) -> None:
-        if type(item) is LateLoad:
+        if isinstance(item, LateLoad):
             if item.failures == self._loads.failures:
                 self._step(machine, item.event)
                 return
             # Part of it was taken back when a commit failed.
             item = item.effect
-        assert isinstance(item, Load)
         event = self._loads.load(machine, item)
         if event is not None:
             self._step(machine, event)
@@ -436,7 +434,7 @@ class Host:
     # Commits
 
     def _committed(self, outcome: Finished | Failure) -> None:
-        if type(outcome) is Failure:
+        if isinstance(outcome, Failure):
             self._loads.failures += 1
         self._outcomes.append(outcome)
         self._wake()

@@ -30,8 +30,8 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._thread_of_jobs = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread_of_jobs.start()
 
     def submit(
         self,
@@ -57,7 +57,7 @@ class Worker:
         Jobs that finish from now on report to nobody if the run is over by then.
         """
         self._jobs.put(None)
-        self._thread.join()
+        self._thread_of_jobs.join()
 
     def _work(self) -> None:
         while True:
