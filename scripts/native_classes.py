@@ -68,10 +68,17 @@ class _Field(NamedTuple):
         return self.name.lstrip("_")
 
 
-def plain_classes(source: str, *, open_classes: frozenset[str] = frozenset()) -> str:
+def plain_classes(
+    source: str,
+    *,
+    open_classes: frozenset[str] = frozenset(),
+    values: frozenset[str] | None = frozenset(),
+) -> str:
     """The source of a module with its attrs classes written out.
 
-    Classes named in ``open_classes`` may be subclassed by interpreted code.
+    Classes named in ``open_classes`` may be subclassed by interpreted code. What those named in
+    ``values`` hold never leads back to them, so Python's collector of cycles need not look at
+    them; None stands for all attrs classes of the module.
 
     Raises:
         NotPlainError: of a class that uses more of attrs than is known here.
@@ -80,10 +87,6 @@ def plain_classes(source: str, *, open_classes: frozenset[str] = frozenset()) ->
     tree = ast.parse(source)
     described = False
     for node in reversed([n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]):
-        if node.name in open_classes:
-            lines[node.lineno - 1 : node.lineno - 1] = [
-                f"{' ' * node.col_offset}@_mypyc_attr(allow_interpreted_subclasses=True)"
-            ]
         maker = next((d for d in node.decorator_list if _name(d) in ("define", "frozen")), None)
         if maker is not None:
             _write_out(lines, node, maker)
@@ -93,16 +96,24 @@ def plain_classes(source: str, *, open_classes: frozenset[str] = frozenset()) ->
             # Before what was written out, which ends with lines after the class.
             indent = " " * (node.col_offset + 4)
             lines.insert(node.end_lineno or 0, f"{indent}__deletable__ = {deleted}")
+        is_value = maker is not None if values is None else node.name in values
+        for told, is_so in (
+            ("allow_interpreted_subclasses", node.name in open_classes), ("acyclic", is_value)
+        ):  # fmt: skip
+            if is_so:
+                indent = " " * node.col_offset
+                lines.insert(node.lineno - 1, f"{indent}@_mypyc_attr({told}=True)")
     imports = ""
     if described:
         imports += "from typing import ClassVar as _ClassVar; "
         imports += "from _sadik_described import describe as _describe; "
     if any(line.lstrip().startswith("@_mypyc_attr") for line in lines):
         imports += "from mypy_extensions import mypyc_attr as _mypyc_attr; "
-    future = next((n for n in tree.body if isinstance(n, ast.ImportFrom)), None)
-    if imports and future is not None:
-        assert future.module == "__future__", "a module of classes begins with its future import"
-        lines[(future.end_lineno or 0) - 1] += f"; {imports.rstrip('; ')}"
+    first = next((n for n in tree.body if isinstance(n, ast.ImportFrom)), None)
+    if imports:
+        # On a line that there is, so that a traceback shows the lines of the source.
+        assert first is not None, "a module of classes begins with imports of names"
+        lines[(first.end_lineno or 0) - 1] += f"; {imports.rstrip('; ')}"
     return "\n".join(lines) + "\n"
 
 

@@ -162,3 +162,20 @@ def test_the_compiler_is_told_which_attributes_a_class_deletes_of_itself() -> No
         if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "__deletable__"
     }
     assert told == {"Reader": "['parser']", "Row": "['a']"}
+
+
+def test_the_compiler_is_told_which_classes_are_values_and_which_are_open() -> None:
+    told = "@_mypyc_attr(acyclic=True)"
+    everything = plain_classes(SOURCE, values=None).splitlines()
+    after = {everything[i + 1] for i, line in enumerate(everything) if line == told}
+    assert after == {"class Message:", "class Value:", "class Machine:"}
+    one = plain_classes(SOURCE, values=frozenset({"Value"}), open_classes=frozenset({"Machine"}))
+    assert f"{told}\nclass Value:" in one
+    assert one.count(told) == 1
+    assert "@_mypyc_attr(allow_interpreted_subclasses=True)\nclass Machine:" in one
+
+
+def test_a_module_without_a_future_import_may_have_values_too() -> None:
+    source = "from typing import Final\n\nA: Final = 1\n\n\nclass B:\n    pass\n"
+    written = plain_classes(source, values=frozenset({"B"}))
+    assert written.splitlines()[0].startswith("from typing import Final; from mypy_extensions")
