@@ -24,7 +24,7 @@ setup: ## make .venv with every package in it; does nothing when it is up to dat
 	@scripts/setup
 
 .PHONY: compile
-compile: setup ## compile the engine: half its time a request; takes minutes, and a C compiler
+compile: setup ## compile the engine and a request's way to it; takes minutes, and a C compiler
 	$(BIN)/python scripts/compile_engine.py
 
 .PHONY: run

@@ -18,6 +18,7 @@ TRACES = """
 import pickle
 import sadik_vnode
 from sadik_machine import Trace
+from sadik_node.http.known_headers import KnownHeaders
 from sadik_sim.plan import Options, draw_plan
 from sadik_sim.run import execute
 
@@ -28,6 +29,9 @@ for profile in ("default", "membership"):
         result = execute(plan, trace=Trace(keep=0))
         assert pickle.loads(pickle.dumps(result)) == result, "a campaign's processes send it"
         print(profile, seed, result.trace, result.invariant, result.detail)
+
+# A slice that ends before it begins, which mypyc has to be taught.
+print(KnownHeaders().find(b"GET / HTTP/1.1", 14))
 """
 
 BAD = {
@@ -39,6 +43,15 @@ def f():
         print(error)
     try:
         pass
+    except KeyError as error:
+        print(error)
+""",
+    "is an error of another class": """
+async def f():
+    try:
+        pass
+    except ValueError as error:
+        print(error)
     except KeyError as error:
         print(error)
 """,
@@ -105,6 +118,16 @@ def test_what_the_compiler_gets_wrong_is_refused(
     (found,) = compile_engine._refused()
     assert found.startswith("\nbad.py:")
     assert what in found
+
+
+def test_all_that_is_named_is_there_and_compiled() -> None:
+    compiled = {name for name, _, _ in compile_engine._modules()}
+    parts = [name for names in compile_engine.PARTS.values() for name in names]
+    for named in (*parts, *compile_engine.WAITING, *compile_engine.VALUE_MODULES):
+        assert any(name.startswith(named) for name in compiled), named
+    for left in compile_engine.LEFT:
+        assert not any(name.startswith(left) for name in compiled), left
+        assert list(ROOT.glob(f"packages/*/src/{left}*")), left
 
 
 def test_nothing_of_that_is_in_the_sources() -> None:
