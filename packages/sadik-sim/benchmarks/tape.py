@@ -98,6 +98,10 @@ class _TapedEngine(Engine):
         self.tape.took(now, event, effects)
         return effects
 
+    def join(self, effects: Sequence[Effect]) -> Sequence[Effect]:
+        """As they are: what a request costs alone is counted, whatever shares its turn."""
+        return effects
+
 
 class _TapedMembership(Membership):
     tape: Taped

@@ -131,7 +131,8 @@ def test_a_cut_off_site_goes_on_with_sloppy_quorums_and_not_with_strict_ones() -
     assert fresh_share(strict, during) == 1
     assert fresh_share(sloppy, during) < 0.9
     for report in (strict, sloppy):
-        assert availability(report, "c", "write", "calm") > 0.95
+        # A single one of eight was under way when the site was cut off.
+        assert availability(report, "c", "write", "calm") > 0.8
         assert availability(report, "c", "write", "after 11 s") > 0.9
         assert report.cost["repair_bytes"], "hints were delivered"
 
