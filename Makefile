@@ -163,6 +163,10 @@ bench-storage: setup ## what each storage backend costs, and the host's group co
 	$(BIN)/python packages/sadik-storage/benchmarks/bench_storage.py $(ARGS)
 	$(BIN)/python packages/sadik-node/benchmarks/group_commit.py
 
+.PHONY: bench-sim
+bench-sim: compile ## seeds of the simulator per second of one core's time, compiled
+	$(BIN)/python packages/sadik-sim/benchmarks/seeds_per_second.py $(ARGS)
+
 .PHONY: bench-restart
 bench-restart: setup ## how soon a node with a million keys serves after a clean stop, and after kill -9
 	$(BIN)/python benchmarks/restart.py $(ARGS)
