@@ -22,7 +22,7 @@ from sadik_machine import MILLISECOND, SECOND, NodeId
 from sadik_members import Leave
 from sadik_sim.network import NetworkFaults
 from sadik_sim.node import SimNode
-from sadik_sim.world import World
+from sadik_sim.world import INSIST_NS, World
 
 __all__ = [
     "KINDS",
@@ -54,7 +54,6 @@ _FLIPPED = (b"O", b"O", b"O", b"O", b"V", b"B")
 starting, and nothing can take its place yet; notes and the keys of a bucket have no values."""
 _SPREAD: Final = 2_654_435_761
 
-_INSIST_NS: Final = 3 * SECOND
 _YEAR_NS: Final = 365 * 86_400 * SECOND
 _NEVER_NOTED_KINDS = (
     "crash", "away", "stop", "power", "broken", "full", "drift",
@@ -341,7 +340,7 @@ def _leave(world: World, nodes: list[SimNode], fault: Fault) -> None:
     world.has_changed = True
     if not node.is_gone:
         node.tell(Leave())
-        world.events.after(_INSIST_NS, _leave, world, nodes, fault)
+        world.events.after(INSIST_NS, _leave, world, nodes, fault)
 
 
 def _remove(world: World, nodes: list[SimNode], _fault: Fault) -> None:

@@ -40,13 +40,14 @@ from sadik_vnode import MESSAGES as ENGINE_MESSAGES
 from sadik_vnode import Counters, Engine, EngineConfig
 from sadik_vnode.keyspace import Key
 
-__all__ = ["World"]
+__all__ = ["INSIST_NS", "World"]
 
 _START_NS: Final = SECOND
 _WALL_START_NS: Final = 1_700_000_000 * SECOND
 _FORMATION_NS: Final = 30 * SECOND
 _LOOK_NS: Final = 10 * MILLISECOND
-_INSIST_NS: Final = 3 * SECOND
+INSIST_NS: Final = 3 * SECOND
+"""How long an operator waits before asking again."""
 _CODEC: Final = Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES)
 
 
@@ -173,9 +174,9 @@ class World:
                 return
             if members:
                 members[0].tell(Remove(1, node.id, is_forced=False))
-            self.events.after(_INSIST_NS, insist)
+            self.events.after(INSIST_NS, insist)
 
-        self.events.after(_INSIST_NS, insist)
+        self.events.after(INSIST_NS, insist)
 
     def node(self, name: str) -> SimNode:
         """The node of a name."""
