@@ -30,6 +30,7 @@ from sadik_node.http.request_log import RequestLog
 from sadik_node.http.server import LOOPBACK, HttpServer
 from sadik_node.http.service import Service
 from sadik_node.log import Log
+from sadik_node.reactor import Reactor
 from sadik_node.tokens import TokenFile
 from sadik_vnode import EngineConfig
 
@@ -246,11 +247,15 @@ class HttpHost:
             clock_ns=self._clock_ns,
         )  # fmt: skip
         self.limits = limits
-        self._server = _Server(self._application, [], limits, self._clock_ns, self._wall_s)
+        self._reactor = Reactor()
+        self._server = _Server(
+            self._application, [], limits, self._clock_ns, self._wall_s, self._reactor
+        )
 
     def close(self) -> None:
         """Give back what it has of the kernel."""
         self._server.close()
+        self._reactor.close()
 
     def _clock_ns(self) -> int:
         return self.engine.now

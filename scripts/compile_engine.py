@@ -63,6 +63,7 @@ PARTS = {
         "sadik_node/host.py",
         "sadik_node/loads.py",
         "sadik_node/overlay.py",
+        "sadik_node/reactor.py",
         "sadik_node/worker.py",
         *(f"sadik_node/http/{name}.py" for name in _HTTP),
     ),
@@ -75,7 +76,7 @@ WAITING = (
     "sadik_members/messenger/",
     "sadik_node/host.py",
     "sadik_node/http/server.py",
-    "sadik_node/worker.py",
+    "sadik_node/reactor.py",
 )
 """Modules that wait (on trio) and are compiled all the same, for every request passes them."""
 

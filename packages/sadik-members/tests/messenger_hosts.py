@@ -23,7 +23,7 @@ from sadik_members import (
     MembersChanged,
     MemberState,
 )
-from sadik_members.messenger import Messenger, MessengerLimits
+from sadik_members.messenger import Messenger, MessengerLimits, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -138,6 +138,7 @@ async def running(
     cluster_name: str = "test",
     limits: MessengerLimits | None = None,
     secrets: ClusterSecrets | None = None,
+    watcher: Watcher | None = None,
 ) -> AsyncIterator[Host]:
     """A host whose messenger runs; it dials nobody before it is told to by `aim`."""
     listener = await transport.listen(listen or Address(f"h{number}", 1))
@@ -162,6 +163,7 @@ async def running(
         random=random.Random(number * 100 + boot),
         limits=limits,
         secrets=secrets,
+        watcher=watcher,
     )
     if cluster:
         host.messenger.observe(ClusterJoined(cluster, b"k" * 32))

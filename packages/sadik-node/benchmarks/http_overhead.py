@@ -82,7 +82,9 @@ async def _serve_sadik(pipe: Pipe) -> None:
         RequestLog(log), id_prefix="b",
         clock_ns=clock.now,
     )  # fmt: skip
-    server = HttpServer(application, listen_at("127.0.0.1", 0), limits, clock.now, time.time)
+    server = HttpServer(
+        application, listen_at("127.0.0.1", 0), limits, clock.now, time.time, host.reactor
+    )
     host.gather = server.gather
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run)

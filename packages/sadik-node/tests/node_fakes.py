@@ -350,7 +350,13 @@ async def site(
         clock_ns=clock.now, elsewhere=elsewhere,
     )  # fmt: skip
     server = HttpServer(
-        application, listen_at("127.0.0.1", 0), limits, clock.now, lambda: clock.wall() / 1e9, tls
+        application,
+        listen_at("127.0.0.1", 0),
+        limits,
+        clock.now,
+        lambda: clock.wall() / 1e9,
+        host.reactor,
+        tls,
     )
     host.gather = server.gather
     async with trio.open_nursery() as nursery:

@@ -14,6 +14,7 @@ from sadik_node.http.exchange import Exchange
 from sadik_node.http.known_headers import KnownHeader, KnownHeaders
 from sadik_node.http.limits import HttpLimits
 from sadik_node.http.server import HttpServer
+from sadik_node.reactor import Reactor
 
 LIMITS = HttpLimits(target_bytes=40, header_bytes=160, header_fields=6, value_bytes=50, waiting=3)
 
@@ -136,7 +137,7 @@ class Forgetful(KnownHeaders):
 def said_to(known: KnownHeaders, pieces: list[bytes]) -> list[Any]:
     """All that comes of saying these pieces on two connections, one after the other."""
     application = Noting()
-    server = Server(application, [], LIMITS, lambda: 0, lambda: 0.0)
+    server = Server(application, [], LIMITS, lambda: 0, lambda: 0.0, Reactor())
     server.known_headers = known
     states: list[Any] = [application.noted]
     for _ in range(2):

@@ -163,6 +163,40 @@ class TransportConformance:
             await near.aclose()
             assert near.send_now(b"x") == 0
 
+    async def test_what_has_come_can_be_received_without_waiting_where_it_can_be_watched(
+        self,
+    ) -> None:
+        async with self.pair() as (near, far):
+            if far.descriptor is None:
+                assert far.receive_now() is None
+                return
+            assert far.receive_now() is None
+            await near.send_all(b"abc")
+            await trio.lowlevel.wait_readable(far.descriptor)
+            assert far.receive_now(2) == b"ab"
+            assert far.receive_now() == b"c"
+            assert far.receive_now() is None
+            await near.send_all(b"d")
+            assert await far.receive_some() == b"d"
+            await near.aclose()
+            await trio.lowlevel.wait_readable(far.descriptor)
+            assert far.receive_now() == b""
+            assert await far.receive_some() == b""
+            await far.aclose()
+            assert far.descriptor is None
+
+    async def test_a_broken_stream_says_so_to_who_does_not_wait(self) -> None:
+        async with self.pair() as (near, far):
+            if far.descriptor is None:
+                return
+            near.abort()
+            await trio.lowlevel.wait_readable(far.descriptor)
+            try:
+                data = far.receive_now()
+            except StreamBroken:
+                return
+            raise AssertionError(f"a broken stream gave {data!r}")
+
     async def test_large_transfers_both_ways_at_once(self) -> None:
         async with self.pair() as (near, far):
             digests: dict[str, bytes] = {}

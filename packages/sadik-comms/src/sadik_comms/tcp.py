@@ -99,16 +99,27 @@ class TcpStream(Stream):
         if max_bytes < 1:
             raise ValueError(f"max_bytes is {max_bytes}, must be at least 1")
         self._check_open()
-        try:
-            while True:
+        while True:
+            try:
                 await trio.lowlevel.wait_readable(self._socket)
-                try:
-                    data = self._socket.recv(max_bytes)
-                except BlockingIOError:
-                    # Readiness is a hint; the kernel may have dropped what it announced.
-                    continue
-                break
-        except (OSError, trio.ClosedResourceError) as error:
+            except (OSError, trio.ClosedResourceError) as error:
+                raise self._translated(error) from error
+            data = self.receive_now(max_bytes)
+            if data is not None:
+                return data
+
+    @property
+    def descriptor(self) -> int | None:
+        return None if self._closed else self._socket.fileno()
+
+    def receive_now(self, max_bytes: int = RECEIVE_BYTES) -> bytes | None:
+        self._check_open()
+        try:
+            data = self._socket.recv(max_bytes)
+        except BlockingIOError:
+            # Readiness is a hint; the kernel may have dropped what it announced.
+            return None
+        except OSError as error:
             raise self._translated(error) from error
         if not data and self._broken is not None:
             # The kernel tells of a broken connection once, perhaps to the sender, and calls it

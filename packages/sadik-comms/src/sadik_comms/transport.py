@@ -88,6 +88,22 @@ class Stream(ABC):
         """
         return 0
 
+    @property
+    def descriptor(self) -> int | None:
+        """What can be read from, as the system sees it, when `receive_now` would not return None.
+
+        None where a transport has no such thing: then `receive_some` is the way.
+        """
+        return None
+
+    def receive_now(self, max_bytes: int = RECEIVE_BYTES) -> bytes | None:
+        """What `receive_some` returns, or raises, if it need not wait for it; else None.
+
+        For who waits for many streams in one place, by their `descriptor`. Not while a task is in
+        `receive_some`.
+        """
+        return None
+
     @abstractmethod
     async def send_eof(self) -> None:
         """Say that nothing more will be sent; the peer still may send. Twice is harmless.

@@ -58,6 +58,7 @@ from sadik_node.clock import Clock
 from sadik_node.committer import Committer, Failure, Finished
 from sadik_node.loads import LateLoad, Loads
 from sadik_node.overlay import Overlay
+from sadik_node.reactor import Reactor
 from sadik_node.worker import Worker
 from sadik_storage import Store as StoreBackend
 
@@ -67,6 +68,9 @@ _EVENTS_A_TURN = 128
 _TURN_NS = 20 * MILLISECOND
 """After so long a turn takes no further event: one may be a hundred writes, and streams, probes
 among what they bring, are not to wait for many of those."""
+_REST_NS = MILLISECOND
+"""So long the host takes one turn after another, while more keeps coming, before it lets other
+tasks run; after a turn that could not take all, it does so at once."""
 _FAR_NS = 1 << 62
 _EARLY_NS = MILLISECOND // 2
 """An alarm that would ring earlier than needed by more than this is set anew, which costs less."""
@@ -93,8 +97,10 @@ class HostLimits:
 class Host:
     """Runs machines over a store, a messenger and clients.
 
-    Made within a trio run. ``send`` hands a message to the messenger and tells whether it took it;
-    ``hold`` is called with True when peers must not be read from for now, with False when they may.
+    ``send`` hands a message to the messenger and tells whether it took it; ``hold`` is called with
+    True when peers must not be read from for now, with False when they may. ``reactor`` is waited
+    for in the host's task, and closed with it: clients and peers that it watches are taken from
+    before each turn.
     """
 
     def __init__(
@@ -108,8 +114,10 @@ class Host:
         limits: HostLimits = HostLimits(),
         sync_interval_ns: int | None = None,
         inline_reads: bool | None = None,
+        reactor: Reactor | None = None,
     ) -> None:
         self._clock = clock
+        self.reactor = reactor = reactor or Reactor()
         self._send = send
         self._hold = hold
         self._limits = limits
@@ -124,7 +132,6 @@ class Host:
         self._request_ids = RequestIds(source)
         self._replies: dict[RequestId, Callable[[Any], None]] = {}
         self._requests_to = 0
-        self._task: trio.lowlevel.Task | None = None
         self._is_asleep = False
         self._is_held = False
         self._broken: BaseException | None = None
@@ -147,8 +154,8 @@ class Host:
         self.observe_lag: Callable[[float], None] | None = None
         """Called with the seconds by which the loop woke late."""
         overlay = Overlay(store)
-        self._writer = Worker("sadik-commits")
-        self._reader = Worker("sadik-reads")
+        self._writer = Worker("sadik-commits", reactor.call_soon)
+        self._reader = Worker("sadik-reads", reactor.call_soon)
         self._loads = Loads(
             store, overlay, self._reader, self._loaded_late, self._broke,
             inline=store.reads_are_cheap if inline_reads is None else inline_reads,
@@ -243,7 +250,6 @@ class Host:
             StoreBrokenError: the store failed such that nobody knows what is on disk, or is damaged
                 such that a range of it cannot be read. Its cause is the store's error.
         """
-        self._task = trio.lowlevel.current_task()
         while True:
             # One alarm for many turns, for making one costs as much as a small turn: it may ring a
             # little early, and is made anew when it has rung.
@@ -253,21 +259,26 @@ class Host:
 
     async def _turn_on(self) -> None:
         """Turn until the alarm rings, which interrupts nothing but sleep."""
+        rested_at = self._clock.now()
         while True:
             if self._paused is not None:
                 await self._paused.wait()
                 self._due = None
-            due, self._due = self._due, None
-            self._turn(due)
+            has_come = self.reactor.poll()
             if self._broken is not None:
                 raise StoreBrokenError(str(self._broken)) from self._broken
-            if self._inbox or self._outcomes:
-                await trio.lowlevel.checkpoint()
+            due, now = self._due, self._clock.now()
+            if has_come or self._inbox or self._outcomes or due is None or now >= due:
+                self._turn(due)
+                self._due = self._next_due()
+                if self._inbox or now - rested_at > _REST_NS:
+                    await trio.lowlevel.checkpoint()
+                    rested_at = self._clock.now()
                 continue
             if self._idle is not None and self._is_settled():
                 self._idle.set()
-            self._due = due = self._next_due()
             await self._sleep_until(due)
+            rested_at = self._clock.now()
 
     def pause(self) -> None:
         """Take nothing and do nothing until `resume`, as in a process that is stopped."""
@@ -295,6 +306,7 @@ class Host:
         """End the threads, after what they are doing. The store is still open."""
         self._writer.close()
         self._reader.close()
+        self.reactor.close()
 
     def _turn(self, due: int | None) -> None:
         gather = self.gather
@@ -481,20 +493,15 @@ class Host:
     def _wake(self) -> None:
         if self._is_asleep:
             self._is_asleep = False
-            assert self._task is not None
-            trio.lowlevel.reschedule(self._task)
+            self.reactor.ring()
 
     async def _sleep_until(self, due: int) -> None:
         ns = due - self._clock.now()
-        if ns <= 0 or self._broken is not None:
-            await trio.lowlevel.checkpoint()
-            return
         if due < self._alarm_at or due - self._alarm_at > _EARLY_NS:
             self._alarm_at = due
             self._alarm.deadline = trio.current_time() + ns / SECOND
         self._is_asleep = True
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
-
-    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        self._is_asleep = False
-        return trio.lowlevel.Abort.SUCCEEDED
+        try:
+            await self.reactor.wait()
+        finally:
+            self._is_asleep = False

@@ -57,6 +57,7 @@ from sadik_node.http.request_log import RequestLog
 from sadik_node.http.service import Service
 from sadik_node.identity import STORE_DIRECTORY, DataDirectory, Life
 from sadik_node.private_files import FileWatch
+from sadik_node.reactor import Reactor
 from sadik_node.space import SpaceWatch
 from sadik_node.stores import scan_all
 from sadik_register import MESSAGES as REGISTER_MESSAGES
@@ -112,6 +113,7 @@ class RunningLife:
         self.membership = self._make_membership(source)
         self.is_durable = store.durable
         self.engine = self._make_engine(directory.node_id, source)
+        self.reactor = Reactor()
         self.messenger = Messenger(
             transport=node.security.transport,
             codec=Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES),
@@ -121,6 +123,7 @@ class RunningLife:
             random=source,
             limits=MessengerLimits(),
             secrets=node.security.secrets,
+            watcher=self.reactor,
         )
         self.security = node.security
         self.files = FileWatch(node.log)
@@ -134,7 +137,9 @@ class RunningLife:
         self.limits = HttpLimits.of(settings.limits)
         self.service = self._make_service()
         clients, operators = fronts[0], fronts[1] if len(fronts) > 1 else None
-        self.fronts = Fronts.make(clients, operators, self.limits, clock, self._make_application)
+        self.fronts = Fronts.make(
+            clients, operators, self.limits, clock, self.reactor, self._make_application
+        )
         self.host.gather = self._gather
         node.client_security.watch(self.files, self.access, self._use_tls)
         self.space = SpaceWatch(
@@ -160,6 +165,7 @@ class RunningLife:
             hold=self._hold,
             limits=HostLimits(requests=settings.limits.requests),
             sync_interval_ns=interval_ns if settings.storage.sync == "interval" else None,
+            reactor=self.reactor,
         )
         host.add(self.membership, list(MEMBERS_MESSAGES.classes.values()))
         engine_number = host.add(

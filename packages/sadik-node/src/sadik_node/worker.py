@@ -6,13 +6,11 @@ commits batch after batch, so one thread that lives as long as the store, and a 
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import TypeVar
-
-import trio
 
 __all__ = ["Worker"]
 
@@ -24,12 +22,12 @@ _Job = Callable[[], None]
 class Worker:
     """Runs jobs on a thread of its own, one after another.
 
-    Made within a trio run, on whose thread a job's outcome is reported.
+    ``call_soon`` has a job's outcome reported on the loop's thread (`Reactor.call_soon`).
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, call_soon: Callable[[Callable[[], None]], None]) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._token = trio.lowlevel.current_trio_token()
+        self._call_soon = call_soon
         self._thread_of_jobs = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread_of_jobs.start()
 
@@ -45,17 +43,14 @@ class Worker:
             try:
                 result = job()
             except BaseException as error:  # noqa: BLE001 - handed over, whatever it is
-                self._report(failed, error)
+                self._call_soon(partial(failed, error))
             else:
-                self._report(done, result)
+                self._call_soon(partial(done, result))
 
         self._jobs.put(run)
 
     def close(self) -> None:
-        """Let the thread end after the jobs that it has, and wait for it.
-
-        Jobs that finish from now on report to nobody if the run is over by then.
-        """
+        """Let the thread end after the jobs that it has, and wait for it."""
         self._jobs.put(None)
         self._thread_of_jobs.join()
 
@@ -65,8 +60,3 @@ class Worker:
             if job is None:
                 return
             job()
-
-    def _report(self, to: Callable[[T], None], value: T) -> None:
-        # Where the loop is gone, so is everybody who waited.
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(to, value)

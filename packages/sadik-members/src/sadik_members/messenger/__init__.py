@@ -3,7 +3,7 @@
 Where the rest of this package decides, this part waits: see `Messenger`.
 """
 
-from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits
+from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits, Watcher
 from sadik_members.messenger.messenger import Messenger
 
-__all__ = ["Counters", "Messenger", "MessengerEvents", "MessengerLimits"]
+__all__ = ["Counters", "Messenger", "MessengerEvents", "MessengerLimits", "Watcher"]

@@ -6,7 +6,7 @@ nor raise: it puts something into an inbox.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from attrs import define, field, frozen
@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from sadik_machine import MILLISECOND, SECOND, LinkState, NodeId
 from sadik_members.news import HandshakeRefused
 
-__all__ = ["Counters", "MessengerEvents", "MessengerLimits"]
+__all__ = ["Counters", "MessengerEvents", "MessengerLimits", "Watcher"]
 
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
@@ -40,6 +40,16 @@ class MessengerEvents(Protocol):
 
     def on_log(self, event: str, fields: Mapping[str, object]) -> None:
         """Something that an operator may want to read; ``event`` is a stable name."""
+
+
+class Watcher(Protocol):
+    """Who waits for all streams of a host in one place, where it does."""
+
+    def watch(self, descriptor: int, ready: Callable[[], None]) -> None:
+        """Call ``ready`` whenever there is something to read there."""
+
+    def forget(self, descriptor: int) -> None:
+        """Watch it no more."""
 
 
 @frozen(kw_only=True)

@@ -16,7 +16,8 @@ sent twice: what was handed to a stream that broke may have arrived or not, what
 as unsent. So at most once holds between two boots by construction: a link is of one boot of
 each side, its messages are numbered, and the numbers hold a transport to it.
 
-One task reads each stream and one writes it; `send` only appends. Memory is bounded by the outboxes
+One task reads each stream, or sees to it that it is read where the host waits for all of them, and
+one writes it; `send` only appends. Memory is bounded by the outboxes
 here, and by `hold`, which lets the host stop all reading until it has caught up.
 """
 
@@ -55,7 +56,7 @@ from sadik_members.hello import (
     Role,
     StreamKind,
 )
-from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits
+from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits, Watcher
 from sadik_members.messenger.greeting import Admit, Greeter, drive, judge_crossing, say_refusal
 from sadik_members.messenger.link import Link
 from sadik_members.messenger.outbox import SEQUENCE_BYTES, Outbox
@@ -92,6 +93,7 @@ class Messenger:
 
     ``identity`` is this node in this life, ``random`` for nonces (outside of tests a
     ``random.SystemRandom``). Pass what Membership announces to `observe`; run `run` in a task.
+    Where there is a ``watcher``, streams that have a descriptor are read when it says.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Messenger:
         random: random.Random,
         limits: MessengerLimits | None = None,
         secrets: ClusterSecrets | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         self.counters = Counters()
         self._transport = transport
@@ -129,7 +132,7 @@ class Messenger:
         self._is_gathering = False
         self._gathered: dict[Outbox, Link] = {}
         """Where something was put since, and whose it is."""
-        self._pump = Pump(codec, events, self._limits, self.counters, self._down)
+        self._pump = Pump(codec, events, self._limits, self.counters, self._down, watcher)
         self._nursery: trio.Nursery | None = None
         self._listener: Listener | None = None
         self._is_closing = False

@@ -14,7 +14,7 @@ from sadik_comms import CommsError, Stream
 from sadik_machine import Codec, FrameReader, LinkState, NodeId, RemoteProtocolError
 from sadik_members.hello import Hello, StreamKind
 from sadik_members.messages import MESSAGES, JoinRequest
-from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits
+from sadik_members.messenger.events import Counters, MessengerEvents, MessengerLimits, Watcher
 from sadik_members.messenger.link import Link
 from sadik_members.messenger.outbox import SEQUENCE_BYTES, Outbox
 from sadik_members.sequence import SequenceFilter
@@ -40,15 +40,22 @@ class Pump:
         limits: MessengerLimits,
         counters: Counters,
         down: Callable[[Link, str], None],
+        watcher: Watcher | None = None,
     ) -> None:
         self._codec = codec
         self._events = events
         self._limits = limits
         self._counters = counters
         self._down = down
+        self._watcher = watcher
         self._held: trio.Event | None = None
         self._heard: dict[NodeId, None] = {}
         self._heard_event: trio.Event | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is read."""
+        return self._held is not None
 
     def hold(self) -> None:
         """Stop reading."""
@@ -107,17 +114,28 @@ class Pump:
         reader = FrameReader(limits.small_frame_bytes if is_small else limits.bulk_frame_bytes)
         read_bytes = SMALL_READ_BYTES if is_small else BULK_READ_BYTES
         numbers = SequenceFilter()
-        data = leftover
+
+        def take(data: bytes) -> None:
+            counters.receives += 1
+            counters.bytes_in += len(data)
+            self._take(link, numbers, reader.feed(data))
+
         try:
+            if leftover:
+                take(leftover)
             while True:
-                if data:
-                    counters.receives += 1
-                    counters.bytes_in += len(data)
-                    self._take(link, numbers, reader.feed(data))
                 if self._held is not None:
                     await self._held.wait()
-                data = await stream.receive_some(read_bytes)
-                if not data:
+                if self._watcher is not None and stream.descriptor is not None:
+                    watched = _Watched(self, self._watcher, stream, read_bytes, take)
+                    if await watched.is_held():
+                        continue
+                    data = b""
+                else:
+                    data = await stream.receive_some(read_bytes)
+                if data:
+                    take(data)
+                else:
                     link.open_streams -= 1
                     if link.open_streams:
                         # A peer that stops ends both, and the other may still bring messages.
@@ -178,6 +196,68 @@ class Pump:
             await trio.sleep(HEARD_EVERY_S)
             heard, self._heard = tuple(self._heard), {}
             self._events.on_heard(heard)
+
+
+class _Watched:
+    """A stream that is read whenever there is something to read, until it ends or is held."""
+
+    def __init__(
+        self,
+        pump: Pump,
+        watcher: Watcher,
+        stream: Stream,
+        read_bytes: int,
+        take: Callable[[bytes], None],
+    ) -> None:
+        descriptor = stream.descriptor
+        assert descriptor is not None, "it can be watched"
+        self._pump = pump
+        self._watcher = watcher
+        self._stream = stream
+        self._read_bytes = read_bytes
+        self._take = take
+        self._descriptor = descriptor
+        self._is_over = trio.Event()
+        self._error: Exception | None = None
+        self._is_held = False
+        self._is_forgotten = False
+
+    async def is_held(self) -> bool:
+        """Read until reading is held (True), or the stream ends; raises as it and ``take`` do."""
+        self._watcher.watch(self._descriptor, self._ready)
+        try:
+            await self._is_over.wait()
+        finally:
+            self._forget()
+        if self._error is not None:
+            raise self._error
+        return self._is_held
+
+    def _ready(self) -> None:
+        if self._is_over.is_set():
+            return
+        if self._pump.is_held:
+            self._is_held = True
+            self._end()
+            return
+        try:
+            data = self._stream.receive_now(self._read_bytes)
+            if data:
+                self._take(data)
+            elif data is not None:
+                self._end()
+        except Exception as error:  # noqa: BLE001 - raised in the task that waits
+            self._error = error
+            self._end()
+
+    def _end(self) -> None:
+        self._forget()
+        self._is_over.set()
+
+    def _forget(self) -> None:
+        if not self._is_forgotten:
+            self._is_forgotten = True
+            self._watcher.forget(self._descriptor)
 
 
 def _is_of(request: JoinRequest, hello: Hello) -> bool:

@@ -25,6 +25,7 @@ from sadik_node.http.elsewhere import Elsewhere
 from sadik_node.http.hosts import LOOPBACK_NAMES, HostCheck
 from sadik_node.http.limits import HttpLimits
 from sadik_node.http.server import HttpServer
+from sadik_node.reactor import Reactor
 
 __all__ = ["Front", "Fronts", "MakeApplication"]
 
@@ -78,6 +79,7 @@ class Fronts:
         operators: Front | None,
         limits: HttpLimits,
         clock: Clock,
+        reactor: Reactor,
         application: MakeApplication,
     ) -> Fronts:
         """Servers at these sockets."""
@@ -89,6 +91,7 @@ class Fronts:
                 limits,
                 clock.now,
                 lambda: clock.wall() / SECOND,
+                reactor,
                 front.tls.context,
             )
 

@@ -1,12 +1,12 @@
-"""The HTTP server: one task, one epoll, callbacks.
+"""The HTTP server: one epoll, callbacks.
 
 The reason was measured: a task per connection costs twice to eighty times as much as this. The
-server's task waits until the epoll object is readable and then drains every ready socket. Sockets
-are registered once, edge-triggered, for reading and writing: nothing is changed per request.
-Everything runs on one thread and nothing waits within a callback, so there are no locks.
+node's reactor says when the epoll object is readable, and the server then drains every ready
+socket. Sockets are registered once, edge-triggered, for reading and writing: nothing is changed per
+request. Everything runs on one thread and nothing waits within a callback, so there are no locks.
 
-Times are kept coarsely: a second task ticks some times a second, takes the connections that are due
-from one heap, and refreshes the cached clock and ``Date``.
+Times are kept coarsely: the server's task ticks some times a second, takes the connections that are
+due from one heap, and refreshes the cached clock and ``Date``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from sadik_node.http.known_headers import KnownHeaders
 from sadik_node.http.limits import FAR_ADDRESS_CONNECTIONS, HttpLimits
 from sadik_node.http.output import Traffic
 from sadik_node.http.refusals import too_many_connections
+from sadik_node.reactor import Reactor
 
 __all__ = ["LOOPBACK", "Application", "HttpServer", "client_of", "listen_at"]
 
@@ -114,8 +115,8 @@ def client_of(host: str) -> str:
 class HttpServer:
     """Serves an application at some listening sockets, which it owns from now on.
 
-    ``clock_ns`` is a monotonic clock; with ``tls`` clients speak TLS. `run` serves until it is
-    cancelled; `drain` ends it gently.
+    ``clock_ns`` is a monotonic clock; with ``tls`` clients speak TLS. While ``reactor`` is waited
+    for, `run` serves until it is cancelled; `drain` ends it gently.
     """
 
     def __init__(
@@ -125,8 +126,10 @@ class HttpServer:
         limits: HttpLimits,
         clock_ns: Callable[[], int],
         wall_s: Callable[[], float],
+        reactor: Reactor,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._reactor = reactor
         self._tls = tls
         self.application = application
         self.limits = limits
@@ -152,8 +155,10 @@ class HttpServer:
         self._again: list[Connection] = []
         self._epoll = select.epoll()
         self._in_turn = False
+        self._turns_soon = False
         self._drained = trio.Event()
-        self._paused: trio.Event | None = None
+        self._is_running = False
+        self._is_paused = False
         for fd in self._listeners:
             self._epoll.register(fd, select.EPOLLIN)
 
@@ -175,17 +180,11 @@ class HttpServer:
     async def run(self) -> None:
         """Serve until cancelled; then all connections are closed."""
         self._tick()
+        self._is_running = True
+        if not self._is_paused:
+            self._reactor.watch(self._epoll.fileno(), self._turn)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._keep_time)
-                while True:
-                    if self._again:
-                        await trio.lowlevel.checkpoint()
-                    else:
-                        await trio.lowlevel.wait_readable(self._epoll.fileno())
-                    if self._paused is not None:
-                        await self._paused.wait()
-                    self._turn()
+            await self._keep_time()
         finally:
             self._close()
 
@@ -215,15 +214,17 @@ class HttpServer:
 
     def pause(self) -> None:
         """Do nothing until `resume`, as in a process that is stopped: the kernel goes on alone."""
-        if self._paused is None:
-            self._paused = trio.Event()
+        if not self._is_paused:
+            self._is_paused = True
+            self._reactor.forget(self._epoll.fileno())
 
     def resume(self) -> None:
         """Go on where it was."""
-        paused, self._paused = self._paused, None
-        if paused is not None:
-            paused.set()
-            trio.lowlevel.current_trio_token().run_sync_soon(self._turn_between, idempotent=True)
+        if self._is_paused:
+            self._is_paused = False
+            if self._is_running:
+                self._reactor.watch(self._epoll.fileno(), self._turn)
+            self._turn_soon()
 
     def gather(self, is_gathering: bool) -> None:
         """Gather small answers from now on, or send what was gathered and gather no more.
@@ -243,7 +244,7 @@ class HttpServer:
         """Read from this connection in the next turn, though no event may come for it."""
         self._again.append(connection)
         if not self._in_turn:
-            trio.lowlevel.current_trio_token().run_sync_soon(self._turn_between, idempotent=True)
+            self._turn_soon()
 
     def mark_idle(self, connection: Connection) -> None:
         """This connection waits for its client's next request."""
@@ -264,13 +265,16 @@ class HttpServer:
 
     # The loop
 
-    def _turn_between(self) -> None:
-        """A turn while the loop sleeps, so that it need not be woken."""
-        if self._epoll.closed or self._paused is not None:
-            return
-        self._turn()
-        if self._again:
-            trio.lowlevel.current_trio_token().run_sync_soon(self._turn_between, idempotent=True)
+    def _turn_soon(self) -> None:
+        """Have a turn though no event may come."""
+        if not self._turns_soon:
+            self._turns_soon = True
+            self._reactor.call_soon(self._turn_now)
+
+    def _turn_now(self) -> None:
+        self._turns_soon = False
+        if not (self._epoll.closed or self._is_paused):
+            self._turn()
 
     def _turn(self) -> None:
         self._in_turn = True
@@ -278,6 +282,8 @@ class HttpServer:
             self._drain_ready()
         finally:
             self._in_turn = False
+        if self._again:
+            self._turn_soon()
 
     def _drain_ready(self) -> None:
         self.now = self.clock_ns()
@@ -401,7 +407,7 @@ class HttpServer:
     async def _keep_time(self) -> None:
         while True:
             await trio.sleep(self.limits.tick_ns / 1e9)
-            if self._paused is None:
+            if not self._is_paused:
                 self._tick()
 
     def _tick(self) -> None:
@@ -424,4 +430,6 @@ class HttpServer:
         for sock in self._listeners.values():
             sock.close()
         self._listeners.clear()
+        self._is_running = False
+        self._reactor.forget(self._epoll.fileno())
         self._epoll.close()
