@@ -1,11 +1,12 @@
 """Admission control: how much background work may be done beside the requests of clients.
 
 Hint delivery and anti-entropy work in units (a window of records, a batch of leaves). After each
-they ask here how long to pause, and are told in proportion to how long the unit took. Idle, half of
-the time is theirs. When clients' requests take longer than they usually do, the share is halved
-every tenth of a second, down to a fiftieth; while they take as long as ever it grows back by a
-fiftieth each time. (Dynamo, section 6.5, has such a controller; additive growth and multiplicative
-retreat are TCP's.)
+they ask here how long to pause, and are told in proportion to how long the unit took. Half of the
+time is theirs while nobody else is served, and a quarter while clients are: a request that comes
+while a unit is at work waits for it, so the share is also how many of them wait. When clients'
+requests take longer than they usually do, the share is halved every tenth of a second, down to a
+fiftieth; while they take as long as ever it grows back by a fiftieth each time. (Dynamo, section
+6.5, has such a controller; additive growth and multiplicative retreat are TCP's.)
 
 What requests usually take is the mean of the calmest windows: it falls at once and rises slowly, so
 that a load that is here to stay is taken for the usual after some time.
@@ -21,6 +22,8 @@ __all__ = ["Admission"]
 
 _WINDOW_NS: Final = 100 * MILLISECOND
 _SHARE_MAX: Final = 0.5
+_SHARE_SERVING: Final = 0.25
+"""At most, in a window in which clients were served."""
 _SHARE_MIN: Final = 0.02
 _SHARE_GROWTH: Final = 0.02
 _SLOWER: Final = 2.0
@@ -68,7 +71,7 @@ class Admission:
         windows = (now - self._window_at) // _WINDOW_NS
         self._window_at = now
         if not self._count:
-            self._grow(windows)
+            self._grow(windows, _SHARE_MAX)
             return
         mean = self._sum_ns / self._count
         self._sum_ns = self._count = 0
@@ -76,10 +79,11 @@ class Admission:
             self._usual_ns = mean
         slowed_ns = max(self._usual_ns * _SLOWER, self._usual_ns + _SLOWER_BY_NS)
         if mean > slowed_ns:
-            self._share = max(self._share / 2, _SHARE_MIN)
+            self._share = max(min(self._share, _SHARE_SERVING) / 2, _SHARE_MIN)
         else:
-            self._grow(windows)
+            self._grow(1, _SHARE_SERVING)
+            self._grow(windows - 1, _SHARE_MAX)  # nobody came in those that followed
         self._usual_ns += (mean - self._usual_ns) * _USUAL_RISES
 
-    def _grow(self, windows: int) -> None:
-        self._share = min(self._share + _SHARE_GROWTH * windows, _SHARE_MAX)
+    def _grow(self, windows: int, most: float) -> None:
+        self._share = min(self._share + _SHARE_GROWTH * windows, most)
