@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,3 +35,23 @@ def test_it_keeps_within_its_bound() -> None:
     known = [key for key in range(100) if recent.get(key) is not None]
     assert BOUND // 2 <= len(known) <= BOUND
     assert known == list(range(known[0], 100))
+
+
+class Value:
+    """Something that can be watched until it is freed."""
+
+
+def test_what_is_forgotten_is_freed_a_little_at_a_time_and_before_more_is_forgotten() -> None:
+    recent: Recent[int, Value] = Recent(200)
+    watched: list[weakref.ref[Value]] = []
+    freed_by_one_put = []
+    for key in range(1000):
+        before = sum(each() is None for each in watched)
+        value = Value()
+        watched.append(weakref.ref(value))
+        recent.put(key, value)
+        freed_by_one_put.append(sum(each() is None for each in watched) - before)
+    assert max(freed_by_one_put) <= 4
+    assert sum(freed_by_one_put) >= 1000 - 300
+    recent.clear()
+    assert sum(each() is not None for each in watched) == 1  # the last, which has a name here
