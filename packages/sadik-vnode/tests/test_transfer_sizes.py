@@ -135,6 +135,23 @@ def test_a_partition_beyond_the_sample_is_estimated_from_a_part_of_it(
     assert 8 * 640 <= counted[0] < 8 * 720 < len(MANY)
 
 
+def test_a_sample_is_read_a_page_at_a_time_for_others_to_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pages: list[tuple[int, int]] = []
+    count = Measuring._count
+
+    def spy(self: Measuring, rows: list[tuple[bytes, bytes]]) -> None:
+        pages.append((self.desk.now, len(rows)))
+        count(self, rows)
+
+    monkeypatch.setattr(Measuring, "_count", spy)
+    world = settled([MANY, {}, {}])
+    measured(world, ids(world)[0], [*range(8)])
+    assert max(rows for _, rows in pages) <= 64
+    assert len({at for at, _ in pages}) == len(pages) > 8 * 9
+
+
 def test_records_of_large_values_count_with_their_values_in_the_estimate() -> None:
     # Every tenth has a value in a row of its own: a sample of the records' rows has to know.
     there = {
@@ -200,6 +217,22 @@ def test_a_transfer_that_takes_up_where_it_was_counts_what_is_there() -> None:
     moving = [each for rows in seen.values() for each in rows if each.bytes]
     assert moving
     assert all(each.bytes > 0.6 * each.total for each in moving)
+
+
+def test_a_size_is_asked_for_once_where_a_transfer_takes_less_than_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    sized = Measuring._sized
+
+    def spy(self: Measuring, partition: int, size: int) -> None:
+        sizes.append(partition)
+        sized(self, partition, size)
+
+    monkeypatch.setattr(Measuring, "_sized", spy)
+    world = RingWorld(MORE)
+    seen = moved(world, ids(world)[0])
+    assert sorted(sizes) == sorted(seen)
 
 
 def test_a_giver_that_does_not_know_of_sizes_leaves_them_to_what_arrives(

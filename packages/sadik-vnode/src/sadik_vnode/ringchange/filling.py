@@ -8,6 +8,7 @@ comparison with each of its givers was whole, all of it under the register that 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -48,7 +49,7 @@ class _Run:
 class Filling(Conversation):
     """Fills this node's replicas. ``here`` takes the answers to its own questions."""
 
-    __slots__ = ("_here", "_jobs", "_running")
+    __slots__ = ("_here", "_is_measuring", "_jobs", "_running", "_unmeasured")
 
     is_background = True
 
@@ -59,6 +60,8 @@ class Filling(Conversation):
         self._here = here
         self._jobs: dict[int, _Job] = {}
         self._running: dict[NodeId, _Run] = {}
+        self._unmeasured: deque[tuple[int, _Job]] = deque()
+        self._is_measuring = False
 
     @property
     def active(self) -> int:
@@ -85,7 +88,9 @@ class Filling(Conversation):
             givers = dict.fromkeys((*found[turn:], *found[:turn]))
             job = _Job(epoch, sender, message.request, givers)
             self._jobs[partition] = job
-            self._measure(partition, job)
+            if desk.replica.tree.root(partition, ring.partitions):
+                self._unmeasured.append((partition, job))
+                self._measure()
         job.asker, job.request = sender, message.request
         self._report(partition, job)
         self._pump()
@@ -96,11 +101,19 @@ class Filling(Conversation):
         if job is not None and sender in job.givers:
             job.bytes += size
 
-    def _measure(self, partition: int, job: _Job) -> None:
+    def _measure(self) -> None:
+        """Find out what is here already, one partition after another."""
+        if self._is_measuring or not self._unmeasured:
+            return
+        self._is_measuring = True
+        partition, job = self._unmeasured.popleft()
+
         def done(sizes: dict[int, int]) -> None:
             # What came meanwhile was measured, too, and must not count twice.
             if not job.bytes:
                 job.held = sizes.get(partition, 0)
+            self._is_measuring = False
+            self._measure()
 
         Measuring(self.desk, [partition], done).start()
 

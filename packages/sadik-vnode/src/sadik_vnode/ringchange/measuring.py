@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from sadik_machine import FailureReason, ScanRows
@@ -36,7 +37,9 @@ _PAGE_BYTES: Final = 256 * 1024
 class Measuring(Conversation):
     """Estimates the bytes of partitions, one after another, and calls ``done`` once with them."""
 
-    __slots__ = ("_began", "_bytes", "_done", "_left", "_read_bytes", "_rows", "_sizes")
+    __slots__ = (
+        "_began", "_bytes", "_done", "_following", "_left", "_read_bytes", "_rows", "_sizes",
+    )  # fmt: skip
 
     is_background = True
 
@@ -48,6 +51,7 @@ class Measuring(Conversation):
         self._done = done
         self._sizes: dict[int, int] = {}
         self._began = desk.now
+        self._following: Callable[[], None] | None = None
         self._rows = self._bytes = self._read_bytes = 0
 
     def start(self) -> None:
@@ -55,8 +59,12 @@ class Measuring(Conversation):
         self._next()
 
     def due(self, what: str) -> None:
-        """Go on after a pause."""
-        self._next()
+        """Go on after a pause: in the same partition, or with the next."""
+        following, self._following = self._following, None
+        if following is not None:
+            following()
+        else:
+            self._next()
 
     def _next(self) -> None:
         ring = self.desk.placement.ring
@@ -79,7 +87,8 @@ class Measuring(Conversation):
             if not rows:
                 self._sized(partition, self._bytes)
             elif self._rows < _SAMPLE_ROWS and self._read_bytes < _SAMPLE_BYTES:
-                self._scan(partition, start, rows[-1][0] + b"\0", stop)
+                self._following = partial(self._scan, partition, start, rows[-1][0] + b"\0", stop)
+                self._pause()
             else:
                 covered = row_place(rows[-1][0]) + 1 - row_place(start)
                 whole = row_place(stop) - row_place(start)
@@ -101,6 +110,6 @@ class Measuring(Conversation):
         self._pause()
 
     def _pause(self) -> None:
-        """A partition is done: let others have their turn."""
+        """A page is read: let others have their turn."""
         desk = self.desk
         self.wake("next", desk.now + desk.admission.pause_ns(desk.now, desk.now - self._began))

@@ -1,7 +1,7 @@
 """What the partitions that change hold: the driver asks one who has it, and remembers.
 
-A figure for people, so nothing waits for it. It is asked for when a change is planned and once more
-when it begins, for a plan may wait long; who does not answer is asked again after a while.
+A figure for people, so nothing waits for it. It is asked for when a change is planned, and again
+when it begins a minute later or more; who does not answer is asked again after a while.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = ["Sizes"]
 _AT_ONCE: Final = 32
 """Partitions of one question."""
 _ASK_AGAIN_NS: Final = 30 * SECOND
+_STALE_NS: Final = 60 * SECOND
 _SIZE_MAX: Final = 1 << 60
 
 
@@ -31,15 +32,16 @@ class Sizes:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._known: dict[int, tuple[int, int]] = {}
-        """By partition: the epoch at which its bytes were asked for, and the bytes."""
+        self._known: dict[int, tuple[int, int, int]] = {}
+        """By partition: the epoch at which its bytes were asked for, the bytes, and until when they
+        will do for later epochs too."""
         self._asking: dict[NodeId, tuple[int, dict[int, int]]] = {}
         """By node: until when its answer is waited for, and the epochs by partition."""
         self._measuring: dict[NodeId, None] = {}
 
     def of(self, partition: int) -> int:
         """The bytes of a partition; 0 while nobody has told."""
-        return self._known.get(partition, (0, 0))[1]
+        return self._known.get(partition, (0, 0, 0))[1]
 
     def rest(self) -> None:
         """Nothing changes any more, or another member drives."""
@@ -55,10 +57,12 @@ class Sizes:
         wanted: dict[NodeId, dict[int, int]] = {}
         for partition in changing:
             register = desk.placement.register(partition)
-            if self._known.get(partition, (-1, 0))[0] >= register.epoch or (
-                register.phase is Phase.READ_NEW and partition in self._known
-            ):
-                continue
+            known = self._known.get(partition)
+            if known is not None:
+                epoch, _, fresh_until = known
+                is_over = register.phase is Phase.READ_NEW
+                if epoch >= register.epoch or is_over or desk.now < fresh_until:
+                    continue
             holder = self._holder(register)
             if holder is not None and holder not in self._asking:
                 wanted.setdefault(holder, {})[partition] = register.epoch
@@ -92,9 +96,10 @@ class Sizes:
         for partition, size in message.sizes:
             epoch = epochs.pop(partition, None)
             if epoch is not None:
-                self._known[partition] = (epoch, min(max(size, 0), _SIZE_MAX))
+                fresh_until = self._desk.now + _STALE_NS
+                self._known[partition] = (epoch, min(max(size, 0), _SIZE_MAX), fresh_until)
         for partition, epoch in epochs.items():
-            self._known[partition] = (epoch, self.of(partition))  # it could not be told
+            self._known[partition] = (epoch, self.of(partition), 0)  # it could not be told
 
     def asked(self, sender: NodeId, message: SizesAsked) -> None:
         """Estimate, and answer. Who asks again meanwhile gets the one answer."""
