@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import attrs
 import pytest
@@ -15,6 +17,7 @@ from sadik_vnode import MESSAGES, EngineConfig
 from sadik_vnode.keyspace import LEAVES, Key, records_range, row_place
 from sadik_vnode.record import Record
 from sadik_vnode.requests import Transfer, Transfers, TransfersResult
+from sadik_vnode.ringchange.driver import RingChanges
 from sadik_vnode.ringchange.measuring import Measuring
 from sadik_vnode.ringchange.messages import SizesAsked, SizesTold, TransfersTold
 from sadik_vnode.ringchange.telling import transfers_told
@@ -233,6 +236,25 @@ def test_a_size_is_asked_for_once_where_a_transfer_takes_less_than_a_minute(
     world = RingWorld(MORE)
     seen = moved(world, ids(world)[0])
     assert sorted(sizes) == sorted(seen)
+
+
+def test_few_changes_begin_at_once_and_the_others_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    propose = RingChanges._propose
+
+    def spy(
+        self: RingChanges, partition: int, change: Any, register: Register, following: Register
+    ) -> None:
+        if register.phase is Phase.DONE:
+            begun.append(self.desk.now)
+        propose(self, partition, change, register, following)
+
+    monkeypatch.setattr(RingChanges, "_propose", spy)
+    seen = moved(world := RingWorld(SOME), ids(world)[0])
+    times = sorted(Counter(begun).items())
+    assert sum(count for _, count in times) == len(seen) == 6
+    assert [count for _, count in times] == [4, 2]
+    assert times[1][0] - times[0][0] < 20 * MILLISECOND
 
 
 def test_a_giver_that_does_not_know_of_sizes_leaves_them_to_what_arrives(

@@ -56,7 +56,12 @@ from sadik_vnode.ringchange.voice import Voice
 __all__ = ["RingChanges"]
 
 _CHANGES_MAX: Final = 32
-_SOON_NS: Final = MILLISECOND
+_BEGUN_MAX: Final = 4
+_BEGIN_AGAIN_NS: Final = 10 * MILLISECOND
+"""So many changes begin at once, and the next so much later: each is a round of Paxos, and clients
+wait for as long as it takes to begin all."""
+_SOON_NS: Final = 5 * MILLISECOND
+"""A look at all changes takes some tenths of a millisecond, and each change has many."""
 _TICK_NS: Final = 200 * MILLISECOND
 _ASK_AGAIN_NS: Final = SECOND
 _HASTE: Final = 10
@@ -85,6 +90,7 @@ class RingChanges(Conversation):
         "_adopted",
         "_adopting",
         "_asked",
+        "_begin_at",
         "_changes",
         "_deciding",
         "_filling",
@@ -114,6 +120,7 @@ class RingChanges(Conversation):
         self._changes: dict[int, _Change] = {}
         self._adopted: dict[NodeId, dict[int, int]] = {}
         self._asked: dict[tuple[NodeId, int], tuple[int, int]] = {}
+        self._begin_at = 0
         self._key: object = None
         self._still_at = 0
         self._is_clearing = False
@@ -241,20 +248,26 @@ class RingChanges(Conversation):
             desk.placement.register(p).phase is not Phase.DONE and not change.is_stalled
             for p, change in self._changes.items()
         )
+        begun_max = _BEGUN_MAX if desk.now >= self._begin_at else 0
+        begun = 0
         asks: dict[NodeId, list[int]] = {}
         for partition, change in list(self._changes.items()):
             register = desk.placement.register(partition)
             if register.phase is Phase.DONE and not change.is_deciding:
-                if under_way >= _CHANGES_MAX:
+                if under_way + begun >= _CHANGES_MAX or begun >= begun_max:
                     change.reason = "others are moved first"
                     continue
-                under_way += self._begin(partition, change, register, target)
+                begun += self._begin(partition, change, register, target)
             else:
                 self._advance(partition, change, register, asks)
         for node, partitions in asks.items():
             registers = tuple(register_to_plain(p, desk.placement.register(p)) for p in partitions)
             desk.outbox.send(node, AdoptionAsked(self.id, registers))
         self._sizes.look(self._changes)
+        if begun:
+            self._begin_at = desk.now + _BEGIN_AGAIN_NS
+        if desk.now < self._begin_at:
+            self._soon(self._begin_at - desk.now)
         if self._changes or target is None:
             wait_ns = max(self._still_at - desk.now, _SOON_NS) if target is None else _TICK_NS
             self._soon(min(wait_ns, _TICK_NS))
