@@ -51,7 +51,20 @@ def test_an_empty_replica_gets_every_record_once_and_by_pages() -> None:
     assert sorted(rows) == sorted(Key("b", name).record_row for name in MANY)
     assert set(rows.values()) == {1}
     assert not any(isinstance(message, HashesAsked | Reconcile) for message in seen)
-    assert max(len(m.rows) for m in seen if isinstance(m, RecordsTold)) == 128
+    assert max(len(m.rows) for m in seen if isinstance(m, RecordsTold)) == 64
+
+
+def test_a_page_of_larger_values_has_fewer_rows() -> None:
+    there = {b"key-%03d" % n: record(1, size=10_000) for n in range(100)}
+    world = settled([there, there, {}])
+    seen = watch(world)
+    world.answer(ids(world)[2], Repair(None, MINUTE))
+    check_equal(world)
+    pages = [m.rows for m in seen if isinstance(m, RecordsTold) and m.rows]
+    sizes = [sum(len(value) for _, value in rows) for rows in pages]
+    assert max(sizes) <= 64 * 1024
+    assert sum(map(len, pages)) == len(there)
+    assert max(map(len, pages)) == 6
 
 
 def test_what_pages_leave_out_is_found_by_comparing() -> None:

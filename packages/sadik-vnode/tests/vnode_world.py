@@ -314,7 +314,13 @@ class World:
             for key, value in rows.items()
             if value is not None and query.start <= key and (query.stop is None or key < query.stop)
         )
-        return found[: query.limit_rows]
+        size = count = 0
+        for key, value in found[: query.limit_rows]:
+            size += len(key) + len(value)
+            if count and size > query.limit_bytes:
+                break
+            count += 1
+        return found[:count]
 
     def _sync(self, node: WorldNode) -> None:
         """Group commit: what is queued when a sync begins becomes durable together."""
