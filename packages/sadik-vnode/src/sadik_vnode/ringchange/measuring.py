@@ -6,9 +6,9 @@ come to is divided by the share of the partition's tokens that they cover. A par
 before the sample is full is counted exactly.
 
 For records of one size the estimate is off by 4% or so (one over the root of the sample), and by
-more the more their sizes differ. A running sum of bytes would be exact; but it had to be kept up
-by every write, and read from all records once on each store that is older than it, for a figure
-that people look at while something moves.
+more the larger they are and the more their sizes differ. A running sum of bytes would be exact; but
+it had to be kept up by every write, and read from all records once on each store that is older than
+it, for a figure that people look at while something moves.
 
 Bytes are counted as they travel: a record's row, and bodies in rows of their own.
 """
@@ -28,10 +28,11 @@ from sadik_vnode.record import bytes_outside
 __all__ = ["Measuring"]
 
 _SAMPLE_ROWS: Final = 640
-_SAMPLE_BYTES: Final = 8 * 2**20
-"""Read at most. Who holds so much in fewer rows has more to send than that."""
+_SAMPLE_BYTES: Final = 256 * 1024
+"""Read at most: of rows of 10 KiB some 25, for an estimate that is off by a fifth. To read as many
+as of small ones would be to read most of what is there."""
 _PAGE_ROWS: Final = 64
-_PAGE_BYTES: Final = 256 * 1024
+_PAGE_BYTES: Final = 64 * 1024
 
 
 class Measuring(Conversation):
