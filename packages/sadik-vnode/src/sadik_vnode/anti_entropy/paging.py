@@ -24,11 +24,11 @@ from sadik_vnode.record import DamagedRecord, is_sound
 __all__ = ["Paging", "TellingRecords"]
 
 _PAGE_ROWS: Final = 64
-_PAGE_BYTES: Final = 64 * 1024
-"""Of values of any size half a millisecond's work for either side, and twice that where others want
-the processor too: requests of clients wait for it. A commit costs less for each row the more there
-are, since most of its pages are of the index, where each record has a page to itself; but it takes
-what has come while the one before it was on its way."""
+_PAGE_BYTES: Final = 128 * 1024
+"""Of values of any size about a millisecond's work for either side: clients' requests wait for it.
+Less of it would be moved slowly, since all else is waited for page by page. A commit costs less for
+each row the more there are, for most of its pages are of the index, where each record has a page to
+itself; but it takes all that has come while the one before it was on its way."""
 _ANSWER_NS: Final = 10 * SECOND
 
 
