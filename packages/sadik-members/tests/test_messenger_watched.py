@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import select
+import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 from attrs import Factory, define
 
 from messenger_hosts import Host, Note, aim, node_id, running
 from sadik_comms import Address
-from sadik_comms.tcp import TcpTransport
+from sadik_comms.tcp import TcpStream, TcpTransport
 from sadik_machine import LinkState, frame
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -39,9 +42,13 @@ class Watching:
         """Call who is watched for, until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self.epoll.fileno())
-            for descriptor, _ in self.epoll.poll(0):
-                if descriptor in self.watched:
-                    self.watched[descriptor]()
+            self.turn()
+
+    def turn(self) -> None:
+        """Call whom there is something for."""
+        for descriptor, _ in self.epoll.poll(0):
+            if descriptor in self.watched:
+                self.watched[descriptor]()
 
 
 @asynccontextmanager
@@ -107,6 +114,23 @@ async def test_a_peer_that_ends_is_told_as_down_after_its_last_message() -> None
         await a.messenger.shutdown(10**9)
         await b.until(lambda: LinkState.DOWN in b.states(1))
         assert b.numbers(1) == [1]
+
+
+@pytest.mark.parametrize("how", ["closes", "breaks"])
+async def test_who_has_gone_is_linked_no_more_before_any_task_runs(how: str) -> None:
+    async with two() as (a, b, _, watching):
+        link = a.messenger._links[node_id(2)]
+        for stream in (link.small.stream, link.bulk.stream):
+            assert isinstance(stream, TcpStream)
+            if how == "closes":
+                stream._socket.shutdown(socket.SHUT_RDWR)
+            else:
+                stream.abort()
+        until = time.monotonic() + 10
+        while b.is_linked(1):  # nothing is awaited here
+            assert time.monotonic() < until
+            watching.turn()
+        assert b.states(1) == [LinkState.UP, LinkState.DOWN]
 
 
 async def test_nonsense_ends_the_link_and_is_counted() -> None:

@@ -22,6 +22,7 @@ from sadik_members.sequence import SequenceFilter
 __all__ = ["Pump"]
 
 HEARD_EVERY_S = 0.1
+CLOSED = "the peer closed the stream"
 ENDING_S = 1.0
 """How long one stream of a link may go on when the other has ended."""
 SMALL_READ_BYTES = 65_536
@@ -127,29 +128,38 @@ class Pump:
                 if self._held is not None:
                     await self._held.wait()
                 if self._watcher is not None and stream.descriptor is not None:
-                    watched = _Watched(self, self._watcher, stream, read_bytes, take)
-                    if await watched.is_held():
+                    if await _Watched(
+                        self, self._watcher, link, stream, read_bytes, take
+                    ).is_held():
                         continue
-                    data = b""
-                else:
-                    data = await stream.receive_some(read_bytes)
-                if data:
-                    take(data)
-                else:
-                    link.open_streams -= 1
-                    if link.open_streams:
-                        # A peer that stops ends both, and the other may still bring messages.
-                        await trio.sleep(ENDING_S)
-                    self._down(link, "the peer closed the stream")
-                    return
-        except RemoteProtocolError as error:
-            counters.reject(error.reason)
+                    break
+                data = await stream.receive_some(read_bytes)
+                if not data:
+                    self.closed(link)
+                    break
+                take(data)
+        except (RemoteProtocolError, CommsError) as error:
+            self.failed(link, stream, error)
+            return
+        if not link.is_down:
+            # A peer that stops ends both, and the other may still bring messages.
+            await trio.sleep(ENDING_S)
+            self._down(link, CLOSED)
+
+    def closed(self, link: Link) -> None:
+        """The peer has closed one of its streams."""
+        link.open_streams -= 1
+        if not link.open_streams:
+            self._down(link, CLOSED)
+
+    def failed(self, link: Link, stream: Stream, error: RemoteProtocolError | CommsError) -> None:
+        """A stream broke, or brought what it may not."""
+        if isinstance(error, RemoteProtocolError):
+            self._counters.reject(error.reason)
             detail = {"peer": link.node.hex(), "reason": error.reason, "detail": str(error)}
             self._events.on_log("bad_message", detail)
             stream.abort()
-            self._down(link, str(error))
-        except CommsError as broken:
-            self._down(link, str(broken))
+        self._down(link, str(error))
 
     def _take(self, link: Link, numbers: SequenceFilter, payloads: list[bytes]) -> None:
         """Decode and deliver what one read has brought."""
@@ -199,12 +209,17 @@ class Pump:
 
 
 class _Watched:
-    """A stream that is read whenever there is something to read, until it ends or is held."""
+    """A stream that is read whenever there is something to read, until it ends or is held.
+
+    Its end is acted on at once, as what it brought before: whoever is served in the same turn is
+    not to be sent to a peer that has just gone.
+    """
 
     def __init__(
         self,
         pump: Pump,
         watcher: Watcher,
+        link: Link,
         stream: Stream,
         read_bytes: int,
         take: Callable[[bytes], None],
@@ -213,29 +228,25 @@ class _Watched:
         assert descriptor is not None, "it can be watched"
         self._pump = pump
         self._watcher = watcher
+        self._link = link
         self._stream = stream
         self._read_bytes = read_bytes
         self._take = take
         self._descriptor = descriptor
         self._is_over = trio.Event()
-        self._error: Exception | None = None
-        self._is_held = False
         self._is_forgotten = False
+        self._is_held = False
 
     async def is_held(self) -> bool:
-        """Read until reading is held (True), or the stream ends; raises as it and ``take`` do."""
+        """Read until reading is held (True), or the stream has ended or failed."""
         self._watcher.watch(self._descriptor, self._ready)
         try:
             await self._is_over.wait()
         finally:
             self._forget()
-        if self._error is not None:
-            raise self._error
         return self._is_held
 
     def _ready(self) -> None:
-        if self._is_over.is_set():
-            return
         if self._pump.is_held:
             self._is_held = True
             self._end()
@@ -246,9 +257,10 @@ class _Watched:
                 self._take(data)
             elif data is not None:
                 self._end()
-        except Exception as error:  # noqa: BLE001 - raised in the task that waits
-            self._error = error
+                self._pump.closed(self._link)
+        except (RemoteProtocolError, CommsError) as error:
             self._end()
+            self._pump.failed(self._link, self._stream, error)
 
     def _end(self) -> None:
         self._forget()
