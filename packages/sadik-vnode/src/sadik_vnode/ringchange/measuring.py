@@ -28,8 +28,8 @@ from sadik_vnode.record import bytes_outside
 __all__ = ["Measuring"]
 
 _SAMPLE_ROWS: Final = 640
-_SAMPLE_BYTES: Final = 256 * 1024
-"""Read at most: of rows of 10 KiB some 25, for an estimate that is off by a fifth. To read as many
+_SAMPLE_BYTES: Final = 2**20
+"""Read at most: of rows of 10 KiB some 100, for an estimate that is off by a tenth. To read as many
 as of small ones would be to read most of what is there."""
 _PAGE_ROWS: Final = 64
 _PAGE_BYTES: Final = 64 * 1024
