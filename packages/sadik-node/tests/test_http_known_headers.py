@@ -137,7 +137,8 @@ class Forgetful(KnownHeaders):
 def said_to(known: KnownHeaders, pieces: list[bytes]) -> list[Any]:
     """All that comes of saying these pieces on two connections, one after the other."""
     application = Noting()
-    server = Server(application, [], LIMITS, lambda: 0, lambda: 0.0, Reactor())
+    reactor = Reactor()
+    server = Server(application, [], LIMITS, lambda: 0, lambda: 0.0, reactor)
     server.known_headers = known
     states: list[Any] = [application.noted]
     for _ in range(2):
@@ -154,6 +155,7 @@ def said_to(known: KnownHeaders, pieces: list[bytes]) -> list[Any]:
         connection.close()
         states += [wire.heard, server.traffic.held_bytes, server.traffic.received_bytes]
     server._close()
+    reactor.close()
     return states
 
 
