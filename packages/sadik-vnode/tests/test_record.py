@@ -179,8 +179,9 @@ def test_large_bodies_come_back_from_their_rows() -> None:
 
 
 @pytest.mark.parametrize("size", [INLINE_BYTES_MAX + 1, (1 << 16) - 1, 1 << 16, 1 << 33])
-def test_bytes_outside_are_those_of_bodies_in_rows_of_their_own(size: int) -> None:
-    inline = version_of(b"\xf6\x1a\xf6\x19", 1, None, ())
+@pytest.mark.parametrize("beside", [b"", bytes(1000)], ids=["short", "long"])
+def test_bytes_outside_are_those_of_bodies_in_rows_of_their_own(size: int, beside: bytes) -> None:
+    inline = version_of(b"\xf6\x1a\xf6\x19" + beside, 1, None, ())
     alone = ABSENT.container.write(EMPTY, (b"a", 1), inline)
     assert bytes_outside(Record(alone).encode()) == 0
     both = alone.write(EMPTY, (b"b", 1), Version(inline.head, None, size))

@@ -2,7 +2,7 @@
 
 Hint delivery and anti-entropy work in units (a window of records, a batch of leaves). After each
 they ask here how long to pause, and are told in proportion to how long the unit took. Half of the
-time is theirs while nobody else is served, and a fifth while clients are: a request that comes
+time is theirs while nobody else is served, and 15 % while clients are: a request that comes
 while a unit is at work waits for it, so the share is also how many of them wait. When clients'
 requests take longer than they usually do, the share is halved every tenth of a second, down to a
 fiftieth; while they take as long as ever it grows back by a fiftieth each time. (Dynamo, section
@@ -22,7 +22,7 @@ __all__ = ["Admission"]
 
 _WINDOW_NS: Final = 100 * MILLISECOND
 _SHARE_MAX: Final = 0.5
-_SHARE_SERVING: Final = 0.2
+_SHARE_SERVING: Final = 0.15
 """At most, in a window in which clients were served."""
 _SHARE_MIN: Final = 0.02
 _SHARE_GROWTH: Final = 0.02

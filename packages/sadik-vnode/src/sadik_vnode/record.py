@@ -54,6 +54,7 @@ _OUTSIDE_16, _OUTSIDE_32, _OUTSIDE_64 = (
     _NULL + encode_plain(size)[:1] for size in (INLINE_BYTES_MAX, 1 << 16, 1 << 32)
 )
 """How a version goes on whose body lies in a row of its own: null, and a size of so many bits."""
+_SEARCHED_BYTES_MAX: Final = 512
 
 Rows = list[tuple[bytes, bytes | None]]
 
@@ -191,9 +192,11 @@ ABSENT: Final = Record(Container({}, EMPTY))
 def bytes_outside(row: bytes) -> int:
     """The bytes of a stored record's bodies that lie in rows of their own; 0 for a damaged one.
 
-    Most rows need not be decoded for that.
+    Short rows need not be decoded for that; long ones are decoded sooner than searched.
     """
-    if not (_OUTSIDE_16 in row or _OUTSIDE_32 in row or _OUTSIDE_64 in row):
+    if len(row) <= _SEARCHED_BYTES_MAX and not (
+        _OUTSIDE_16 in row or _OUTSIDE_32 in row or _OUTSIDE_64 in row
+    ):
         return 0
     try:
         record = Record.decode(row)
