@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -41,10 +42,20 @@ from sadik_machine import (
     Woke,
 )
 from sadik_node.host import Host, HostLimits, StoreBrokenError
+from sadik_node.reactor import Reactor
 from sadik_storage import Row, StoreCorrupted, StoreFull, StoreIOError
 from sadik_storage.memory import MemoryStore
 
 PEER = NodeId(b"peer-one")
+
+
+LINGER_S = 0.0
+"""For how long the reactors of these tests may linger."""
+
+
+@pytest.fixture(autouse=True, params=[0.0, 0.001], ids=["sleeping", "lingering"])
+def _linger(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "LINGER_S", request.param)
 
 
 @attrs.define
@@ -183,7 +194,7 @@ async def bench(
 
     host = Host(
         backend, clock, source=random.Random(1), send=send, hold=held.append,
-        inline_reads=inline, limits=limits or HostLimits(), **more,
+        inline_reads=inline, limits=limits or HostLimits(), reactor=Reactor(LINGER_S), **more,
     )  # fmt: skip
     for machine in machines:
         host.add(machine, [Note])
@@ -637,3 +648,19 @@ async def test_a_turn_ends_soon_when_events_take_long() -> None:
         assert [each.message.text for each in told(machine, Received)] == list(map(str, range(30)))
         assert sum(turns) == 30
         assert max(turns) <= 3
+
+
+async def test_other_tasks_run_while_more_keeps_coming() -> None:
+    async with bench(Script()) as b:
+        reactor, calls = b.host.reactor, 0
+
+        def again() -> None:
+            nonlocal calls
+            calls += 1
+            reactor.call_soon(again)
+
+        again()
+        for _ in range(5):
+            before = calls
+            while calls == before:
+                await trio.lowlevel.checkpoint()

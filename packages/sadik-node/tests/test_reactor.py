@@ -43,6 +43,20 @@ async def test_a_watched_descriptor_ends_the_wait_and_its_watcher_is_called(
     assert not reactor.poll()
 
 
+def test_it_may_linger_until_something_comes(
+    reactor: Reactor, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    got: list[bytes] = []
+    reactor.watch(far.fileno(), lambda: got.append(far.recv(100)))
+    assert not reactor.poll(0.001)
+    thread = threading.Thread(target=lambda: near.send(b"some"))
+    thread.start()
+    assert reactor.poll(60)
+    thread.join()
+    assert got == [b"some"]
+
+
 async def test_what_was_not_read_is_told_again(
     reactor: Reactor, pair: tuple[socket.socket, socket.socket]
 ) -> None:

@@ -260,20 +260,25 @@ class Host:
     async def _turn_on(self) -> None:
         """Turn until the alarm rings, which interrupts nothing but sleep."""
         rested_at = self._clock.now()
+        linger_s = 0.0
         while True:
             if self._paused is not None:
                 await self._paused.wait()
                 self._due = None
-            has_come = self.reactor.poll()
+            has_come = self.reactor.poll(linger_s)
+            linger_s = 0.0
             if self._broken is not None:
                 raise StoreBrokenError(str(self._broken)) from self._broken
             due, now = self._due, self._clock.now()
             if has_come or self._inbox or self._outcomes or due is None or now >= due:
                 self._turn(due)
-                self._due = self._next_due()
+                self._due = due = self._next_due()
                 if self._inbox or now - rested_at > _REST_NS:
                     await trio.lowlevel.checkpoint()
                     rested_at = self._clock.now()
+                if not self._inbox and due > self._clock.now():
+                    # It may end a millisecond late, as the sleep of a task may.
+                    linger_s = self.reactor.linger_s
                 continue
             if self._idle is not None and self._is_settled():
                 self._idle.set()

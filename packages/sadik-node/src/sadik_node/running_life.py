@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 import sadik_vnode
-from sadik_comms import Listener
+from sadik_comms import Listener, TcpTransport
 from sadik_machine import MILLISECOND, SECOND, Codec, Draining, LinkState, NodeId, node_id_hex
 from sadik_members import (
     MEMBERSHIP_ROWS,
@@ -75,6 +75,7 @@ _DRAIN_NS = 7 * SECOND
 _GOODBYE_NS = SECOND // 10
 _SETTLE_NS = SECOND
 _PLACE_NS = 5 * SECOND
+_LINGER_S = 0.001
 _FLUSH_NS = SECOND // 2
 
 
@@ -113,7 +114,8 @@ class RunningLife:
         self.membership = self._make_membership(source)
         self.is_durable = store.durable
         self.engine = self._make_engine(directory.node_id, source)
-        self.reactor = Reactor()
+        is_tcp = isinstance(node.security.transport, TcpTransport)
+        self.reactor = Reactor(_LINGER_S if is_tcp else 0.0)
         self.messenger = Messenger(
             transport=node.security.transport,
             codec=Codec(MEMBERS_MESSAGES, REGISTER_MESSAGES, ENGINE_MESSAGES),
