@@ -22,6 +22,13 @@ def flip(world: World, node: NodeId, row: bytes) -> None:
     disk[row] = bytes(damaged)
 
 
+def restart(world: World, node: NodeId) -> None:
+    """Nothing is known of what is on its disk any more."""
+    world.crash(node)
+    world.start(node)
+    world.run(SECOND)
+
+
 def is_whole(world: World, node: NodeId, value: bytes) -> bool:
     """Whether the record and its one value are as they were written."""
     disk = world.nodes[node].disk
@@ -44,6 +51,7 @@ def test_a_read_heals_a_damaged_record(value: bytes) -> None:
     one, two, _three = world.nodes
     world.answer(two, Put("b", b"k", value, TIMEOUT))
     world.run(SECOND)
+    restart(world, one)
     flip(world, one, KEY.record_row)
     found = world.answer(one, Get("b", b"k", TIMEOUT))
     assert isinstance(found, Found)
@@ -101,8 +109,9 @@ def test_a_damaged_record_that_the_owners_know_nothing_of_is_given_up() -> None:
     world = World(1, nodes=4)
     owner, fallback = missed_by_an_owner(world)
     for node in world.nodes.values():
-        if node.id != fallback:
+        if node.id not in (fallback, owner):
             node.disk.pop(KEY.record_row, None)
+            restart(world, node.id)
     flip(world, fallback, KEY.record_row)
     world.start(owner)
     world.run(30 * SECOND)
@@ -136,6 +145,8 @@ def test_a_damaged_record_that_the_other_owners_have_reaped_goes_too() -> None:
     world.run(SECOND)
     for other in others:
         del world.nodes[other].disk[KEY.record_row]
+        restart(world, other)
+    restart(world, one)
     flip(world, one, KEY.record_row)
     world.answer(one, Get("b", b"k", TIMEOUT))
     world.run(SECOND)

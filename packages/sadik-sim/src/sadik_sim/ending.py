@@ -15,7 +15,7 @@ from sadik_vnode import Engine
 from sadik_vnode.due import is_gone
 from sadik_vnode.keyspace import DATA_RANGE, HINTS_RANGE, Key, parse_hint_row, record_key
 from sadik_vnode.record import DamagedRecord, Record, open_value
-from sadik_vnode.requests import Get
+from sadik_vnode.requests import Get, Scrub
 
 __all__ = ["calm_down", "compare_nodes", "compare_replicas", "mend_damage", "wait_for_reaping"]
 
@@ -68,7 +68,9 @@ def calm_down(world: World, over_at: int) -> None:
 
 
 def mend_damage(world: World) -> None:
-    """A read of what was damaged on an owner notices it, and has it made whole again."""
+    """A read of what was damaged on an owner notices it, and has it made whole again; if the node
+    knows the record without reading it, a scrub does.
+    """
     for node_id, row in world.damaged:
         node = world.nodes[node_id]
         key = _key_of_row(row)
@@ -79,7 +81,10 @@ def mend_damage(world: World) -> None:
             if tries == _MENDING_TRIES:
                 raise Violation("damage is mended", f"{node.name} keeps {row!r} damaged", key.key)
             tries += 1
-            world.answer(node, Get(key.bucket, key.key, _SETTLE_NS, r=1))
+            if row == key.record_row and _engine(node).knows(key):
+                world.answer(node, Scrub(_SETTLE_NS))
+            else:
+                world.answer(node, Get(key.bucket, key.key, _SETTLE_NS, r=1))
             world.run(_SETTLE_NS)
         if tries:
             world.sometimes("damaged row mended")

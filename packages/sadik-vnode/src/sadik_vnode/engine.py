@@ -204,6 +204,10 @@ class Engine:
         """The hash tree over this node's records; only to be read."""
         return self._desk.replica.tree
 
+    def knows(self, key: Key) -> bool:
+        """Whether a client's read of ``key`` is answered without looking at the disk."""
+        return self._desk.replica.known(key) is not None
+
     @property
     def hints_pending(self) -> int:
         """Hint notes that wait on this node."""

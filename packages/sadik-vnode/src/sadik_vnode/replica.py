@@ -5,8 +5,8 @@ way the next update of the key builds on its pending state, not on the disk. A r
 a pending state: it waits, behind an empty store, until that state is on disk. When a store
 fails, every pending state built on it is dropped with it and the next operation loads from disk.
 
-What an update has left on disk is remembered for a while, so that the next one of the key need not
-load it. Nobody else writes records, so only damage could make it untrue: then it is forgotten.
+What is on disk of keys that were met lately is known for a while (`sadik_vnode.known`), and need
+not be loaded.
 
 Applying is always merging, so a write that comes twice, late, or by three ways at once is harmless.
 
@@ -31,8 +31,8 @@ from sadik_vnode.blocks import UpdatesTogether
 from sadik_vnode.counters import Counters
 from sadik_vnode.due import due_ms
 from sadik_vnode.keyspace import Key, due_row, index_row, leaf_row
+from sadik_vnode.known import Known
 from sadik_vnode.outbox import OnFailed, OnStored, Outbox
-from sadik_vnode.recent import Recent
 from sadik_vnode.record import (
     ABSENT,
     INLINE_BYTES_MAX,
@@ -46,13 +46,6 @@ from sadik_vnode.tree import HashTree, HeldLeaf, hash_of
 from sadik_vnode.version import Version
 
 __all__ = ["Change", "MakeChange", "Replica"]
-
-# Rows decoded or made lately, by their very bytes: hot keys are decoded once, nothing can be stale.
-# And what updates have left on disk, by the name of the key.
-_RECENT_ROW_BYTES_MAX: Final = 4096
-_RECENT_BYTES_MAX: Final = 4 * 2**20
-"""Of the rows of either; with what they were decoded to they take some six times as much memory,
-but most of it is the same of both."""
 
 
 @define(slots=True)
@@ -143,10 +136,7 @@ class Replica:
         on disk."""
         self.tombstones = 0
         """Records on disk of nothing but deletes. For people: `sadik_vnode.reaping` counts them."""
-        self._recent: Recent[bytes, Record] = Recent(_RECENT_BYTES_MAX)
-        self._left: Recent[bytes, tuple[Record, int | None]] = Recent(_RECENT_BYTES_MAX)
-        """What is on disk of keys that nobody updates now: their records, and the hashes of them as
-        far as they are known, by name. An absent record is not among them."""
+        self._known: Final = Known()
         self._failures = 0
         self.has_written = False
         """Whether any record was ever stored, or tried to be, since the start."""
@@ -155,6 +145,15 @@ class Replica:
     def keys_pending(self) -> int:
         """How many keys are being updated."""
         return len(self._states)
+
+    def known(self, key: Key) -> Record | None:
+        """The record as it is on disk, as `read` gives it, where that need not be looked up."""
+        name = key.name
+        state = self._states.get(name)
+        if state is not None and state.stores:
+            return None
+        known = self._known.get(name)
+        return None if known is None else known[0]
 
     def read(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         """Give the record as it is on disk; bodies in rows of their own are left there."""
@@ -166,24 +165,38 @@ class Replica:
         self._load(key, done, failed)
 
     def read_many(
-        self, keys: Sequence[Key], done: Callable[[list[Record]], None], failed: OnFailed
+        self,
+        keys: Sequence[Key],
+        done: Callable[[list[Record]], None],
+        failed: OnFailed,
+        *,
+        for_client: bool = False,
     ) -> None:
-        """Give many records at once, as they are on disk. A damaged one fails them all."""
-        failures = self._failures
+        """Give many records at once, as they are on disk. A damaged one fails them all.
+
+        Those that a client asks for, and nobody else, are known for a while, and not loaded then.
+        """
+        failures, changes = self._failures, self._known.changes
+        known = [self.known(key) for key in keys] if for_client else [None] * len(keys)
 
         def again() -> None:
-            self.read_many(keys, done, failed)
+            self.read_many(keys, done, failed, for_client=for_client)
 
         def loaded(rows: list[bytes | None]) -> None:
             if failures != self._failures:
                 again()  # some of it may have been taken back meanwhile
                 return
             records = []
-            for key, row in zip(keys, rows, strict=True):
-                record = self._decoded(key, row)
+            next_row = iter(rows)
+            for key, record in zip(keys, known, strict=True):
                 if record is None:
-                    failed(FailureReason.DAMAGED)
-                    return
+                    row = next(next_row)
+                    record = self._decoded(key, row)
+                    if record is None:
+                        failed(FailureReason.DAMAGED)
+                        return
+                    if for_client and key.name not in self._states:
+                        self._known.learn(key.name, record, len(row or b""), changes)
                 records.append(record)
             if any(key.name in self._states for key in keys):
                 # A load sees stores that are under way: show it once those are on disk.
@@ -191,7 +204,8 @@ class Replica:
             else:
                 done(records)
 
-        self._outbox.load(GetRows([key.record_row for key in keys]), loaded, failed)
+        wanted = [k.record_row for k, record in zip(keys, known, strict=True) if record is None]
+        self._outbox.load(GetRows(wanted), loaded, failed)
 
     def read_bodies(
         self,
@@ -254,7 +268,7 @@ class Replica:
         state = self._states.get(key.name)
         if state is None:
             state = self._states[key.name] = _KeyState(key, self.tree.hold(key.leaf))
-            left = self._left.get(key.name)
+            left = self._known.get(key.name)
             if left is not None and (state.leaf is None or state.leaf.pending is not None):
                 state.record, state.hash = left
                 self._apply(key, state, make, done, failed)
@@ -294,7 +308,7 @@ class Replica:
                 continue
             state = self._states[key.name] = _KeyState(key, self.tree.hold(key.leaf))
             state.waiting.append((make, done, failed))
-            known = self._left.get(key.name)
+            known = self._known.get(key.name)
             if known is not None and (state.leaf is None or state.leaf.pending is not None):
                 left.append((state, known))
             else:
@@ -353,7 +367,7 @@ class Replica:
             if (
                 arrival.row is None
                 or name in self._states
-                or self._left.get(name) is not None
+                or self._known.get(name) is not None
                 or self._is_shut(key)
             ):
                 others.append((key, *self._merging(arrival, page)))
@@ -441,6 +455,7 @@ class Replica:
         if not states:
             return
         self.has_written = True
+        self._known.changes += 1
         sums: list[tuple[HeldLeaf, int]] = []
         for leaf in leaves.values():
             value, leafs_row = self.tree.row(leaf)
@@ -502,7 +517,7 @@ class Replica:
                 return Change(before, rows, ())
             return Change(Record(merged, before.own_actor), rows, ())
 
-        self._left.drop(key.name)
+        self._known.drop(key.name)
         self.update(key, make, None, failed)
 
     def take_away(
@@ -535,30 +550,25 @@ class Replica:
         """The record of a row; None where it is damaged, which is counted and seen to."""
         if row is None:
             return ABSENT
-        record = self._recent.get(row)
-        if record is not None:
-            return record
         try:
-            record = Record.decode(row)
+            return Record.decode(row)
         except DamagedRecord:
             self._counters.damaged_records += 1
             self.on_damaged(key)
             return None
-        self._remember(row, record)
-        return record
-
-    def _remember(self, row: bytes | None, record: Record) -> None:
-        """The next load of a record that was decoded or made just now need not decode it."""
-        if row is not None and len(row) <= _RECENT_ROW_BYTES_MAX:
-            self._recent.put(row, record, len(row))
 
     def _load(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
+        changes = self._known.changes
+
         def loaded(rows: list[bytes | None]) -> None:
-            record = self._decoded(key, rows[0])
+            row = rows[0]
+            record = self._decoded(key, row)
             if record is None:
                 failed(FailureReason.DAMAGED)
-            else:
-                done(record)
+                return
+            if key.name not in self._states:
+                self._known.learn(key.name, record, len(row or b""), changes)
+            done(record)
 
         self._outbox.load(GetRows((key.record_row,)), loaded, failed)
 
@@ -631,7 +641,7 @@ class Replica:
                 self.tree.broken(state.leaf)
             self._ready(key, state, ABSENT)
             return
-        self._left.drop(key.name)
+        self._known.drop(key.name)
         self._forget(key, state)
         for _, _, on_failed in state.waiting:
             on_failed(reason)
@@ -672,9 +682,7 @@ class Replica:
             graves = self._change_due(key, before, change.record, rows)
             leaf_sum = self._change_leaf(key, state, before, change.record, rows)
             state.record = change.record.without_large_bodies()
-            row = own_rows[0][1]
-            state.size = len(row or b"")
-            self._remember(row, state.record)
+            state.size = len(own_rows[0][1] or b"")
         elif not rows and not state.stores:
             self._outbox.perform(change.then)
             self._release(key, state)
@@ -683,6 +691,7 @@ class Replica:
             return
 
         state.stores += 1
+        self._known.changes += 1
 
         def stored() -> None:
             state.stores -= 1
@@ -725,7 +734,7 @@ class Replica:
         self._births.reservation_failed()
         self.tree.drop_pending()
         for state in [state for state in self._states.values() if state.stores]:
-            self._left.drop(state.key.name)
+            self._known.drop(state.key.name)
             self._forget(state.key, state)
 
     def _release(self, key: Key, state: _KeyState) -> None:
@@ -735,10 +744,7 @@ class Replica:
                 # Stored as it came: what clients ask for is not to be forgotten for it.
                 self._forget(key, state)
                 return
-            if record.is_absent or state.size > _RECENT_ROW_BYTES_MAX:
-                self._left.drop(key.name)
-            else:
-                self._left.put(key.name, (record, state.hash), state.size)
+            self._known.put(key.name, record, state.hash, state.size)
             self._forget(key, state)
 
     def _forget(self, key: Key, state: _KeyState) -> None:
@@ -768,14 +774,13 @@ class Replica:
         shut, self._shut = self._shut, None
         assert shut is not None, "what is open is not opened"
         # Sums were made of what is on disk now, damaged or not: updates shall be, too.
-        self._left = Recent(_RECENT_BYTES_MAX)
+        self._known.clear()
         for key, make, done, failed in shut.held:
             self.update(key, make, done, failed)
 
     def discard(self) -> None:
         """Let go of what is remembered; nothing is read or updated any more."""
-        self._recent.clear()
-        self._left.clear()
+        self._known.clear()
         self.tree.discard()
 
 

@@ -162,24 +162,29 @@ class Serving:
             self._state(sender, message.request, Status.NEWER_EPOCH, newer)
             return
         generation = desk.generations.generation
+        known = desk.replica.known(key)
+        if known is not None:
+            self._tell(sender, message, known, generation)
+            return
+        desk.replica.read(
+            key,
+            lambda record: self._tell(sender, message, record, generation),
+            lambda _: self._state(sender, message.request, Status.FAILED),
+        )
 
-        def read(record: Record) -> None:
-            container = record.container
-            small = sum(v.size for v in container.versions.values() if v.body is not None)
-            bodies = message.bodies and small <= desk.config.message_bytes_max
-            desk.outbox.send(
-                sender,
-                ReplicaState(
-                    message.request,
-                    Status.OK,
-                    container_to_plain(container, bodies=bodies),
-                    container.context.to_plain(),
-                    None,
-                    generation,
-                ),
-            )
-
-        desk.replica.read(key, read, lambda _: self._state(sender, message.request, Status.FAILED))
+    def _tell(self, sender: NodeId, message: ReplicaRead, record: Record, generation: int) -> None:
+        """Send a record that was read in this generation."""
+        desk, container = self._desk, record.container
+        small = 0
+        for version in container.versions.values():
+            if version.body is not None:
+                small += version.size
+        bodies = message.bodies and small <= desk.config.message_bytes_max
+        state = ReplicaState(
+            message.request, Status.OK, container_to_plain(container, bodies=bodies),
+            container.context.to_plain(), None, generation,
+        )  # fmt: skip
+        desk.outbox.send(sender, state)
 
     def fetch(self, sender: NodeId, message: FetchBody) -> None:
         """Send one version's body."""

@@ -63,7 +63,7 @@ class ServingMany:
         def failed(_reason: FailureReason) -> None:
             self.refuse(sender, message, Status.FAILED)
 
-        desk.replica.read_many(keys, read, failed)
+        desk.replica.read_many(keys, read, failed, for_client=True)
 
     def refuse(self, sender: NodeId, message: ReadMany, status: Status) -> None:
         """Say of no key what is held: each is to be asked for alone."""

@@ -122,17 +122,23 @@ class Getting(Conversation):
         self._answers: list[tuple[NodeId, Container[Version], int]] = []
         self._asked = order[:count]
         self._waiting = list(self._asked)
-        self._ask_first()
-        self._set_alarm()
+        known = self._ask_first()
+        if known is None or count > 1 or not known.is_one_row:
+            self._set_alarm()  # else it is answered now
+        if known is not None:
+            self._read_here(known)
         return True
 
-    def _ask_first(self) -> None:
+    def _ask_first(self) -> Record | None:
+        """Ask all of them; this node's record, where it need not be looked up."""
         desk, key = self.desk, self.key
-        question = None
+        question = known = None
         for node in self._asked:
             if node == desk.self_id:
                 self._generation = desk.generations.generation
-                desk.replica.read(key, self._read_here, self._failed_here)
+                known = desk.replica.known(key)
+                if known is None:
+                    desk.replica.read(key, self._read_here, self._failed_here)
                 continue
             if question is None:
                 question = ReplicaRead(
@@ -140,6 +146,7 @@ class Getting(Conversation):
                 )
             desk.counters.replica_reads += 1
             desk.outbox.send(node, question)
+        return known
 
     def _set_alarm(self) -> None:
         """Be woken when it is time to hedge or to end, whichever comes first."""

@@ -220,7 +220,7 @@ class GettingMany(Conversation):
                 self._leave_all(own)
                 self._ask()
 
-        desk.replica.read_many([item.key for item in own], read, failed)
+        desk.replica.read_many([item.key for item in own], read, failed, for_client=True)
 
     def _ask(self) -> None:
         """One question to each owner that is to be asked besides this node."""
