@@ -12,10 +12,11 @@ from path_requests import delete, ids, put
 from sadik_machine import MILLISECOND, SECOND, NodeId
 from sadik_vnode import EngineConfig
 from sadik_vnode.coordinator.getting import Getting
-from sadik_vnode.record import INLINE_BYTES_MAX
+from sadik_vnode.messages import ReplicaState, Status
+from sadik_vnode.record import INLINE_BYTES_MAX, Record
 from sadik_vnode.replica import Replica
 from sadik_vnode.requests import Get
-from vnode_world import Faults, World
+from vnode_world import Faults, World, sent
 
 _QUORUMS = (1, 2, 3, "one", "quorum", "all", None)
 _SIZES = (0, 3, 3, 3, INLINE_BYTES_MAX + 1)
@@ -51,8 +52,8 @@ def _happen(world: World, source: random.Random) -> None:
             world.run(source.randrange(4 * MILLISECOND))
 
 
-def _story(seed: int, *, hedge_early: bool, faults: Faults) -> tuple[str, dict[NodeId, object]]:
-    """What happens in a world: its trace, and what the nodes counted."""
+def _world_of(seed: int, *, hedge_early: bool, faults: Faults) -> World:
+    """A world in which much has happened."""
     world = World(
         seed, nodes=4, replicas=3, faults=faults,
         config=EngineConfig(anti_entropy_interval_ns=0, hedge_early=hedge_early),
@@ -62,6 +63,12 @@ def _story(seed: int, *, hedge_early: bool, faults: Faults) -> tuple[str, dict[N
     for _ in range(120):
         _happen(world, source)
     world.run(6 * SECOND)
+    return world
+
+
+def _story(seed: int, *, hedge_early: bool, faults: Faults) -> tuple[str, dict[NodeId, object]]:
+    """What happens in a world: its trace, and what the nodes counted."""
+    world = _world_of(seed, hedge_early=hedge_early, faults=faults)
     counters = {n.id: n.engine.counters for n in world.nodes.values() if n.engine is not None}
     return world.trace.digest, dict(counters)
 
@@ -77,3 +84,27 @@ def test_it_does_what_a_reading_does(seed: int, hedge_early: bool, faults: Fault
         quick = _story(seed, hedge_early=hedge_early, faults=faults)
         patch.setattr(Getting, "_ask_who_may_agree", lambda _: False)
         assert _story(seed, hedge_early=hedge_early, faults=faults) == quick
+
+
+@given(
+    st.integers(0, 2**32), st.booleans(),
+    st.sampled_from([Faults(), Faults(loss=30, duplication=30, disk_full=20)]),
+)  # fmt: skip
+@settings(max_examples=max(settings().max_examples // 2, 5), deadline=None)
+def test_who_holds_the_same_need_not_say_what(seed: int, hedge_early: bool, faults: Faults) -> None:
+    """Answers are as they are where the questions have no sums, which older nodes do not know."""
+    replies = _world_of(seed, hedge_early=hedge_early, faults=faults).replies
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Record, "sum", lambda _: b"")
+        assert _world_of(seed, hedge_early=hedge_early, faults=faults).replies == replies
+
+
+def test_a_value_travels_only_where_replicas_differ() -> None:
+    world = World(1, config=EngineConfig(anti_entropy_interval_ns=0))
+    one = ids(world)[0]
+    read = Get("b", b"k", 5 * SECOND, 2)
+    world.answer(one, put(b"v" * 1000, w=3))
+    world.run(SECOND)
+    told = sent(world, ReplicaState)
+    assert len(world.answer(one, read).versions) == 1
+    assert [(state.status, state.versions) for state in told] == [(Status.SAME, ())]

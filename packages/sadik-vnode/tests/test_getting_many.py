@@ -18,7 +18,7 @@ from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ManyStates, ReadMany, ReplicaRead, Status
 from sadik_vnode.record import INLINE_BYTES_MAX
 from sadik_vnode.requests import Found, Get, GetMany, ManyFound, Missing, Refused
-from vnode_world import World
+from vnode_world import World, sent
 
 
 def ask(world: World, node: NodeId, gets: list[Get]) -> list[Any]:
@@ -26,20 +26,6 @@ def ask(world: World, node: NodeId, gets: list[Get]) -> list[Any]:
     found = world.answer(node, GetMany(gets))
     assert isinstance(found, ManyFound)
     return found.results
-
-
-def sent(world: World, kind: type) -> list[Any]:
-    """Collects the messages of a class that nodes send from now on."""
-    seen: list[Any] = []
-    send = world._send
-
-    def watch(node: Any, to: NodeId, message: object) -> None:
-        if type(message) is kind:
-            seen.append(message)
-        send(node, to, message)
-
-    world._send = watch  # type: ignore[method-assign]
-    return seen
 
 
 # As each alone

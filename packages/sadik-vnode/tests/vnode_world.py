@@ -479,3 +479,17 @@ class World:
                         values.append(version.body)
                 found[name] = values
         return found
+
+
+def sent(world: World, kind: type) -> list[Any]:
+    """Collects the messages of a class that nodes send from now on."""
+    seen: list[Any] = []
+    send = world._send
+
+    def watch(node: Any, to: NodeId, message: object) -> None:
+        if type(message) is kind:
+            seen.append(message)
+        send(node, to, message)
+
+    world._send = watch  # type: ignore[method-assign]
+    return seen

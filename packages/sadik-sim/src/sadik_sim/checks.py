@@ -238,6 +238,8 @@ class Checks:
             )
 
     def _sending_state(self, node: SimNode, to: NodeId, message: ReplicaState) -> None:
+        if message.status == Status.SAME:
+            self._world.sometimes("replica held the same")
         for actor, counter, *_ in message.versions:
             if node.id not in self._held.get((actor, counter), ()):
                 self._not_on_disk(node, message, (actor, counter))

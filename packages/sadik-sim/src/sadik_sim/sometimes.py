@@ -38,6 +38,7 @@ SOMETIMES: dict[str, str] = {
     "fallback coordinated a write": "no owner of a key can be reached",
     "foreign record handed off": "a fallback gives the owners what it kept for them",
     "hint delivered": "a note goes",
+    "replica held the same": "a replica need not send what the asker holds",
     "network split": "two sides write on",
     "new instance taken": "peers remember a later life of a node",
     "node crashed": "what was not synced is gone",

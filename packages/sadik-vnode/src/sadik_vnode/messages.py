@@ -81,6 +81,8 @@ class Status(enum.IntEnum):
     """The replica has no ring yet, or is sealed, or is catching up; nothing was done."""
     OLD_GENERATION = 6
     """What came was read in too old a reap generation: nothing was stored."""
+    SAME = 7
+    """The replica holds what the question has the sum of, and does not repeat it."""
 
 
 @MESSAGES.message(100)
@@ -122,7 +124,11 @@ class ReplicaAck:
 @MESSAGES.message(102)
 @define(slots=True)
 class ReplicaRead:
-    """What do you hold of this key? Bodies are left out where they are not wanted."""
+    """What do you hold of this key? Bodies are left out where they are not wanted.
+
+    ``known`` is `sadik_vnode.sums.sum_of` what the asker holds, or empty: who holds the same
+    answers with `Status.SAME`, and who does not know the field with all of it.
+    """
 
     request: int
     epoch: int
@@ -130,6 +136,7 @@ class ReplicaRead:
     key: bytes
     bodies: bool
     trace: str = ""
+    known: bytes = b""
 
 
 @MESSAGES.message(103)

@@ -19,6 +19,7 @@ from sadik_causality import ACTOR_BYTES_MAX, EMPTY, Container, Context, ContextE
 from sadik_hashing import BLAKE3
 from sadik_machine import PlainError, decode_plain, encode_plain
 from sadik_vnode.keyspace import Key
+from sadik_vnode.sums import sum_of
 from sadik_vnode.version import MalformedVersion, Version, version_from_plain
 
 __all__ = [
@@ -71,7 +72,7 @@ class DamagedRecord(ValueError):  # noqa: N818 - names what was found, not an er
 class Record:
     """An immutable value. ``own_actor`` is empty until this node makes a dot on the record."""
 
-    __slots__ = ("_row", "container", "is_absent", "own_actor")
+    __slots__ = ("_row", "_sum", "container", "is_absent", "own_actor")
 
     def __init__(
         self, container: Container[Version], own_actor: bytes = b"", row: bytes | None = None
@@ -79,8 +80,15 @@ class Record:
         self.container: Final = container
         self.own_actor: Final = own_actor
         self._row: Final = row
+        self._sum = b""
         self.is_absent: Final = not container.context
         """Whether nothing is known of the key: no record is stored."""
+
+    def sum(self) -> bytes:
+        """`sum_of` what it holds, made once."""
+        if not self._sum:
+            self._sum = sum_of(self.container)
+        return self._sum
 
     def lost_tail(self, seen: Context) -> bool:
         """Whether ``seen`` covers a dot of our own actor that this record knows nothing of.

@@ -5,6 +5,9 @@ nothing to merge, to repair or to wait for, and a get counts the answers by itse
 happens, a `Reading` goes on from what is known so far. Until then the get has done what a reading
 would have done, in the same order.
 
+Where this node is an owner and knows its own record, the question to the others bears the sum of
+it, and who holds the same says no more than that.
+
 Large bodies do not travel with the replicas' states. They are fetched once each, from
 a replica that answered with the version, oneself first.
 """
@@ -40,8 +43,8 @@ class Getting(Conversation):
 
     __slots__ = (
         "_agreed", "_answers", "_asked", "_at_least", "_began", "_deadline", "_done", "_generation",
-        "_hedge_at", "_hedges_early", "_is_cancelled", "_left_to", "_order", "_r", "_reading",
-        "_register", "_retries", "_there", "_waiting", "_want", "key", "request",
+        "_hedge_at", "_hedges_early", "_is_cancelled", "_left_to", "_order", "_own", "_r",
+        "_reading", "_register", "_retries", "_there", "_waiting", "_want", "key", "request",
     )  # fmt: skip
 
     def __init__(
@@ -122,31 +125,31 @@ class Getting(Conversation):
         self._answers: list[tuple[NodeId, Container[Version], int]] = []
         self._asked = order[:count]
         self._waiting = list(self._asked)
-        known = self._ask_first()
-        if known is None or count > 1 or not known.is_one_row:
+        self._own = desk.replica.known(self.key) if desk.self_id in self._asked else None
+        self._ask_first()
+        own = self._own
+        if own is None or count > 1 or not own.is_one_row:
             self._set_alarm()  # else it is answered now
-        if known is not None:
-            self._read_here(known)
+        if own is not None:
+            self._read_here(own)
         return True
 
-    def _ask_first(self) -> Record | None:
-        """Ask all of them; this node's record, where it need not be looked up."""
-        desk, key = self.desk, self.key
-        question = known = None
+    def _ask_first(self) -> None:
+        desk, key, own = self.desk, self.key, self._own
+        question = None
         for node in self._asked:
             if node == desk.self_id:
                 self._generation = desk.generations.generation
-                known = desk.replica.known(key)
-                if known is None:
+                if own is None:
                     desk.replica.read(key, self._read_here, self._failed_here)
                 continue
             if question is None:
                 question = ReplicaRead(
-                    self.id, self._register.epoch, key.bucket, key.key, True, self.request.trace
-                )
+                    self.id, self._register.epoch, key.bucket, key.key, True, self.request.trace,
+                    b"" if own is None else own.sum(),
+                )  # fmt: skip
             desk.counters.replica_reads += 1
             desk.outbox.send(node, question)
-        return known
 
     def _set_alarm(self) -> None:
         """Be woken when it is time to hedge or to end, whichever comes first."""
@@ -165,17 +168,20 @@ class Getting(Conversation):
         """An owner's state."""
         if type(message) is not ReplicaState or sender not in self._waiting:
             return
-        if message.status == Status.OK:
+        answer: Container[Version] | None = None
+        if message.status == Status.SAME and self._own is not None:
+            answer = self._own.container
+        elif message.status == Status.OK:
             try:
                 answer = container_from_plain(message.versions, message.context)
             except ValueError:
-                pass  # the reading says so
-            else:
-                self.desk.latencies.add(sender, self.desk.outbox.now - self._began)
-                self._waiting.remove(sender)
-                self._answered(sender, answer, message.generation)
-                return
-        self._leave_to_reading().received(sender, message)
+                answer = None  # the reading says so
+        if answer is None:
+            self._leave_to_reading().received(sender, message)
+            return
+        self.desk.latencies.add(sender, self.desk.outbox.now - self._began)
+        self._waiting.remove(sender)
+        self._answered(sender, answer, message.generation)
 
     def unsent(self, to: NodeId, message: object) -> None:
         """The question never left."""
@@ -209,7 +215,9 @@ class Getting(Conversation):
             agrees = all(version.body is not None for version in answer.versions.values())
         else:
             # Merging it changes nothing, and it lacks nothing that is live: it needs no repair.
-            agrees = agreed.merge(answer) is agreed and agreed.same_live(answer)
+            agrees = answer is agreed or (
+                agreed.merge(answer) is agreed and agreed.same_live(answer)
+            )
         if not (agrees and self.desk.generations.takes(generation)):
             self._leave_to_reading().answered(node, answer, generation)
             return
@@ -240,6 +248,7 @@ class Getting(Conversation):
             self._order,
             {node: self._began for node in self._waiting if node != me},
             self._answers,
+            same=None if self._own is None else self._own.container,
             hedge_at=self._hedge_at,
             hedges_early=self._hedges_early,
         )

@@ -120,7 +120,7 @@ class Reading(Conversation):
     __slots__ = (
         "_asked", "_asked_at", "_at_least", "_bodies", "_candidates", "_deadline", "_done",
         "_epoch", "_failed", "_finished", "_hedges_early", "_is_second_look", "_left", "_retries",
-        "_sloppy", "_trace", "_want", "answers", "key", "partition",
+        "_same", "_sloppy", "_trace", "_want", "answers", "key", "partition",
     )  # fmt: skip
 
     _asked: dict[NodeId, NodeId | None]
@@ -157,6 +157,7 @@ class Reading(Conversation):
         self._finished = False
         self._retries = 0
         self._is_second_look = False
+        self._same: Container[Version] | None = None
         self._begin(desk.placement.register(self.partition))
 
     def start(self) -> None:
@@ -188,16 +189,18 @@ class Reading(Conversation):
         asked_at: dict[NodeId, int],
         answers: Sequence[tuple[NodeId, Container[Version], int]],
         *,
+        same: Container[Version] | None,
         hedge_at: int | None,
         hedges_early: bool,
     ) -> None:
         """Go on from what `start` came to, instead of it, under ``register``.
 
         ``order`` are its readers as they are asked, all of them up then. The first R or PR have
-        been asked, and so far ``answers`` came, in this order. Where there are others to ask,
-        ``hedge_at`` is when.
+        been asked, and so far ``answers`` came, in this order; who answers that it holds the same
+        means ``same``. Where there are others to ask, ``hedge_at`` is when.
         """
         self._begin(register)
+        self._same = same
         r, pr = self.answers.tally.r, self.answers.tally.pr
         count = max(r, pr)
         self._asked = {node: node for node in order[:count]}
@@ -274,6 +277,9 @@ class Reading(Conversation):
             epoch = self.desk.placement.register(self.partition).epoch
             if epoch > self._epoch and not self._finished:
                 self._again()
+            return
+        if message.status == Status.SAME and self._same is not None:
+            self.answered(sender, self._same, message.generation)
             return
         if message.status != Status.OK:
             self._lost(sender)
