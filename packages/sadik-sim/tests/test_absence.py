@@ -11,6 +11,7 @@ from sadik_sim.streams import Streams
 from sadik_sim.workload import draw_operations
 
 DAY_S = 86_400
+HOUR_S = 3_600
 MINUTE_S = 60
 
 
@@ -65,11 +66,18 @@ def test_what_waits_for_a_minute_is_reaped_within_two_proofs() -> None:
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["away", "old_copy"])
-def test_a_day(kind: str) -> None:
+def test_a_day_in_which_nodes_join_and_one_dies_and_is_removed(kind: str) -> None:
     # A copy of the first minutes would have no record yet: one request comes in 14 s.
     plan = plan_of(2, kind, DAY_S, 6000, from_s=30 * MINUTE_S)
-    result = execute(attrs.evolve(plan, limits=NEAR_REAL))
+    changes = (
+        Fault(6 * HOUR_S * SECOND, "join", ("n6",), 0),
+        Fault((6 * HOUR_S + 1) * SECOND, "join", ("n7",), 0),
+        Fault(15 * HOUR_S * SECOND, "remove", ("n2",), 0),
+    )
+    result = execute(attrs.evolve(plan, limits=NEAR_REAL, faults=(*plan.faults, *changes)))
     assert result.invariant == "", result.detail
     assert result.happened["record reaped"] > 0
+    assert result.happened["node joined"] == 2
+    assert result.happened["node removed"] == 1
     if kind == "old_copy":
         assert result.happened["engine: rollbacks"] == 1
