@@ -16,9 +16,9 @@ from sadik_causality import Container, Context, Dot
 from sadik_machine import FailureReason, encode_plain
 from sadik_vnode.arrival import Arrival
 from sadik_vnode.due import due_ms
+from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import Key, due_row, index_row
 from sadik_vnode.record import DamagedRecord, Record, seal_value
-from sadik_vnode.replica import Change
 from sadik_vnode.tree import SUM_MASK, hash_of
 from sadik_vnode.version import Version, tombstone, version_of
 from tree_oracle import leaves_of_records, leaves_of_rows

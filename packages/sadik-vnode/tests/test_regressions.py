@@ -30,12 +30,12 @@ from sadik_members import (
 )
 from sadik_vnode import Engine, EngineConfig
 from sadik_vnode.births import Births
+from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import BIRTHS_ROW, Key
 from sadik_vnode.messages import KeysScanned, ReplicaAck, ReplicaWrite, ScanKeys, Status
 from sadik_vnode.placement import Placement
 from sadik_vnode.quorum import WriteTally
 from sadik_vnode.record import DamagedRecord, Record, open_value, seal_value
-from sadik_vnode.replica import Change
 from sadik_vnode.requests import (
     BucketSet,
     BucketShow,

@@ -11,9 +11,9 @@ from replica_host import INSTANCE, ReplicaHost
 from sadik_causality import EMPTY, Container, Context, Dot
 from sadik_machine import Effect, FailureReason, NodeId, Send
 from sadik_vnode.births import BIRTH_BLOCK
+from sadik_vnode.key_state import Change, MakeChange
 from sadik_vnode.keyspace import BIRTHS_ROW, Key, hint_row, index_row, leaf_row
 from sadik_vnode.record import INLINE_BYTES_MAX, Record, Rows, open_value
-from sadik_vnode.replica import Change, MakeChange
 from sadik_vnode.version import Version, version_of
 from vnode_values import container_of, same
 

@@ -5,7 +5,7 @@ Were each waited for by a task of its own, to wake that task, and then the host'
 than most of what they bring. So the host's task waits for all of them itself: it is woken once, has
 everybody take what has come, and turns. While more keeps coming it does not go to sleep at all, and
 only lets other tasks run from time to time. Under load the next thing comes within a millisecond:
-so long the task may linger here with its thread, which costs a third of what a task's sleep costs.
+so long the task may linger here with its thread, which costs less than to sleep as a task.
 
 What comes seldom, or has no descriptor (a network in memory, streams of TLS), has tasks as ever;
 where peers have, nobody may linger, for they would wait that much longer.

@@ -19,12 +19,12 @@ from attrs import define
 from sadik_machine import SECOND, FailureReason, GetRows, NodeId, RequestId, ScanRows
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.inheriting import Inheriting
+from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import HINTS_RANGE, Key, hint_row, hint_slot_range, parse_hint_row
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.parts import parts_of, replica_write
 from sadik_vnode.recent import Recent
 from sadik_vnode.record import Record, Rows
-from sadik_vnode.replica import Change
 from sadik_vnode.spread import newest
 
 __all__ = ["Delivery", "HintNotes", "NoteCheck"]

@@ -30,6 +30,7 @@ from sadik_vnode.births import Births
 from sadik_vnode.blocks import UpdatesTogether
 from sadik_vnode.counters import Counters
 from sadik_vnode.due import due_ms
+from sadik_vnode.key_state import Change, KeyState, MakeChange, unknown_leaves
 from sadik_vnode.keyspace import Key, due_row, index_row, leaf_row
 from sadik_vnode.known import Known
 from sadik_vnode.outbox import OnFailed, OnStored, Outbox
@@ -45,53 +46,11 @@ from sadik_vnode.record import (
 from sadik_vnode.tree import HashTree, HeldLeaf, hash_of
 from sadik_vnode.version import Version
 
-__all__ = ["Change", "MakeChange", "Replica"]
+__all__ = ["Replica"]
 
-
-@define(slots=True)
-class Change:
-    """What an update does: the new record, further rows of the same batch, what waits for it.
-
-    A record that is the same object as before, without rows, changes nothing: ``then`` is
-    performed as soon as the present state is on disk. The absent record takes the present one away.
-    """
-
-    record: Record
-    rows: Rows
-    then: Sequence[Effect]
-
-
-MakeChange = Callable[[Record], Change | None]
-"""Decides on the present record, pending changes included. None: nothing is to be done."""
 
 Update = tuple[Key, MakeChange, OnStored | None, OnFailed]
 """What `Replica.update` is asked for."""
-
-
-class _KeyState:
-    """A key that is being updated. ``record`` is None while it is being loaded.
-
-    ``hash`` is what the record adds to its leaf, or None where that was not needed yet; ``size``
-    the bytes of its row; ``arrival`` what it is to be, where it is stored as it came.
-    """
-
-    __slots__ = ("arrival", "hash", "key", "leaf", "record", "size", "stores", "waiting")
-
-    def __init__(self, key: Key, leaf: HeldLeaf | None) -> None:
-        self.key = key
-        self.leaf = leaf
-        self.record: Record | None = None
-        self.arrival: Arrival | None = None
-        self.hash: int | None = None
-        self.size = 0
-        self.stores = 0
-        self.waiting: list[tuple[MakeChange, OnStored | None, OnFailed]] = []
-
-    def pending(self) -> Record | None:
-        """What the next change builds on; None while it is being loaded."""
-        if self.record is None and self.arrival is not None:
-            self.record = self.arrival.record
-        return self.record
 
 
 @define(slots=True)
@@ -121,7 +80,7 @@ class Replica:
         self._outbox: Final = outbox
         self._births: Final = births
         self._counters: Final = counters
-        self._states: dict[bytes, _KeyState] = {}
+        self._states: dict[bytes, KeyState] = {}
         """Of the keys that are being updated, by name, whose hash is cheaper than that of a key."""
         outbox.store_failing = self._drop_pending
         self.tree = HashTree(outbox)
@@ -267,7 +226,7 @@ class Replica:
             return
         state = self._states.get(key.name)
         if state is None:
-            state = self._states[key.name] = _KeyState(key, self.tree.hold(key.leaf))
+            state = self._states[key.name] = KeyState(key, self.tree.hold(key.leaf))
             left = self._known.get(key.name)
             if left is not None and (state.leaf is None or state.leaf.pending is not None):
                 state.record, state.hash = left
@@ -300,13 +259,13 @@ class Replica:
         """Change many records, as `update` does each. Those that nobody else is changing are loaded
         together and stored together, which is what makes it cheap.
         """
-        loading: list[tuple[Key, _KeyState]] = []
-        left: list[tuple[_KeyState, tuple[Record, int | None]]] = []
+        loading: list[tuple[Key, KeyState]] = []
+        left: list[tuple[KeyState, tuple[Record, int | None]]] = []
         for key, make, done, failed in updates:
             if key.name in self._states or self._is_shut(key):
                 self.update(key, make, done, failed)
                 continue
-            state = self._states[key.name] = _KeyState(key, self.tree.hold(key.leaf))
+            state = self._states[key.name] = KeyState(key, self.tree.hold(key.leaf))
             state.waiting.append((make, done, failed))
             known = self._known.get(key.name)
             if known is not None and (state.leaf is None or state.leaf.pending is not None):
@@ -359,7 +318,7 @@ class Replica:
         to change it.
         """
         page = _Page(may_go_on, done, failed)
-        loading: list[tuple[Arrival, _KeyState]] = []
+        loading: list[tuple[Arrival, KeyState]] = []
         others: list[Update] = []
         for arrival in arrivals:
             key = arrival.key
@@ -372,7 +331,7 @@ class Replica:
             ):
                 others.append((key, *self._merging(arrival, page)))
                 continue
-            state = self._states[name] = _KeyState(key, self.tree.hold(key.leaf))
+            state = self._states[name] = KeyState(key, self.tree.hold(key.leaf))
             loading.append((arrival, state))
         if loading:
             self._load_page(loading, page)
@@ -395,17 +354,17 @@ class Replica:
 
         return make, stored, page.failed
 
-    def _load_page(self, loading: Sequence[tuple[Arrival, _KeyState]], page: _Page) -> None:
+    def _load_page(self, loading: Sequence[tuple[Arrival, KeyState]], page: _Page) -> None:
         pairs = [(state.key, state) for _, state in loading]
-        leaves = _unknown_leaves(pairs)
+        leaves = unknown_leaves(pairs)
         rows = [key.record_row for key, _ in pairs]
         rows += map(leaf_row, leaves)
 
         def loaded(values: list[bytes | None]) -> None:
             for leaf, value in zip(leaves.values(), values[len(pairs) :], strict=True):
                 self.tree.loaded(leaf, value)
-            new: list[tuple[Arrival, _KeyState]] = []
-            others: list[tuple[_KeyState, bytes | None]] = []
+            new: list[tuple[Arrival, KeyState]] = []
+            others: list[tuple[KeyState, bytes | None]] = []
             for (arrival, state), value in zip(loading, values, strict=False):
                 if value is None and not state.waiting:
                     new.append((arrival, state))
@@ -424,12 +383,12 @@ class Replica:
 
         self._outbox.load(GetRows(tuple(rows)), loaded, failed)
 
-    def _store_new(self, arrivals: Sequence[tuple[Arrival, _KeyState]], page: _Page) -> None:
+    def _store_new(self, arrivals: Sequence[tuple[Arrival, KeyState]], page: _Page) -> None:
         """Store records of which nothing is known here as they came. All that `_apply` does for
         each is done for them together.
         """
         rows: Rows = []
-        states: list[_KeyState] = []
+        states: list[KeyState] = []
         leaves: dict[int, HeldLeaf] = {}
         graves = 0
         for arrival, state in arrivals:
@@ -574,14 +533,14 @@ class Replica:
 
     def _load_for_update(
         self,
-        loading: Sequence[tuple[Key, _KeyState]],
-        left: Sequence[tuple[_KeyState, tuple[Record, int | None]]] = (),
+        loading: Sequence[tuple[Key, KeyState]],
+        left: Sequence[tuple[KeyState, tuple[Record, int | None]]] = (),
     ) -> None:
         """Load records, and the sums of their leaves where no other update has them in hand. What
         is known of others, ``left``, is used when they are there, so that all are stored together.
         """
         rows = [key.record_row for key, _ in loading]
-        leaves = _unknown_leaves(loading)
+        leaves = unknown_leaves(loading)
         rows += map(leaf_row, leaves)
 
         def loaded(values: list[bytes | None]) -> None:
@@ -602,7 +561,7 @@ class Replica:
         self._outbox.load(GetRows(tuple(rows)), loaded, failed)
 
     def _not_loaded_together(
-        self, loading: Sequence[tuple[Key, _KeyState]], reason: FailureReason
+        self, loading: Sequence[tuple[Key, KeyState]], reason: FailureReason
     ) -> None:
         if reason is FailureReason.DAMAGED and len(loading) > 1:
             for each in loading:
@@ -611,7 +570,7 @@ class Replica:
         for key, state in loading:
             self._not_loaded(key, state, reason)
 
-    def _loaded_for_update(self, key: Key, state: _KeyState, row: bytes | None) -> None:
+    def _loaded_for_update(self, key: Key, state: KeyState, row: bytes | None) -> None:
         record = self._decoded(key, row)
         if record is None:
             self._not_loaded(key, state, FailureReason.DAMAGED)
@@ -619,13 +578,13 @@ class Replica:
             state.size = len(row or b"")
             self._ready(key, state, record)
 
-    def _ready_many(self, left: Sequence[tuple[_KeyState, tuple[Record, int | None]]]) -> None:
+    def _ready_many(self, left: Sequence[tuple[KeyState, tuple[Record, int | None]]]) -> None:
         """Go on with keys of which it is known what updates have left on disk."""
         for state, (record, known) in left:
             state.hash = known
             self._ready(state.key, state, record)
 
-    def _ready(self, key: Key, state: _KeyState, record: Record) -> None:
+    def _ready(self, key: Key, state: KeyState, record: Record) -> None:
         state.record = record
         waiting, state.waiting = state.waiting, []
         for make, done, failed in waiting:
@@ -634,7 +593,7 @@ class Replica:
             else:
                 self.update(key, make, done, failed)
 
-    def _not_loaded(self, key: Key, state: _KeyState, reason: FailureReason) -> None:
+    def _not_loaded(self, key: Key, state: KeyState, reason: FailureReason) -> None:
         if reason is FailureReason.DAMAGED:
             # What was here is gone, its actor too; the other owners have it, and are asked.
             if state.leaf is not None:
@@ -649,7 +608,7 @@ class Replica:
     def _apply(
         self,
         key: Key,
-        state: _KeyState,
+        state: KeyState,
         make: MakeChange,
         done: OnStored | None,
         failed: OnFailed,
@@ -705,7 +664,7 @@ class Replica:
         self._outbox.store(rows, change.then, stored, failed)
 
     def _change_leaf(
-        self, key: Key, state: _KeyState, before: Record, after: Record, rows: Rows
+        self, key: Key, state: KeyState, before: Record, after: Record, rows: Rows
     ) -> int | None:
         """Add the leaf's row to ``rows``, and give its sum; None where nothing live changes."""
         leaf = state.leaf
@@ -737,7 +696,7 @@ class Replica:
             self._known.drop(state.key.name)
             self._forget(state.key, state)
 
-    def _release(self, key: Key, state: _KeyState) -> None:
+    def _release(self, key: Key, state: KeyState) -> None:
         if not state.stores and not state.waiting and self._states.get(key.name) is state:
             record = state.record
             if record is None:
@@ -747,7 +706,7 @@ class Replica:
             self._known.put(key.name, record, state.hash, state.size)
             self._forget(key, state)
 
-    def _forget(self, key: Key, state: _KeyState) -> None:
+    def _forget(self, key: Key, state: KeyState) -> None:
         del self._states[key.name]
         self.tree.release(state.leaf)
         shut = self._shut
@@ -782,15 +741,6 @@ class Replica:
         """Let go of what is remembered; nothing is read or updated any more."""
         self._known.clear()
         self.tree.discard()
-
-
-def _unknown_leaves(loading: Sequence[tuple[Key, _KeyState]]) -> dict[int, HeldLeaf]:
-    """The leaves, by number, whose sums are to be loaded along with the records."""
-    return {
-        leaf.number: leaf
-        for _, state in loading
-        if (leaf := state.leaf) is not None and leaf.pending is None
-    }
 
 
 def _ignore(_key: Key) -> None:

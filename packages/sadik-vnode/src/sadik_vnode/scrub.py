@@ -27,6 +27,7 @@ from attrs import Factory, define
 from sadik_causality import Dot
 from sadik_machine import SECOND, FailureReason, GetRows, ScanRows
 from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import (
     DATA_RANGE,
     LEAVES,
@@ -40,7 +41,6 @@ from sadik_vnode.keyspace import (
 )
 from sadik_vnode.outbox import OnLoaded
 from sadik_vnode.record import DamagedRecord, Record, open_value
-from sadik_vnode.replica import Change
 from sadik_vnode.requests import Result, Scrub, ScrubResult
 from sadik_vnode.tree import SUM_MASK, hash_of
 

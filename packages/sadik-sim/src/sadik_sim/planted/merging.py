@@ -30,7 +30,7 @@ def _overwrites() -> list[Patch]:
             return
 
         def make(before: Record) -> Any:
-            from sadik_vnode.replica import Change  # noqa: PLC0415 - beside its only use
+            from sadik_vnode.key_state import Change  # noqa: PLC0415 - beside its only use
 
             extra = rows()
             return (

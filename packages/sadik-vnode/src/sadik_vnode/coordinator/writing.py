@@ -25,11 +25,11 @@ from sadik_vnode.adoption import adopt_newer
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.etag import etag_of
 from sadik_vnode.hints import NoteCheck
+from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.quorum import JointTally, Wanted
 from sadik_vnode.record import Record, Rows
-from sadik_vnode.replica import Change
 from sadik_vnode.requests import Outcome, Refusal, Refused, Result, Unavailable, Written
 from sadik_vnode.version import PlainVersion, Version, tombstone, version_of
 from sadik_vnode.view import LWW, counting, timestamp_of

@@ -11,6 +11,7 @@ from sadik_members import register_to_plain
 from sadik_vnode.anti_entropy.answering import are_owners
 from sadik_vnode.desk import Desk
 from sadik_vnode.due import is_gone
+from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import Key, is_name
 from sadik_vnode.messages import Status
 from sadik_vnode.reaping.messages import (
@@ -25,7 +26,6 @@ from sadik_vnode.reaping.messages import (
     StatesTold,
 )
 from sadik_vnode.record import Record
-from sadik_vnode.replica import Change
 from sadik_vnode.ringchange.messages import RegistersTold
 
 __all__ = ["ITEMS_MAX", "Answering", "item_of", "merge_context", "take_away_all"]

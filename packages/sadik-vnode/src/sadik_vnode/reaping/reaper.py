@@ -35,6 +35,7 @@ from sadik_hashing import BLAKE3
 from sadik_machine import MILLISECOND, SECOND, FailureReason, NodeId, ScanRows, encode_plain
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.due import due_ms, is_gone
+from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import DUE_RANGE, Key, due_row, parse_due_row
 from sadik_vnode.messages import Status
 from sadik_vnode.reaping.answering import ITEMS_MAX, item_of, take_away_all
@@ -42,7 +43,6 @@ from sadik_vnode.reaping.asking import Asking, Proof
 from sadik_vnode.reaping.generations import TOLERANCE
 from sadik_vnode.reaping.messages import GoneItem, Reap, Reaped
 from sadik_vnode.record import Record
-from sadik_vnode.replica import Change
 
 __all__ = ["Reaper"]
 

@@ -22,11 +22,11 @@ from sadik_causality import Container, Context, Dot
 from sadik_machine import MILLISECOND, SECOND, FailureReason, NodeId, ScanRows
 from sadik_vnode.births import Births
 from sadik_vnode.desk import Conversation, Desk
+from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import DATA_RANGE, Key, lost_leaves, record_key
 from sadik_vnode.messages import Status
 from sadik_vnode.reaping.messages import StatesAsked, StatesTold
 from sadik_vnode.record import Record
-from sadik_vnode.replica import Change
 
 __all__ = ["CatchingUp"]
 
