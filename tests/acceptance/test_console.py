@@ -150,6 +150,15 @@ def test_rates_move_with_what_the_node_does(browser: Browser, shared: RealCluste
     browser.until(is_measured, "how long the last replica took")
 
 
+NOTE_WHETHER_MODAL = """
+window.modal = [];
+new MutationObserver(() => {
+  for (const dialog of document.querySelectorAll("dialog"))
+    window.modal.push(dialog.matches(":modal"));
+}).observe(document.body, { childList: true, subtree: true });
+"""
+
+
 def test_an_operator_needs_no_mouse(browser: Browser, shared: RealCluster) -> None:
     browser.go(shared.nodes[0].url)
     browser.reads("#health", "ready")
@@ -188,8 +197,12 @@ def test_an_operator_needs_no_mouse(browser: Browser, shared: RealCluster) -> No
     press(Keys.ENTER)
     browser.reads("#members", "n3")
     go_on_to("BUTTON Leave")
+    browser.driver.execute_script(NOTE_WHETHER_MODAL)
     press(Keys.ENTER)
     browser.reads("#plan", "replicas of partitions move")
+    modal = browser.driver.execute_script("return window.modal")
+    assert modal, "the dialog has come"
+    assert all(modal), "no key goes to the page below it, from when it is there"
     go_on_to("BUTTON Cancel")
     press(Keys.ESCAPE)
     browser.counts("dialog", 0)

@@ -1,6 +1,6 @@
 // Questions before anything is done that an operator may regret.
 
-import { html, useEffect, useRef } from "/console/vendor/htm-preact.js";
+import { html, useLayoutEffect, useRef } from "/console/vendor/htm-preact.js";
 
 /**
  * A question over the page. `question` is {title, body, confirm, danger, act}; `act` is called when
@@ -8,7 +8,9 @@ import { html, useEffect, useRef } from "/console/vendor/htm-preact.js";
  */
 export function Question({ question, close }) {
   const element = useRef(null);
-  useEffect(() => {
+  // Before it is painted: a key that is pressed while it is there, and not modal yet, would go to the
+  // page below, and when it closes the focus would not be where it was.
+  useLayoutEffect(() => {
     element.current.showModal();
   }, []);
   async function confirm() {
