@@ -19,7 +19,7 @@ from attrs import asdict, define
 
 from sadik_causality import EMPTY, Container
 from sadik_storage import Store
-from sadik_storage.registry import load
+from sadik_storage.lmdb import LmdbStore
 from sadik_vnode.keyspace import Key, index_row, leaf_row
 from sadik_vnode.record import Record
 from sadik_vnode.version import version_of
@@ -72,7 +72,7 @@ def measure_keys(
     found = []
     filled = 0
     for keys in sizes:
-        with load("lmdb").open(place, {}, durable=False) as store:
+        with LmdbStore.open(place, {}, durable=False) as store:
             for first, last in _portions(filled, keys):
                 _fill(store, first, last)
             store.sync()
@@ -115,7 +115,7 @@ def _fill(store: Store, first: int, last: int) -> None:
 def _measure(place: Path, keys: int) -> KeysFigures:
     source = random.Random(keys)
     began = time.process_time()
-    with load("lmdb").open(place, {}, durable=True) as store:
+    with LmdbStore.open(place, {}, durable=True) as store:
         open_ms = (time.process_time() - began) * 1e3
         used = store.size().bytes_used
         for _ in range(_WARM_COMMITS):  # what filling left to be cleared up

@@ -19,7 +19,7 @@ from request_cost import QUIET, load
 from tape import ENGINE, TapedWorld, codec_us
 
 from sadik_machine import SECOND
-from sadik_storage.registry import load as load_backend
+from sadik_storage.lmdb import LmdbStore
 from sadik_vnode.requests import BucketResult, BucketSet, Get, Put
 
 __all__ = ["SIBLINGS", "VALUE_BYTES", "ValuesFigures", "measure_siblings", "measure_values"]
@@ -140,7 +140,7 @@ def _stored(
     place: Path, before: Sequence[Rows], puts: Sequence[tuple[Rows, str]]
 ) -> dict[str, float]:
     """Microseconds to commit what the puts stored, and to read a record with its values."""
-    with load_backend("lmdb").open(place, {}, durable=True) as store:
+    with LmdbStore.open(place, {}, durable=True) as store:
         for rows in before:
             store.commit(rows)
         spent = [_seconds(partial(store.commit, rows)) for rows, _ in puts]

@@ -67,7 +67,12 @@ PARTS = {
         "sadik_node/worker.py",
         *(f"sadik_node/http/{name}.py" for name in _HTTP),
     ),
-    "sadik-storage": ("sadik_storage/bounds.py",),
+    "sadik-storage": (
+        "sadik_storage/bounds.py",
+        "sadik_storage/journal.py",
+        "sadik_storage/journaled.py",
+        "sadik_storage/laid_over.py",
+    ),
     "sadik-metrics": ("sadik_metrics/histogram.py",),
 }
 """Packages of which only what every request passes is compiled."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sadik_node.overlay import Overlay, scan_over
+from sadik_node.overlay import Overlay, scan_store_over
 from sadik_storage.memory import MemoryStore
 
 KEYS = st.binary(min_size=1, max_size=2)
@@ -59,7 +59,7 @@ def test_reads_are_of_the_newest_state_in_whole_chunks(
     seen: list[tuple[bytes, bytes]] = []
     at = start
     while True:
-        chunk = scan_over(
+        chunk = scan_store_over(
             store, overlay.between(at, stop), at, stop, rows, size, keys_only=keys_only
         )
         if not chunk:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from sadik_storage.conformance import Model, Ordering, StoreConformance
+from sadik_storage.journaled import JournaledLmdbStore
 from sadik_storage.lmdb import LmdbStore
 from sadik_storage.memory import MemoryStore
 from sadik_storage.rocksdb import RocksStore
@@ -31,6 +32,18 @@ class TestLmdbStoreWithAGrowingMap(StoreConformance):
 
     backend = LmdbStore
     options: ClassVar[Mapping[str, object]] = {"map_bytes": 6 * 2**20, "readahead": False}
+
+
+class TestJournaledLmdbStore(StoreConformance):
+    backend = JournaledLmdbStore
+    garbage_bytes_max = 2 * 2**23
+
+
+class TestJournaledLmdbStoreWithASmallJournal(StoreConformance):
+    """The same with files so small that they change roles all the time."""
+
+    backend = JournaledLmdbStore
+    options: ClassVar[Mapping[str, object]] = {"journal_bytes": 2**18}
 
 
 class TestSqliteStore(StoreConformance):

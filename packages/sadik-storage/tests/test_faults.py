@@ -17,6 +17,12 @@ HERE = Path(__file__).parent
 
 BACKENDS: dict[str, tuple[str, str, dict[str, object]]] = {
     "lmdb": ("sadik_storage.lmdb", "LmdbStore", {"verify_bytes": 0}),
+    "journaled": ("sadik_storage.journaled", "JournaledLmdbStore", {"verify_bytes": 0}),
+    "journaled-full-files": (
+        "sadik_storage.journaled",
+        "JournaledLmdbStore",
+        {"verify_bytes": 0, "journal_bytes": 2**16},
+    ),
     "sqlite": ("sadik_storage.sqlite", "SqliteStore", {}),
     "sqlite-checkpoints": ("sadik_storage.sqlite", "SqliteStore", {"checkpoint_bytes": 2**16}),
     "rocksdb": ("sadik_storage.rocksdb", "RocksStore", {}),

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from sadik_storage import Store, registry
-from sadik_storage.lmdb import LmdbStore
+from sadik_storage.journaled import JournaledLmdbStore
 from sadik_storage.memory import MemoryStore
 from sadik_storage.rocksdb import RocksStore
 from sadik_storage.sqlite import SqliteStore
@@ -26,7 +26,7 @@ def test_the_built_in_backends_are_found() -> None:
     assert names == sorted(names)
     assert {"memory", "lmdb", "rocksdb", "sqlite"} <= set(names)
     assert registry.load("memory") is MemoryStore
-    assert registry.load("lmdb") is LmdbStore
+    assert registry.load("lmdb") is JournaledLmdbStore
     assert registry.load("sqlite") is SqliteStore
     assert registry.load("rocksdb") is RocksStore
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from attrs import define
 
 from sadik_machine import Failed, FailureReason, GetRows, Input, Load, Loaded, Query, ScanRows
-from sadik_node.overlay import Overlay, scan_over
+from sadik_node.overlay import Overlay, scan_store_over
 from sadik_node.worker import Worker
 from sadik_storage import Row, Store, StoreCorrupted, StoreIOError
 
@@ -96,7 +96,7 @@ class Loads:
             for position in absent:
                 found[position] = store.get(keys[position])
             return found
-        return scan_over(
+        return scan_store_over(
             store, overlay.between(query.start, query.stop), query.start, query.stop,
             query.limit_rows, query.limit_bytes, keys_only=query.keys_only,
         )  # fmt: skip
@@ -117,7 +117,7 @@ class Loads:
             pending = overlay.between(query.start, query.stop)
 
             def read() -> list[bytes | None] | list[Row]:
-                return scan_over(
+                return scan_store_over(
                     store, pending, query.start, query.stop, query.limit_rows, query.limit_bytes,
                     keys_only=query.keys_only,
                 )  # fmt: skip

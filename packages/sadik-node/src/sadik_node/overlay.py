@@ -12,10 +12,9 @@ from collections.abc import Sequence
 
 from sadik_machine import Batch
 from sadik_storage import Row, Store
+from sadik_storage.laid_over import scan_over
 
-__all__ = ["Overlay"]
-
-_MORE_ROWS = 64
+__all__ = ["Overlay", "scan_store_over"]
 
 
 class Overlay:
@@ -79,7 +78,7 @@ class Overlay:
         return [(key, self._rows[key][0]) for key in keys[first:last]]
 
 
-def scan_over(
+def scan_store_over(
     store: Store,
     pending: list[tuple[bytes, bytes | None]],
     start: bytes,
@@ -90,46 +89,12 @@ def scan_over(
     keys_only: bool,
 ) -> list[Row]:
     """A chunk of the store's rows with ``pending`` (of the same range, in order) laid over it."""
-    if not pending:
-        return _scan(store, start, stop, limit_rows, limit_bytes, keys_only=keys_only)
-    rows: list[Row] = []
-    size = 0
-    at = 0
-    while True:
-        chunk = _scan(
-            store, start, stop, limit_rows - len(rows) + _MORE_ROWS, limit_bytes,
-            keys_only=keys_only,
-        )  # fmt: skip
-        # Beyond a chunk's last key the store may have more: pending rows there must wait.
-        horizon = chunk[-1][0] if chunk else None
-        base = dict(chunk)
-        while at < len(pending) and (horizon is None or pending[at][0] <= horizon):
-            key, value = pending[at]
-            at += 1
-            if value is None:
-                base.pop(key, None)
-            else:
-                base[key] = b"" if keys_only else value
-        for key in sorted(base):
-            value_here = base[key]
-            size += len(key) + len(value_here)
-            if rows and (len(rows) >= limit_rows or size > limit_bytes):
-                return rows
-            rows.append((key, value_here))
-        if horizon is None or len(rows) >= limit_rows or size >= limit_bytes:
-            return rows
-        start = horizon + b"\0"
+    if not keys_only:
+        return scan_over(store.scan, pending, start, stop, limit_rows, limit_bytes)
 
+    def scan(start: bytes, stop: bytes | None, *, limit: int, limit_bytes: int) -> list[Row]:
+        assert limit_bytes, "keys alone are bounded by their number"
+        return [(key, b"") for key in store.scan_keys(start, stop, limit=limit)]
 
-def _scan(
-    store: Store,
-    start: bytes,
-    stop: bytes | None,
-    limit_rows: int,
-    limit_bytes: int,
-    *,
-    keys_only: bool,
-) -> list[Row]:
-    if keys_only:
-        return [(key, b"") for key in store.scan_keys(start, stop, limit=limit_rows)]
-    return store.scan(start, stop, limit=limit_rows, limit_bytes=limit_bytes)
+    keys = [(key, None if value is None else b"") for key, value in pending]
+    return scan_over(scan, keys, start, stop, limit_rows, limit_bytes)

@@ -71,21 +71,34 @@ class StoreDirectory:
         StoreFull, StoreReadOnly, StoreIOError: the operating system said so.
     """
 
-    def __init__(self, path: Path | None, *, backend: str, version: int) -> None:
-        """Make the directory (0700) if there is none, lock it, and read or write its mark."""
+    def __init__(
+        self, path: Path | None, *, backend: str, version: int, fresh_version: int | None = None
+    ) -> None:
+        """Make the directory (0700) if there is none, lock it, and read or write its mark.
+
+        ``version`` is the newest that is understood; a new directory gets ``fresh_version``.
+        """
         if path is None:
             raise StoreOptionsError(f"the storage backend {backend!r} needs a path, a directory")
         self.path = path
         self.deaths = 0
         """How many stores before this one, one after another, called `mark_open` and never came to
         their `close`."""
+        self.version = version
+        """Of the format, by the mark."""
+        self._backend = backend
         self._is_marked = False
         self._lock_fd: int | None = None
         try:
             _make(path)
             _refuse_foreign(path)
             self._lock_fd = _lock(path)
-            _check_mark(path, backend=backend, version=version)
+            self.version = _check_mark(
+                path,
+                backend=backend,
+                version=version,
+                fresh_version=version if fresh_version is None else fresh_version,
+            )
             self.deaths = _deaths(path / OPEN_FILE)
         except OSError as error:
             self.close()
@@ -93,6 +106,20 @@ class StoreDirectory:
         except StoreError:
             self.close()
             raise
+
+    def mark_version(self, version: int) -> None:
+        """Have the mark say another version of the format from now on, on disk.
+
+        Raises:
+            StoreFull, StoreReadOnly, StoreIOError: the operating system said so.
+        """
+        try:
+            _write_mark(self.path / FORMAT_FILE, backend=self._backend, version=version)
+        except OSError as error:
+            raise translate_os_error(
+                error.errno or errno.EIO, f"marking {self.path} with its format"
+            ) from error
+        self.version = version
 
     def mark_open(self) -> None:
         """Leave a mark until `close`, by which the next store learns whether this one came to it.
@@ -171,11 +198,12 @@ def _lock(path: Path) -> int:
     return lock_fd
 
 
-def _check_mark(path: Path, *, backend: str, version: int) -> None:
+def _check_mark(path: Path, *, backend: str, version: int, fresh_version: int) -> int:
+    """The version that the mark says, which is written where there is none."""
     file = path / FORMAT_FILE
     if _is_fresh(path):
-        _write_mark(file, backend=backend, version=version)
-        return
+        _write_mark(file, backend=backend, version=fresh_version)
+        return fresh_version
     try:
         mark = json.loads(file.read_bytes())
         found, found_version = mark["backend"], mark["version"]
@@ -194,6 +222,7 @@ def _check_mark(path: Path, *, backend: str, version: int) -> None:
             f"the store in {path} has version {found_version!r} of the format of {backend!r}, and "
             f"this program reads versions up to {version}; use a newer program"
         )
+    return found_version
 
 
 def _write_mark(file: Path, *, backend: str, version: int) -> None:

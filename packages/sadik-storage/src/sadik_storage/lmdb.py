@@ -64,7 +64,7 @@ from sadik_storage.trait import (
     StoreSize,
 )
 
-__all__ = ["FORMAT_VERSION", "LmdbStore"]
+__all__ = ["FORMAT_VERSION", "OPTIONS", "LmdbSnapshot", "LmdbStore", "net_bytes"]
 
 FORMAT_VERSION = 1
 """The version in the directory's mark. 1: all rows in LMDB 0.9's unnamed database."""
@@ -143,7 +143,7 @@ class LmdbStore(Store):
         self._env = env
         self._durable = durable
         self._bytes_max = bytes_max
-        self._page_bytes = env.stat()["psize"]
+        self.page_bytes = env.stat()["psize"]
         self._open = True
         self._failure: StoreIOError | None = None
         self._gate = ReadGate()
@@ -152,9 +152,16 @@ class LmdbStore(Store):
     def open(cls, path: Path | None, options: Mapping[str, object], *, durable: bool) -> LmdbStore:
         """As `Store.open`. Options: see `OPTIONS`."""
         values = parse(cls.name, OPTIONS, options)
+        directory = StoreDirectory(path, backend=cls.name, version=FORMAT_VERSION)
+        return cls.open_in(directory, values, durable=durable)
+
+    @classmethod
+    def open_in(
+        cls, directory: StoreDirectory, values: Mapping[str, OptionValue], *, durable: bool
+    ) -> LmdbStore:
+        """Open in a directory that is held, and is let go of where that fails."""
         verify_bytes = values["verify_bytes"]
         assert isinstance(verify_bytes, int)
-        directory = StoreDirectory(path, backend=cls.name, version=FORMAT_VERSION)
         try:
             _verify(directory, verify_bytes)
             env = _open_environment(directory.path, values, durable=durable)
@@ -191,17 +198,17 @@ class LmdbStore(Store):
 
     def scan(self, start: bytes, stop: bytes | None, *, limit: int, limit_bytes: int) -> list[Row]:
         """As `Store.scan`. About 0.2 microseconds a row; copies one value beyond `limit_bytes`."""
-        with _LmdbSnapshot(self) as view:
+        with LmdbSnapshot(self) as view:
             return view.scan(start, stop, limit=limit, limit_bytes=limit_bytes)
 
     def scan_keys(self, start: bytes, stop: bytes | None, *, limit: int) -> list[bytes]:
         """As `Store.scan_keys`; values are not touched."""
-        with _LmdbSnapshot(self) as view:
+        with LmdbSnapshot(self) as view:
             return view.scan_keys(start, stop, limit)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> LmdbSnapshot:
         """As `Store.snapshot`."""
-        return _LmdbSnapshot(self)
+        return LmdbSnapshot(self)
 
     def commit(self, batch: Batch) -> None:
         """As `Store.commit`. See the module about threads."""
@@ -223,7 +230,7 @@ class LmdbStore(Store):
             except lmdb.MapFullError:
                 self._grow_map()
             except lmdb.Error as error:
-                raise self._write_failed(error, _written_bytes(news, self._page_bytes)) from error
+                raise self._write_failed(error, _written_bytes(news, self.page_bytes)) from error
             else:
                 return
 
@@ -249,8 +256,8 @@ class LmdbStore(Store):
         pages = META_PAGES + stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return StoreSize(
             keys=stat["entries"],
-            bytes_used=pages * self._page_bytes,
-            bytes_free_inside=max(0, info["last_pgno"] + 1 - pages) * self._page_bytes,
+            bytes_used=pages * self.page_bytes,
+            bytes_free_inside=max(0, info["last_pgno"] + 1 - pages) * self.page_bytes,
             bytes_limit=self._bytes_max,
         )
 
@@ -285,19 +292,32 @@ class LmdbStore(Store):
         """
         if all(value is None for value in news.values()):
             return
+        self.check_room(net_bytes(news), _written_bytes(news, self.page_bytes))
+
+    def check_room(self, added_bytes: int, written_bytes: int) -> int:
+        """Refuse to grow by so much, or to write so much, where there is no room for that; else
+        how many bytes more there would be room for.
+
+        Raises:
+            StoreFull: the bound or the disk has none.
+        """
         size = self.size()
-        grown = size.bytes_used + _net_bytes(news)
-        if self._bytes_max is not None and grown > self._bytes_max:
-            raise StoreFull(
-                f"the store in {self._directory.path} holds {size.bytes_used} bytes, and with this "
-                f"batch would pass bytes_max, {self._bytes_max}"
-            )
-        wanted = _written_bytes(news, self._page_bytes) - size.bytes_free_inside
-        if wanted > 0 and wanted > (room := room_bytes(self._directory.path)):
+        room = room_bytes(self._directory.path)
+        left = room + size.bytes_free_inside - written_bytes
+        if self._bytes_max is not None:
+            left = min(left, self._bytes_max - size.bytes_used - added_bytes)
+            if size.bytes_used + added_bytes > self._bytes_max:
+                raise StoreFull(
+                    f"the store in {self._directory.path} holds {size.bytes_used} bytes, and with "
+                    f"this batch would pass bytes_max, {self._bytes_max}"
+                )
+        wanted = written_bytes - size.bytes_free_inside
+        if wanted > 0 and wanted > room:
             raise StoreFull(
                 f"the disk of {self._directory.path} has {room} bytes left, and this batch may "
                 f"need {wanted}; free some space and try again"
             )
+        return left
 
     def _grow_map(self) -> None:
         """Double the map. Nothing may read meanwhile, so wait for a moment when nothing does."""
@@ -347,7 +367,7 @@ class LmdbStore(Store):
         return False
 
 
-class _LmdbSnapshot(Snapshot):
+class LmdbSnapshot(Snapshot):
     """A read transaction."""
 
     def __init__(self, store: LmdbStore) -> None:
@@ -509,7 +529,7 @@ def _seek(cursor: lmdb.Cursor[bytes], start: bytes) -> bool:
     return cursor.next() if found and cursor.key() == head else found
 
 
-def _net_bytes(news: Mapping[bytes, bytes | None]) -> int:
+def net_bytes(news: Mapping[bytes, bytes | None]) -> int:
     """About what the new rows take, as if none replaced another."""
     sizes = [len(key) + len(value) for key, value in news.items() if value is not None]
     return sum(sizes) + _ROW_OVERHEAD_BYTES * len(sizes)

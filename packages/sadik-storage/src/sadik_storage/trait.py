@@ -207,6 +207,9 @@ class Store(abc.ABC):
     reads_are_cheap: ClassVar[bool]
     """True if a `get` of a small value takes microseconds even when cold data is mapped rather
     than cached, so that a host may call it on its event loop; false sends reads to a worker."""
+    commits_are_quick: ClassVar[bool] = False
+    """True if a `commit` of small rows takes hardly longer than the disk's flush, so that a host
+    may call it on its event loop while the disk is quick."""
     key_bytes_max: ClassVar[int]
     """The longest key, at least `KEY_BYTES_FLOOR`. Longer ones raise `StoreKeyError`."""
     value_bytes_max: ClassVar[int]
@@ -337,6 +340,18 @@ class Store(abc.ABC):
             StoreIOError: the outcome is unknown; the process must stop.
             StoreClosed, StoreCorrupted, StoreReadOnly: as their docs say.
         """
+
+    def tend(self, *, at_leisure: bool = False) -> bool:
+        """Do some of what commits have left to do later; about a millisecond of work.
+
+        A host calls this now and then between commits, as it calls `commit` (never beside one), and
+        ``at_leisure`` when nobody commits. Whether something is left to do at leisure. It changes
+        nothing that can be read. The default has nothing to do.
+
+        Raises:
+            StoreIOError: the outcome of earlier commits is unknown; the process must stop.
+        """
+        return False
 
     @abc.abstractmethod
     def size(self) -> StoreSize:
