@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import attrs
 import pytest
 
-from sadik_machine import MILLISECOND, Store, Ticket
+from sadik_machine import MILLISECOND, SECOND, Store, Ticket
 from sadik_node.committer import Committer, Failure, Finished, Outcome
 from sadik_node.overlay import Overlay
-from sadik_storage import StoreFull
+from sadik_storage import Batch, StoreError, StoreFull, StoreIOError
 from sadik_storage.memory import MemoryStore
 
 COMMIT_S = 0.002
@@ -40,16 +41,17 @@ class HeldWorker:
             failed(error)
             return
         job()
-        done(COMMIT_S)
+        done((COMMIT_S, False))
 
 
 class Desk:
     """A committer with its worker in the test's hands, and a clock that the test sets."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: MemoryStore | None = None, *, interval_ns: int | None = None) -> None:
         self.now = 0
         self.outcomes: list[Outcome] = []
-        self.store = MemoryStore()
+        self.broken: list[BaseException] = []
+        self.store = store or MemoryStore()
         self.worker = HeldWorker([])
         self.tickets = 0
         self.committer = Committer(
@@ -57,7 +59,8 @@ class Desk:
             self.worker,  # type: ignore[arg-type]
             Overlay(self.store),
             self.outcomes.append,
-            lambda error: None,
+            self.broken.append,
+            interval_ns=interval_ns,
         )
 
     def write(self, stores: int, value: bytes = b"v", rows: int = 2) -> None:
@@ -203,3 +206,130 @@ def test_what_fails_while_it_waits_leaves_nothing_to_wait_for() -> None:
     assert desk.waits_until() is None
     desk.committer.flush(desk.now)
     assert not desk.runs()
+
+
+class QuickStore(MemoryStore):
+    """Says that its commits are quick, whatever they are, and puts work off."""
+
+    commits_are_quick: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.put_off = 0
+        self.error: Exception | None = None
+        self.tended: list[bool] = []
+        self.works = 0
+
+    def commit(self, batch: Batch) -> None:
+        self.works += 1
+        if self.error is not None:
+            raise self.error
+        super().commit(batch)
+
+    def tend(self, *, at_leisure: bool = False) -> bool:
+        self.tended.append(at_leisure)
+        if at_leisure:
+            self.put_off -= 1
+        return self.put_off > 0
+
+
+def test_a_quick_commit_is_made_at_once() -> None:
+    desk = Desk(QuickStore())
+    desk.write(1)
+    assert not desk.runs(), "the thread has nothing to do"
+    assert len(desk.last_tickets) == 1
+    assert desk.committer.is_idle
+    assert desk.waits_until() is None
+
+
+@pytest.mark.parametrize("error", [StoreFull("full"), StoreIOError("gone")])
+def test_a_quick_commit_fails_as_any_other(error: StoreError) -> None:
+    store = QuickStore()
+    desk = Desk(store)
+    store.error = error
+    desk.write(2)
+    if isinstance(error, StoreFull):
+        (outcome,) = desk.outcomes
+        assert isinstance(outcome, Failure)
+        assert len(outcome.stores) == 2
+        assert desk.committer.is_idle
+        store.error = None
+        desk.write(1)
+        assert len(desk.last_tickets) == 1
+    else:
+        assert desk.broken == [error]
+        assert not desk.outcomes
+
+
+def test_commits_that_turn_out_slow_go_to_the_thread_for_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = QuickStore()
+    desk = Desk(store)
+    # Each commit takes 10 ms by the clock that it is measured with.
+    monkeypatch.setattr("sadik_node.committer.time.perf_counter", lambda: store.works / 100)
+    here = 0
+    while not desk.runs():
+        desk.write(1)
+        here += 1
+    assert 1 < here < 8, "one slow commit among many says little, and a few much"
+    desk.worker.finish()
+    desk.now += SECOND // 2
+    desk.write(1)
+    assert desk.runs()
+    desk.worker.finish()
+    desk.now += SECOND // 2
+    desk.write(1)
+    assert not desk.runs(), "it is tried again"
+
+
+def test_a_commit_beside_a_sync_follows_it_on_the_thread() -> None:
+    """At most one thread at a time is inside a store to write."""
+    desk = Desk(QuickStore(), interval_ns=SECOND)
+    desk.write(1)
+    assert not desk.runs()
+    desk.now += SECOND
+    desk.committer.sync_if_due(desk.now)
+    assert desk.runs()
+    before = len(desk.outcomes)
+    desk.write(1)
+    assert len(desk.worker.jobs) == 2
+    assert len(desk.outcomes) == before
+
+
+def test_what_a_store_has_put_off_is_done_at_leisure() -> None:
+    store = QuickStore()
+    desk = Desk(store)
+    store.put_off = 3
+    for _ in range(5):
+        desk.now += SECOND // 2
+        desk.write(1)
+        assert desk.waits_until() == desk.now + SECOND
+        desk.committer.flush(desk.now)
+    assert not any(store.tended), "while there are commits it is the store's to say how much"
+    times = []
+    while (until := desk.waits_until()) is not None:
+        desk.committer.flush(until - 1)
+        assert desk.waits_until() == until
+        desk.now = until
+        times.append(until)
+        desk.committer.flush(until)
+    assert store.tended[-3:] == [True] * 3
+    assert all(later - earlier >= MILLISECOND for earlier, later in pairwise(times))
+    desk.write(1)
+    assert len(desk.outcomes) == 6
+
+
+def test_a_store_that_fails_at_leisure_ends_the_process() -> None:
+    store = QuickStore()
+    desk = Desk(store)
+    store.put_off = 1
+    desk.write(1)
+    error = StoreIOError("gone")
+
+    def fail(*, at_leisure: bool = False) -> bool:
+        raise error
+
+    store.tend = fail  # type: ignore[method-assign]
+    desk.committer.flush(desk.now + 2 * SECOND)
+    assert desk.broken == [error]

@@ -5,6 +5,12 @@ was gathered; while it runs on the store's thread the next group gathers. Groups
 and when one fails, everything gathered behind it fails too, because it may build on it.
 
 The rows of a group that is not on disk stand in an `Overlay`, where loads find them.
+
+Where the store says that its commits are quick they are made in `Committer.flush` itself: to hand
+one to a thread and back costs as much as it takes, and the interpreter is one thread's at a time.
+While they turn out not to be quick, as on a slow disk, they are made on the thread.
+
+What a store has put off (`Store.tend`) it does between commits, and at leisure when there are none.
 """
 
 from __future__ import annotations
@@ -12,6 +18,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from attrs import Factory, define
 
@@ -23,6 +31,8 @@ from sadik_storage import Store, StoreFull
 
 __all__ = ["Committer", "Failure", "Finished", "Group"]
 
+T = TypeVar("T")
+
 _ROW_OVERHEAD_BYTES = 64
 _COMPANY_STORES = 3
 _COMPANY_ROWS = 16
@@ -33,7 +43,16 @@ _FULL_BYTES = 2**20
 """With so much in it a group waits no more: what a commit costs beside it is little by then."""
 _PACE_OVER = 8
 """Over so many commits, about, it is averaged how long one takes."""
+_WAIT_NS_MIN = MILLISECOND
 _WAIT_NS_MAX = 5 * MILLISECOND
+"""However quick commits are, company is waited for so long, and no longer however slow."""
+_QUICK_NS = 2 * MILLISECOND
+_THREAD_NS = SECOND
+"""When commits in `flush` have come to take longer, the next ones so long go to the thread."""
+_LEISURE_NS = SECOND
+"""So long after the last commit what the store has put off is done at leisure."""
+_LEISURE_PACE_NS = 5 * MILLISECOND
+"""And so long after each part of it."""
 
 
 @define(slots=True)
@@ -91,6 +110,16 @@ class Committer:
         self._gathering = Group(0)
         self._running: Group | None = None
         self._is_syncing = False
+        self._is_tending = False
+        self._now = 0
+        """When the last commit began, or the last work at leisure."""
+        self._tend_at: int | None = None
+        """When what the store has put off is to be done at leisure."""
+        self._is_here = False
+        """Whether what the store does is done in `flush`."""
+        self._here_ns = 0
+        """What a commit takes there, about."""
+        self._at_thread_until = 0
         self._unsynced_since: int | None = None
         self._has_company = False
         """Whether the last commit was of so many that the next group waits for more."""
@@ -112,12 +141,12 @@ class Committer:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits to be written."""
-        return self._running is None and not self._gathering.stores and not self._is_syncing
+        return not (self._running or self._gathering.stores or self._is_syncing or self._is_tending)
 
     @property
     def deadline(self) -> int | None:
         """When `flush` and `sync_if_due` are wanted next, by the clock of `flush`."""
-        return earliest(self._waits_until, self._sync_at)
+        return earliest(self._waits_until, self._sync_at, self._tend_at)
 
     @property
     def _sync_at(self) -> int | None:
@@ -145,7 +174,15 @@ class Committer:
         """Start to commit what was gathered, unless it waits for more, or a commit runs; then it
         follows that one.
         """
-        if self._running is not None or not self._gathering.stores or self._waits(now):
+        if self._running is not None or self._is_tending:
+            return
+        if not self._gathering.stores:
+            if self._tend_at is not None and now >= self._tend_at:
+                self._now = now
+                self._is_tending = True
+                self._run(partial(self._store.tend, at_leisure=True), self._tended)
+            return
+        if self._waits(now):
             return
         group = self._take_gathered()
         if not group.rows:
@@ -158,7 +195,25 @@ class Committer:
         )
         if self._interval_ns is not None and self._unsynced_since is None:
             self._unsynced_since = now
-        self._worker.submit(lambda: self._commit(group), self._committed, self._commit_failed)
+        self._now = now
+        self._run(partial(self._commit, group), self._committed)
+
+    def _run(self, job: Callable[[], T], done: Callable[[T], None]) -> None:
+        """Do it here if that is quick, else on the thread, behind what is under way there."""
+        self._is_here = (
+            self._store.commits_are_quick
+            and not self._is_syncing
+            and self._now >= self._at_thread_until
+        )
+        if not self._is_here:
+            self._worker.submit(job, done, self._failed)
+            return
+        try:
+            result = job()
+        except Exception as error:  # noqa: BLE001 - as the thread hands it over, whatever it is
+            self._failed(error)
+        else:
+            done(result)
 
     def _waits(self, now: int) -> bool:
         """Whether what was gathered waits for more that shares its commit."""
@@ -171,7 +226,7 @@ class Committer:
         ):
             return False
         if self._waits_until is None:
-            wait_ns = min(self._pace_ns, _WAIT_NS_MAX)
+            wait_ns = min(max(self._pace_ns, _WAIT_NS_MIN), _WAIT_NS_MAX)
             self._ripe_at = now + 3 * wait_ns // 4
             self._waits_until = now + wait_ns
         return now < self._ripe_at
@@ -191,17 +246,30 @@ class Committer:
         self._unsynced_since = None
         self._worker.submit(self._store.sync, self._synced, self._sync_failed)
 
-    def _commit(self, group: Group) -> float:
-        """On the worker's thread."""
+    def _commit(self, group: Group) -> tuple[float, bool]:
+        """The seconds that it took, and whether the store has put something off."""
         begun = time.perf_counter()
         self._store.commit(group.rows)
-        return time.perf_counter() - begun
+        took = time.perf_counter() - begun
+        return took, self._store.tend()
 
-    def _committed(self, seconds: float) -> None:
+    def _note_how_quick(self, took_ns: int) -> None:
+        """A commit was made in `flush`, and took so long."""
+        self._here_ns += (took_ns - self._here_ns) // _PACE_OVER
+        if self._here_ns > _QUICK_NS:
+            self._at_thread_until = self._now + _THREAD_NS
+            self._here_ns = 0
+
+    def _committed(self, outcome: tuple[float, bool]) -> None:
+        seconds, has_more = outcome
+        self._tend_at = self._now + _LEISURE_NS if has_more else None
         group = self._running
         assert group is not None
         self._running = None
-        self._pace_ns += (int(seconds * SECOND) - self._pace_ns) // _PACE_OVER
+        took_ns = int(seconds * SECOND)
+        self._pace_ns += (took_ns - self._pace_ns) // _PACE_OVER
+        if self._is_here:
+            self._note_how_quick(took_ns)
         self.waiting_bytes -= group.size
         self._overlay.committed(group.rows, group.number)
         if self.observe is not None:
@@ -210,9 +278,16 @@ class Committer:
             self.grown(group.size)
         self._done(Finished(group))
 
-    def _commit_failed(self, error: BaseException) -> None:
+    def _tended(self, has_more: bool) -> None:
+        self._is_tending = False
+        self._tend_at = self._now + _LEISURE_PACE_NS if has_more else None
+
+    def _failed(self, error: BaseException) -> None:
         group = self._running
-        assert group is not None
+        self._is_tending = False
+        if group is None:
+            self._broken(error)
+            return
         self._running = None
         self.failures += 1
         if not isinstance(error, StoreFull):

@@ -11,7 +11,8 @@ before.
 
 The order in which things are looked at is part of the contract. First the outcomes of commits: what
 rested on a commit is released, and a failed one is told to the machines before they see anything
-else. Then what is owed to a machine at once (a load's result, another machine's news), then the
+else. (A commit that was quick has its outcome at the end of the turn that began it, and is looked
+at then.) Then what is owed to a machine at once (a load's result, another machine's news), then the
 inbox. A load of a range waits its turn in the inbox, so that a long listing does not keep others
 from theirs.
 """
@@ -276,7 +277,7 @@ class Host:
                 if self._inbox or now - rested_at > _REST_NS:
                     await trio.lowlevel.checkpoint()
                     rested_at = self._clock.now()
-                if not self._inbox and due > self._clock.now():
+                if not self._inbox and not self._outcomes and due > self._clock.now():
                     # It may end a millisecond late, as the sleep of a task may.
                     linger_s = self.reactor.linger_s
                 continue
@@ -326,9 +327,7 @@ class Host:
         now = self._clock.now()
         if due is not None and now >= due and self.observe_lag is not None:
             self.observe_lag((now - due) / SECOND)
-        while self._outcomes:
-            self._release(self._outcomes.popleft())
-            self._pay_debts()
+        self._release_all()
         self._look_at_clocks(now)
         self._pay_debts()
         inbox, soon = self._inbox, self._soon
@@ -347,7 +346,17 @@ class Host:
         self._send_gathered()
         self.committer.sync_if_due(now)
         self.committer.flush(now)
+        if self._outcomes:
+            # It was quick: what rested on it leaves with what else leaves in this turn.
+            self._release_all()
+            self._send_gathered()
+            self.committer.flush(now)
         self._hold_or_release()
+
+    def _release_all(self) -> None:
+        while self._outcomes:
+            self._release(self._outcomes.popleft())
+            self._pay_debts()
 
     def _pay_debts(self) -> None:
         """Feed what is owed at once: loads' results and news, before anything else can happen."""
