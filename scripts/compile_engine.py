@@ -71,7 +71,7 @@ PARTS = {
         "sadik_storage/bounds.py",
         "sadik_storage/journal.py",
         "sadik_storage/journaled.py",
-        "sadik_storage/laid_over.py",
+        "sadik_storage/merged_scan.py",
     ),
     "sadik-metrics": ("sadik_metrics/histogram.py",),
 }

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from sadik_machine import Batch
 from sadik_storage import Row, Store
-from sadik_storage.laid_over import scan_over
+from sadik_storage.merged_scan import scan_over
 
 __all__ = ["Overlay", "scan_store_over"]
 

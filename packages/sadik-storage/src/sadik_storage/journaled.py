@@ -34,9 +34,9 @@ from typing import ClassVar, Final
 from sadik_storage.bounds import check_batch
 from sadik_storage.directory import StoreDirectory
 from sadik_storage.journal import FILE_BYTES_FLOOR, FILE_NAMES, Journal, frame_bytes
-from sadik_storage.laid_over import scan_over
 from sadik_storage.lmdb import FORMAT_VERSION, LmdbSnapshot, LmdbStore, net_bytes
 from sadik_storage.lmdb import OPTIONS as LMDB_OPTIONS
+from sadik_storage.merged_scan import scan_over
 from sadik_storage.options import Option, parse
 from sadik_storage.room import room_bytes
 from sadik_storage.trait import (
