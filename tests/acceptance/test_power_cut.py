@@ -27,6 +27,15 @@ int fdatasync(int fd) { (void)fd; return 0; }
 """
 
 
+def acked(attempts: list[Attempt], by: float) -> list[Attempt]:
+    """Those of ``attempts`` that were acknowledged before the monotonic time ``by``."""
+    return [
+        attempt
+        for attempt in attempts
+        if attempt.outcome == "acked" and attempt.began + attempt.seconds < by
+    ]
+
+
 class Rig:
     """Three nodes, each on a disk of its own."""
 
@@ -37,11 +46,18 @@ class Rig:
         for node, disk in zip(self.cluster.nodes, self.disks, strict=True):
             node.directory = disk.path / "data"
 
-    def cut_under_load(self, number: int, writes: int) -> tuple[list[Attempt], float]:
-        """Write, cut the power meanwhile, and bring the disks back; what was tried, and when the
-        power went."""
+    def cut_under_load(
+        self, number: int, writes: int, before_s: float = 0.0
+    ) -> tuple[list[Attempt], float]:
+        """Write, cut the power when ``writes`` were acknowledged at least ``before_s`` ago, and
+        bring the disks back; what was tried, and when the power went."""
         with WriteLoad(self.cluster.nodes, bucket=f"round{number}", value_bytes=200) as load:
-            eventually(60, lambda: load.count("acked") >= writes, "writes are acknowledged")
+
+            def acknowledged() -> bool:
+                ended = acked(load.attempts, time.monotonic() - before_s)
+                return len(ended) >= writes
+
+            eventually(60, acknowledged, "writes are acknowledged")
             at = time.monotonic()
             cut_power(self.disks)
             self.cluster.kill()
@@ -113,11 +129,11 @@ def test_with_an_interval_only_the_last_writes_may_be_lost(
     )
     here.start()
     for number in range(3):
-        attempts, at = here.cut_under_load(number, 800)
+        safe_s = INTERVAL_MS / 1000 + SLACK_S
+        attempts, at = here.cut_under_load(number, 150, before_s=safe_s)
         here.start()
-        safe = at - INTERVAL_MS / 1000 - SLACK_S
-        old = [each for each in attempts if each.began + each.seconds < safe]
-        assert sum(each.outcome == "acked" for each in old) >= 20
+        old = acked(attempts, at - safe_s)
+        assert len(old) >= 150
         assert here.lost(number, old) == []
         for node in here.cluster.nodes:
             # Its old instance may have made dots that are lost: it must not make them again.
