@@ -87,6 +87,6 @@ class SpaceWatch:
 
     def _free_inside(self) -> int:
         try:
-            return self._store.size().bytes_free_inside
+            return self._store.bytes_free_inside()
         except StoreError:
             return 0  # whoever reads or writes next is told
