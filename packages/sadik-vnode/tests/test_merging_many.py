@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from replica_host import ReplicaHost
 from sadik_causality import Container
 from sadik_machine import FailureReason, encode_plain
-from sadik_vnode.arrival import Arrival
 from sadik_vnode.keyspace import Key
 from sadik_vnode.record import ABSENT, INLINE_BYTES_MAX, Record, seal_value
 from sadik_vnode.version import Version, version_of
@@ -35,8 +34,8 @@ class Ends:
         self.failed[reason] += 1
 
 
-def received(key: Key, container: Container[Version]) -> Arrival:
-    return Arrival.of(key, Record(container, b"other-actor1").encode())
+def received(key: Key, container: Container[Version]) -> tuple[Key, Record]:
+    return key, Record.received(Record(container, b"other-actor1").encode())
 
 
 def merge_many(host: ReplicaHost, states: list[tuple[Key, Container[Version]]]) -> Ends:

@@ -43,6 +43,44 @@ CONTAINERS = st.builds(
 """Any container that the rules allow, gaps in its context included."""
 
 
+def one_version(
+    dot: Dot,
+    size: int,
+    expires_ms: int | None,
+    others: list[tuple[bytes, int]] | None = None,
+    *,
+    known: bool,
+) -> Container[Version]:
+    """A record of one version, under a context of no other dot, or of all before it too and of
+    ``others``.
+    """
+    others = others or []
+    version = version_of(b"v" * size, 7, None, (), expires_ms)
+    counts = [[dot[0], dot[1]], *([actor, count] for actor, count in others if actor != dot[0])]
+    context = Context.from_plain(sorted(counts)) if known else Context.from_dots([dot])
+    return Container({dot: version}, context)
+
+
+ONES = st.builds(
+    one_version,
+    st.tuples(st.sampled_from(ACTORS), st.sampled_from([1, 2, 23, 24, 300, 1 << 16, 1 << 32])),
+    st.sampled_from([0, 1, 23, 24, 100, 255, 256, 300, 1 << 15, (1 << 15) + 1]),
+    st.none() | st.sampled_from([0, 5_000]),
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"a0", *ACTORS]),
+            st.sampled_from([1, 24, 256, 70_000, (1 << 32) - 1, 1 << 32]),
+        ),
+        max_size=3,
+        unique_by=lambda other: other[0],
+    ),
+    known=st.booleans(),
+)
+DELETES = DOTS.map(lambda dot: Container({dot: tombstone(9)}, Context.from_dots([dot])))
+STATES = st.one_of(ONES, DELETES, CONTAINERS).filter(lambda container: bool(container.context))
+"""Any container of which something is known, most of them with one version."""
+
+
 def same(one: Container[Version], other: Container[Version]) -> bool:
     """Equality by content: versions themselves compare by identity."""
     return contents(one) == contents(other) and one.context == other.context

@@ -62,6 +62,19 @@ class Context:
             return EMPTY
         return EMPTY._replacing({actor: tuple(bounds) for actor, bounds in histories.items()})
 
+    @classmethod
+    def from_prefixes(cls, prefixes: dict[Actor, int]) -> "Context":
+        """The context that covers the first so many dots, at least one, of each actor.
+
+        ``prefixes`` is kept, and must not be changed once given.
+        """
+        return cls(prefixes, {}) if prefixes else EMPTY
+
+    @property
+    def is_gapless(self) -> bool:
+        """Whether of every actor all dots up to one are covered, and none beyond it."""
+        return not self._beyond
+
     def covers(self, dot: Dot) -> bool:
         """Whether ``dot`` is one of those seen."""
         actor, counter = dot

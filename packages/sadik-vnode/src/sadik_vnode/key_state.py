@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from attrs import define
 
 from sadik_machine import Effect
-from sadik_vnode.arrival import Arrival
 from sadik_vnode.keyspace import Key
 from sadik_vnode.outbox import OnFailed, OnStored
 from sadik_vnode.record import Record, Rows
@@ -37,26 +36,20 @@ class KeyState:
     """A key that is being updated. ``record`` is None while it is being loaded.
 
     ``hash`` is what the record adds to its leaf, or None where that was not needed yet; ``size``
-    the bytes of its row; ``arrival`` what it is to be, where it is stored as it came.
+    the bytes of its row; ``is_passing`` whether it was stored as one of many that came.
     """
 
-    __slots__ = ("arrival", "hash", "key", "leaf", "record", "size", "stores", "waiting")
+    __slots__ = ("hash", "is_passing", "key", "leaf", "record", "size", "stores", "waiting")
 
     def __init__(self, key: Key, leaf: HeldLeaf | None) -> None:
         self.key = key
         self.leaf = leaf
         self.record: Record | None = None
-        self.arrival: Arrival | None = None
+        self.is_passing = False
         self.hash: int | None = None
         self.size = 0
         self.stores = 0
         self.waiting: list[tuple[MakeChange, OnStored | None, OnFailed]] = []
-
-    def pending(self) -> Record | None:
-        """What the next change builds on; None while it is being loaded."""
-        if self.record is None and self.arrival is not None:
-            self.record = self.arrival.record
-        return self.record
 
 
 def unknown_leaves(loading: Sequence[tuple[Key, KeyState]]) -> dict[int, HeldLeaf]:

@@ -8,6 +8,9 @@ ever made twice.
 On disk: 8 bytes of blake3 over the rest, then a CBOR array ``[format, own actor, context,
 versions]`` with versions as ``[actor, counter, head, body or null, size]``. A body longer
 than `INLINE_BYTES_MAX` lies in a row of its own, so that a new sibling does not rewrite it.
+
+In memory a record of one version is mostly its row, of which no more is understood than what dots
+it knows (`sadik_vnode.one_version`), until somebody wants to see the version.
 """
 
 from __future__ import annotations
@@ -18,9 +21,11 @@ from typing import Final
 from sadik_causality import ACTOR_BYTES_MAX, EMPTY, Container, Context, ContextError, Dot
 from sadik_hashing import BLAKE3
 from sadik_machine import PlainError, decode_plain, encode_plain
+from sadik_vnode.due import due_ms
 from sadik_vnode.keyspace import Key
+from sadik_vnode.one_version import INLINE_BYTES_MAX, is_within_one_version, one_version_in
 from sadik_vnode.sums import sum_of
-from sadik_vnode.version import MalformedVersion, Version, version_from_plain
+from sadik_vnode.version import DELETED, EXPIRES, MalformedVersion, Version, version_from_plain
 
 __all__ = [
     "INLINE_BYTES_MAX",
@@ -33,9 +38,6 @@ __all__ = [
     "seal_value",
     "without_actor",
 ]
-
-INLINE_BYTES_MAX: Final = 32 * 1024
-"""A longer body gets a row of its own."""
 
 _FORMAT: Final = 1
 _NO_ACTOR: Final = encode_plain(b"")
@@ -70,24 +72,80 @@ class DamagedRecord(ValueError):  # noqa: N818 - names what was found, not an er
 
 
 class Record:
-    """An immutable value. ``own_actor`` is empty until this node makes a dot on the record."""
+    """An immutable value. ``own_actor`` is empty until this node makes a dot on the record.
 
-    __slots__ = ("_row", "_sum", "container", "is_absent", "own_actor")
+    ``context`` is every dot that is known of. ``only`` is the dot of the one live version, where
+    there is one, whole and in the row, that neither was deleted nor expires, under a context
+    without gaps; None for any other record.
+    """
+
+    __slots__ = ("_container", "_row", "_sum", "context", "is_absent", "only", "own_actor")
 
     def __init__(
         self, container: Container[Version], own_actor: bytes = b"", row: bytes | None = None
     ) -> None:
-        self.container: Final = container
+        self._container: Container[Version] | None = container
+        self.context: Final = container.context
         self.own_actor: Final = own_actor
-        self._row: Final = row
+        self.only: Dot | None = None
+        self._row = row
         self._sum = b""
         self.is_absent: Final = not container.context
         """Whether nothing is known of the key: no record is stored."""
 
+    @classmethod
+    def of_write(cls, container: Container[Version], dot: Dot) -> Record:
+        """The record after this node has made ``dot`` on it."""
+        record = cls(container, dot[0])
+        version = container.versions[dot]
+        if (
+            len(container.versions) == 1
+            and version.size <= INLINE_BYTES_MAX
+            and not version.head[1] & (DELETED | EXPIRES)
+            and is_within_one_version(container.context)
+        ):
+            record._row = record.encode()
+            record.only = dot
+            record._container = None
+        return record
+
+    @property
+    def container(self) -> Container[Version]:
+        """The live versions and the context."""
+        container = self._container
+        if container is None:
+            container = self._container = _one_version_of(self._row, self.context)
+        return container
+
+    def live_dots(self) -> list[Dot]:
+        """The dots of the live versions, sorted."""
+        return self.container.live_dots() if self.only is None else [self.only]
+
+    def same_live(self, other: Record) -> bool:
+        """Whether both hold the same live dots; contexts may differ."""
+        if self.only is not None and other.only is not None:
+            return self.only == other.only
+        return self.container.same_live(other.container)
+
+    def due_ms(self) -> int | None:
+        """See `sadik_vnode.due.due_ms`."""
+        return due_ms(self.container) if self.only is None else None
+
+    def replaces(self, other: Record) -> bool:
+        """Whether merging this into ``other`` is certain to give this: it has one live version,
+        which ``other`` has never met, and its context covers all that ``other`` has.
+        """
+        only = self.only
+        return (
+            only is not None
+            and not other.context.covers(only)
+            and self.context.dominates(other.context)
+        )
+
     def sum(self) -> bytes:
         """`sum_of` what it holds, made once."""
         if not self._sum:
-            self._sum = sum_of(self.container)
+            self._sum = sum_of(self.context, self.live_dots())
         return self._sum
 
     def lost_tail(self, seen: Context) -> bool:
@@ -97,13 +155,22 @@ class Record:
         dot twice.
         """
         own = self.own_actor
-        return bool(own) and seen.counter(own) > self.container.context.counter(own)
+        return bool(own) and seen.counter(own) > self.context.counter(own)
 
     def encode(self) -> bytes:
         """The bytes of the record's row."""
         if self._row is not None:
             return self._row
         data = _encoded(self.own_actor, self.container)
+        return _sum(data) + data
+
+    def row_for_others(self) -> bytes:
+        """The bytes of the record's row as other nodes may store it: without an actor of this one.
+        It must be `is_one_row`.
+        """
+        if self._row is not None and self.only is not None:
+            return without_actor(self._row)
+        data = _encoded(b"", self.container)
         return _sum(data) + data
 
     @classmethod
@@ -114,6 +181,18 @@ class Record:
         data = row[_SUM_BYTES:]
         if _sum(data) != row[:_SUM_BYTES]:
             raise DamagedRecord("a record's checksum does not match")
+        one = one_version_in(row)
+        if one is None:
+            return cls._decoded(data)
+        own, only, counts = one[:3]
+        record = cls(Container({}, Context.from_prefixes(counts)), _own_actor_in(row, own), row)
+        record.only = only
+        record._container = None
+        return record
+
+    @classmethod
+    def _decoded(cls, data: bytes) -> Record:
+        """The record of any sound row, less its checksum."""
         try:
             plain = decode_plain(data)
             if type(plain) is not tuple or len(plain) < 4:
@@ -136,7 +215,10 @@ class Record:
         `decode`. Where it is stored, it is so as it came, fields unknown here included.
         """
         record = cls.decode(row)
-        own, container = record.own_actor, record.container
+        own = record.own_actor
+        if record.only is not None:
+            return record._without_actor() if own else record
+        container = record.container
         if any(version.size > INLINE_BYTES_MAX for version in container.versions.values()):
             return cls(container)  # their bodies get rows of their own
         array, form, actor = row[_SUM_BYTES : _SUM_BYTES + 3]
@@ -144,10 +226,28 @@ class Record:
             return cls(container)  # those are not three heads of a byte each
         return cls(container, row=without_actor(row) if own else row)
 
+    def _without_actor(self) -> Record:
+        assert self._row is not None, "what is known only by its row has one"
+        record = Record(Container({}, self.context), b"", without_actor(self._row))
+        record.only = self.only
+        record._container = None
+        return record
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is something in it, and all of that is here."""
+        if self.only is not None:
+            return True
+        return bool(self.context) and all(
+            version.body is not None for version in self.container.versions.values()
+        )
+
     @property
     def is_one_row(self) -> bool:
         """Whether no body of it lies in a row of its own."""
-        return all(version.size <= INLINE_BYTES_MAX for version in self.container.versions.values())
+        return self.only is not None or all(
+            version.size <= INLINE_BYTES_MAX for version in self.container.versions.values()
+        )
 
     def rows(self, key: Key, before: Record) -> Rows:
         """The rows that turn the stored ``before`` into this record; the absent one has none.
@@ -155,6 +255,8 @@ class Record:
         Large bodies are in hand for versions that ``before`` lacks; those that it has stay put.
         """
         rows: Rows = [(key.record_row, None if self.is_absent else self.encode())]
+        if self.only is not None and (before.only is not None or before.is_absent):
+            return rows
         old = before.container.versions
         new = self.container.versions
         for dot, version in new.items():
@@ -170,6 +272,8 @@ class Record:
 
     def without_large_bodies(self) -> Record:
         """The same record as it would come back from disk: large bodies left in their rows."""
+        if self.only is not None:
+            return self
         versions = self.container.versions
         for version in versions.values():
             if version.size > INLINE_BYTES_MAX and version.body is not None:
@@ -177,7 +281,7 @@ class Record:
         else:
             return self
         lean = {dot: Version(v.head, _inline(v), v.size) for dot, v in versions.items()}
-        return Record(Container(lean, self.container.context), self.own_actor)
+        return Record(Container(lean, self.context), self.own_actor)
 
     def with_bodies(self, bodies: Mapping[Dot, bytes]) -> Record:
         """The same record with these bodies in hand."""
@@ -185,16 +289,34 @@ class Record:
             dot: Version(v.head, bodies.get(dot, v.body), v.size)
             for dot, v in self.container.versions.items()
         }
-        return Record(Container(versions, self.container.context), self.own_actor)
+        return Record(Container(versions, self.context), self.own_actor)
 
     def bodies_outside(self) -> Iterator[tuple[Dot, Version]]:
         """The versions whose bodies lie in rows of their own, by dot."""
+        if self.only is not None:
+            return
         for dot, version in sorted(self.container.versions.items()):
             if version.body is None:
                 yield dot, version
 
 
 ABSENT: Final = Record(Container({}, EMPTY))
+
+
+def _own_actor_in(row: bytes, size: int) -> bytes:
+    """The actor of a row in which `one_version_in` has found one of so many bytes."""
+    start = _SUM_BYTES + 3
+    return row[start : start + size]
+
+
+def _one_version_of(row: bytes | None, context: Context) -> Container[Version]:
+    """What a row holds of which `one_version_in` has found what it says."""
+    assert row is not None, "what is known only by its row has one"
+    one = one_version_in(row)
+    assert one is not None, "it was found before"
+    _, dot, _, head_at, head_size, body_at, body_size = one
+    head, body = row[head_at : head_at + head_size], row[body_at : body_at + body_size]
+    return Container({dot: Version(head, body, body_size)}, context)
 
 
 def bytes_outside(row: bytes) -> int:

@@ -25,11 +25,9 @@ from attrs import Factory, define
 from sadik_causality import Container, Dot
 from sadik_hashing import record_hash
 from sadik_machine import Effect, FailureReason, GetRows
-from sadik_vnode.arrival import Arrival
 from sadik_vnode.births import Births
 from sadik_vnode.blocks import UpdatesTogether
 from sadik_vnode.counters import Counters
-from sadik_vnode.due import due_ms
 from sadik_vnode.key_state import Change, KeyState, MakeChange, unknown_leaves
 from sadik_vnode.keyspace import Key, due_row, index_row, leaf_row
 from sadik_vnode.known import Known
@@ -117,7 +115,7 @@ class Replica:
     def read(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         """Give the record as it is on disk; bodies in rows of their own are left there."""
         state = self._states.get(key.name)
-        record = None if state is None or not state.stores else state.pending()
+        record = None if state is None or not state.stores else state.record
         if record is not None:
             self._outbox.store((), (), lambda: done(record), lambda _: self.read(key, done, failed))
             return
@@ -234,7 +232,7 @@ class Replica:
                 return
             state.waiting.append((make, done, failed))
             self._load_for_update([(key, state)])
-        elif state.pending() is None:
+        elif state.record is None:
             state.waiting.append((make, done, failed))
         else:
             self._apply(key, state, make, done, failed)
@@ -290,7 +288,20 @@ class Replica:
         done: OnStored | None,
         failed: OnFailed,
     ) -> None:
-        """Merge versions into the record.
+        """Merge versions into the record; see `take`."""
+        self.take(key, Record(incoming), rows, then, done, failed)
+
+    def take(
+        self,
+        key: Key,
+        incoming: Record,
+        rows: Callable[[], Rows | None],
+        then: Sequence[Effect],
+        done: OnStored | None,
+        failed: OnFailed,
+    ) -> None:
+        """Merge another node's record, which has no actor, into the record. Where it replaces all
+        that there is, it is stored as it came.
 
         ``rows`` gives further rows of the batch (a hint note), or None to give the change up.
         """
@@ -303,7 +314,7 @@ class Replica:
 
     def merge_many(
         self,
-        arrivals: Sequence[Arrival],
+        arrivals: Sequence[tuple[Key, Record]],
         may_go_on: Callable[[], bool],
         done: Callable[[int], None],
         failed: OnFailed,
@@ -318,43 +329,39 @@ class Replica:
         to change it.
         """
         page = _Page(may_go_on, done, failed)
-        loading: list[tuple[Arrival, KeyState]] = []
+        loading: list[tuple[Record, KeyState]] = []
         others: list[Update] = []
-        for arrival in arrivals:
-            key = arrival.key
+        for key, record in arrivals:
             name = key.name
             if (
-                arrival.row is None
+                not record.is_one_row
                 or name in self._states
                 or self._known.get(name) is not None
                 or self._is_shut(key)
             ):
-                others.append((key, *self._merging(arrival, page)))
+                others.append((key, *self._merging(record, page)))
                 continue
             state = self._states[name] = KeyState(key, self.tree.hold(key.leaf))
-            loading.append((arrival, state))
+            loading.append((record, state))
         if loading:
             self._load_page(loading, page)
         if others:
             self.update_many(others)
 
-    def _merging(self, arrival: Arrival, page: _Page) -> tuple[MakeChange, OnStored, OnFailed]:
+    def _merging(self, record: Record, page: _Page) -> tuple[MakeChange, OnStored, OnFailed]:
         """The same of one record as a change of its own."""
 
         def make(before: Record) -> Change | None:
             if not page.may_go_on():
                 return None
-            record = arrival.record
-            if before.is_absent and not before.own_actor:
-                return Change(record, [], ())
-            return self._merged(before, record.container, [], ())
+            return self._merged(before, record, [], ())
 
         def stored() -> None:
             page.done(1)
 
         return make, stored, page.failed
 
-    def _load_page(self, loading: Sequence[tuple[Arrival, KeyState]], page: _Page) -> None:
+    def _load_page(self, loading: Sequence[tuple[Record, KeyState]], page: _Page) -> None:
         pairs = [(state.key, state) for _, state in loading]
         leaves = unknown_leaves(pairs)
         rows = [key.record_row for key, _ in pairs]
@@ -363,13 +370,13 @@ class Replica:
         def loaded(values: list[bytes | None]) -> None:
             for leaf, value in zip(leaves.values(), values[len(pairs) :], strict=True):
                 self.tree.loaded(leaf, value)
-            new: list[tuple[Arrival, KeyState]] = []
+            new: list[tuple[Record, KeyState]] = []
             others: list[tuple[KeyState, bytes | None]] = []
-            for (arrival, state), value in zip(loading, values, strict=False):
+            for (record, state), value in zip(loading, values, strict=False):
                 if value is None and not state.waiting:
-                    new.append((arrival, state))
+                    new.append((record, state))
                 else:
-                    state.waiting.insert(0, self._merging(arrival, page))
+                    state.waiting.insert(0, self._merging(record, page))
                     others.append((state, value))
             with self._outbox.one_store():
                 self._store_new(new, page)
@@ -377,13 +384,13 @@ class Replica:
                     self._loaded_for_update(state.key, state, value)
 
         def failed(reason: FailureReason) -> None:
-            for arrival, state in loading:
-                state.waiting.insert(0, self._merging(arrival, page))
+            for record, state in loading:
+                state.waiting.insert(0, self._merging(record, page))
             self._not_loaded_together(pairs, reason)
 
         self._outbox.load(GetRows(tuple(rows)), loaded, failed)
 
-    def _store_new(self, arrivals: Sequence[tuple[Arrival, KeyState]], page: _Page) -> None:
+    def _store_new(self, arrivals: Sequence[tuple[Record, KeyState]], page: _Page) -> None:
         """Store records of which nothing is known here as they came. All that `_apply` does for
         each is done for them together.
         """
@@ -391,23 +398,25 @@ class Replica:
         states: list[KeyState] = []
         leaves: dict[int, HeldLeaf] = {}
         graves = 0
-        for arrival, state in arrivals:
-            key, row, due, leaf = state.key, arrival.row, arrival.due, state.leaf
+        for record, state in arrivals:
+            key, leaf = state.key, state.leaf
             if not page.may_go_on():
                 self._forget(key, state)
                 continue
-            assert row is not None, "it is stored as it came"
             self.on_changed(key)
+            row, due = record.encode(), record.due_ms()
             rows += ((key.record_row, row), (index_row(key), b""))
             if due is not None:
                 rows.append((due_row(due, key), b""))
                 graves += due == 0
                 self.on_due(key, due)
-            if leaf is not None and arrival.dots:
-                state.hash = added = record_hash(key.name, arrival.dots)
+            dots = record.live_dots()
+            if leaf is not None and dots:
+                state.hash = added = record_hash(key.name, dots)
                 self.tree.add(leaf, added)
                 leaves[leaf.number] = leaf
-            state.arrival = arrival
+            state.record = record
+            state.is_passing = True
             state.size = len(row)
             state.stores = 1
             states.append(state)
@@ -437,9 +446,13 @@ class Replica:
         self._outbox.store(rows, (), stored, failed)
 
     def _merged(
-        self, before: Record, incoming: Container[Version], extra: Rows, then: Sequence[Effect]
+        self, before: Record, incoming: Record, extra: Rows, then: Sequence[Effect]
     ) -> Change:
-        merged = before.container.merge(incoming)
+        if not before.own_actor and (
+            incoming.replaces(before) or (before.is_absent and not incoming.is_absent)
+        ):
+            return Change(incoming, extra, then)
+        merged = before.container.merge(incoming.container)
         own = before.own_actor
         if before.lost_tail(incoming.context):
             self._counters.lost_tails += 1
@@ -641,6 +654,7 @@ class Replica:
             graves = self._change_due(key, before, change.record, rows)
             leaf_sum = self._change_leaf(key, state, before, change.record, rows)
             state.record = change.record.without_large_bodies()
+            state.is_passing = False
             state.size = len(own_rows[0][1] or b"")
         elif not rows and not state.stores:
             self._outbox.perform(change.then)
@@ -668,7 +682,7 @@ class Replica:
     ) -> int | None:
         """Add the leaf's row to ``rows``, and give its sum; None where nothing live changes."""
         leaf = state.leaf
-        if leaf is None or before.container.same_live(after.container):
+        if leaf is None or before.same_live(after):
             return None
         old = hash_of(key, before) if state.hash is None else state.hash
         state.hash = new = hash_of(key, after)
@@ -678,7 +692,7 @@ class Replica:
 
     def _change_due(self, key: Key, before: Record, after: Record, rows: Rows) -> int:
         """Add the row that says when the record is due; by how much there are more tombstones."""
-        old, new = due_ms(before.container), due_ms(after.container)
+        old, new = before.due_ms(), after.due_ms()
         if old != new:
             if old is not None:
                 rows.append((due_row(old, key), None))
@@ -699,8 +713,8 @@ class Replica:
     def _release(self, key: Key, state: KeyState) -> None:
         if not state.stores and not state.waiting and self._states.get(key.name) is state:
             record = state.record
-            if record is None:
-                # Stored as it came: what clients ask for is not to be forgotten for it.
+            if record is None or state.is_passing:
+                # What clients ask for is not to be forgotten for it.
                 self._forget(key, state)
                 return
             self._known.put(key.name, record, state.hash, state.size)

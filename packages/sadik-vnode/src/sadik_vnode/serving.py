@@ -174,13 +174,14 @@ class Serving:
 
     def _tell(self, sender: NodeId, message: ReplicaRead, record: Record, generation: int) -> None:
         """Say what a record that was read in this generation holds."""
-        desk, container = self._desk, record.container
+        desk = self._desk
         if message.known and message.known == record.sum():
             desk.outbox.send(
                 sender,
                 ReplicaState(message.request, Status.SAME, (), _NO_CONTEXT, None, generation),
             )
             return
+        container = record.container
         small = 0
         for version in container.versions.values():
             if version.body is not None:

@@ -16,7 +16,6 @@ from sadik_vnode.messages import MANY_KEYS_MAX, KeyState, ManyStates, ReadMany, 
 from sadik_vnode.news import Touched
 from sadik_vnode.parts import container_to_plain
 from sadik_vnode.record import Record
-from sadik_vnode.sums import sum_of
 
 __all__ = ["ServingMany"]
 
@@ -75,9 +74,9 @@ _NEWER: tuple[KeyState | None, int] = ((Status.NEWER_EPOCH, (), ()), 0)
 
 def _state(record: Record, known: bytes, room: int) -> tuple[KeyState | None, int]:
     """What the answer says of a record, and about how many bytes that takes."""
-    container = record.container
-    if known and known == sum_of(container):
+    if known and known == record.sum():
         return None, 0
+    container = record.container
     size = sum(
         len(v.head) + (v.size if v.body is not None else 0) + _OVERHEAD_BYTES
         for v in container.versions.values()

@@ -6,12 +6,12 @@ what has the same sum has the same versions, and merging the two changes nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from sadik_causality import ACTOR_BYTES_MAX, Container
+from sadik_causality import ACTOR_BYTES_MAX, Context, Dot
 from sadik_hashing import BLAKE3
 from sadik_machine import encode_plain
-from sadik_vnode.version import Version
 
 __all__ = ["sum_of"]
 
@@ -21,10 +21,10 @@ _WITH_GAPS: Final = b"\xff"
 """Before an actor whose dots have gaps; no length of an actor is so great."""
 
 
-def sum_of(container: Container[Version]) -> bytes:
-    """16 bytes of BLAKE3 over the dots that are covered and those that are live."""
+def sum_of(context: Context, live: Sequence[Dot]) -> bytes:
+    """16 bytes of BLAKE3 over the dots that are covered and those that are live, sorted."""
     data = b""
-    for entry in container.context.to_plain():
+    for entry in context.to_plain():
         if len(entry) == 2:
             actor, count = entry
             assert type(actor) is bytes, "an entry begins with its actor"
@@ -33,6 +33,6 @@ def sum_of(container: Container[Version]) -> bytes:
         else:
             data += _WITH_GAPS + encode_plain(entry)
     data += _LENGTHS[0]
-    for actor, counter in sorted(container.versions):
+    for actor, counter in live:
         data += _LENGTHS[len(actor)] + actor + counter.to_bytes(8, "big")
     return BLAKE3.digest(data, _SUM_BYTES)

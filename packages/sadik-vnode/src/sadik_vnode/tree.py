@@ -43,7 +43,7 @@ _SCAN_BYTES: Final = 1 << 20
 
 def hash_of(key: Key, record: Record) -> int:
     """What a record adds to its leaf: 0 where nothing is live in it."""
-    return record_hash(key.name, record.container.live_dots())
+    return record_hash(key.name, record.live_dots())
 
 
 def sum_row(leaf: int, value: int) -> tuple[bytes, bytes | None]:

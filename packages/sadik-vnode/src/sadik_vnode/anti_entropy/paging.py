@@ -15,11 +15,10 @@ from typing import Final
 
 from sadik_machine import SECOND, FailureReason, NodeId, ScanRows
 from sadik_vnode.anti_entropy.messages import RecordsAsked, RecordsTold
-from sadik_vnode.arrival import Arrival
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.keyspace import Key, records_range
 from sadik_vnode.messages import Status
-from sadik_vnode.record import DamagedRecord, is_sound
+from sadik_vnode.record import DamagedRecord, Record, is_sound
 
 __all__ = ["Paging", "TellingRecords"]
 
@@ -128,12 +127,13 @@ class Paging(Conversation):
         desk = self.desk
         desk.clock.adopt(desk.now, page.timestamp)
         generation = page.generation
-        found: list[Arrival] = []
+        found: list[tuple[Key, Record]] = []
         size = 0
         for row, value in page.rows:
-            opened = self._opened(row, value)
-            if opened is not None:
-                found.append(opened)
+            key = self._key_of(row)
+            record = None if key is None else self._opened(value)
+            if key is not None and record is not None:
+                found.append((key, record))
                 size += len(value)
         self._storing += 1 + len(found)
 
@@ -156,19 +156,22 @@ class Paging(Conversation):
     def _one_failed(self, _reason: FailureReason) -> None:
         self._stored(is_kept=False)
 
-    def _opened(self, row: bytes, value: bytes) -> Arrival | None:
-        """What a row says, if that is a record with all of its bodies, of the leaves asked for."""
+    def _key_of(self, row: bytes) -> Key | None:
+        """The key of a row, if that is a record's, of the leaves asked for."""
         first, stop = self._range
         key = Key.of_row(row) if first <= row < stop else None
         if key is None:
             self.desk.counters.malformed_messages += 1
-            return None
+        return key
+
+    def _opened(self, value: bytes) -> Record | None:
+        """What a row says, if that is a record with all of its bodies."""
         try:
-            arrival = Arrival.of(key, value)
+            record = Record.received(value)
         except DamagedRecord:
             self.desk.counters.malformed_messages += 1
             return None
-        return arrival if arrival.is_whole else None
+        return record if record.is_whole else None
 
     def _stored(self, *, is_kept: bool, count: int = 1) -> None:
         self._storing -= count

@@ -259,10 +259,7 @@ class GettingMany(Conversation):
     def _put(self, node: NodeId, items: list[_Item]) -> None:
         self._asked[node] = [(item, item.agreed) for item in items]
         self._put_at[node] = self.desk.now
-        keys = [
-            (i.epoch, i.key.bucket, i.key.key, b"" if i.agreed is None else sum_of(i.agreed))
-            for i in items
-        ]
+        keys = [(i.epoch, i.key.bucket, i.key.key, _sum_of(i.agreed)) for i in items]
         self.desk.counters.replica_reads += len(items)
         self.desk.outbox.send(node, ReadMany(self.id, tuple(keys), items[0].get.trace))
 
@@ -438,3 +435,8 @@ class GettingMany(Conversation):
 
     def _end(self) -> None:
         self.desk.keys_beyond -= len(self._gets) - 1
+
+
+def _sum_of(agreed: Container[Version] | None) -> bytes:
+    """The sum of what is known of a key; empty where nothing is."""
+    return b"" if agreed is None else sum_of(agreed.context, agreed.live_dots())

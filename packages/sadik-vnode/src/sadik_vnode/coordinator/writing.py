@@ -219,12 +219,13 @@ class Writing(Conversation):
             self._answer(refused)
             self._finish()
             return None
-        after = Record(held.write(seen, dot, version), dot[0])
+        written = held.write(seen, dot, version)
+        after = Record.of_write(written, dot)
         self._generation = desk.generations.generation
         self._began = desk.now
         self._delta = (version.to_plain(dot),), seen.with_dot(dot).to_plain()
         conflict = LWW if intent.last_wins else ""
-        self._etag = etag_of(counting(after.container.versions, conflict, desk.wall_ns))
+        self._etag = etag_of(counting(written.versions, conflict, desk.wall_ns))
         self._watch(after)
         self._issued = True
         if self._noted:
@@ -304,7 +305,7 @@ class Writing(Conversation):
         )
 
     def _watch(self, after: Record) -> None:
-        if after.container.context.encoded_size() > self.desk.config.context_warn_bytes:
+        if after.context.encoded_size() > self.desk.config.context_warn_bytes:
             self.desk.counters.context_warnings += 1
 
     def _sends(self) -> list[Effect]:

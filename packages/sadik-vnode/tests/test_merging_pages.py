@@ -8,99 +8,26 @@ import random
 
 import pytest
 from attrs import Factory, define
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from replica_host import ReplicaHost
-from sadik_causality import Container, Context, Dot
-from sadik_machine import FailureReason, encode_plain
-from sadik_vnode.arrival import Arrival
+from sadik_causality import Container
+from sadik_machine import FailureReason
 from sadik_vnode.due import due_ms
 from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import Key, due_row, index_row
-from sadik_vnode.record import DamagedRecord, Record, seal_value
+from sadik_vnode.record import Record
 from sadik_vnode.tree import SUM_MASK, hash_of
 from sadik_vnode.version import Version, tombstone, version_of
 from tree_oracle import leaves_of_records, leaves_of_rows
-from vnode_values import ACTORS, CONTAINERS, DOTS, same
+from vnode_values import STATES, one_version, same
 
 KEYS = [Key("b", b"k%d" % number) for number in range(5)]
 
 
-def _one(
-    dot: Dot,
-    size: int,
-    expires_ms: int | None,
-    others: list[tuple[bytes, int]] | None = None,
-    *,
-    known: bool,
-) -> Container[Version]:
-    """A record of one version, under a context of no other dot, or of all before it too and of
-    ``others``.
-    """
-    others = others or []
-    version = version_of(b"v" * size, 7, None, (), expires_ms)
-    counts = [[dot[0], dot[1]], *([actor, count] for actor, count in others if actor != dot[0])]
-    context = Context.from_plain(sorted(counts)) if known else Context.from_dots([dot])
-    return Container({dot: version}, context)
-
-
-ONES = st.builds(
-    _one,
-    st.tuples(st.sampled_from(ACTORS), st.sampled_from([1, 2, 23, 24, 300])),
-    st.sampled_from([0, 1, 23, 24, 100, 255, 256, 300, 1 << 15, (1 << 15) + 1]),
-    st.none() | st.sampled_from([0, 5_000]),
-    st.lists(
-        st.tuples(st.sampled_from([b"a0", *ACTORS]), st.sampled_from([1, 24, 256, 70_000])),
-        max_size=3,
-        unique_by=lambda other: other[0],
-    ),
-    known=st.booleans(),
-)
-DELETES = DOTS.map(lambda dot: Container({dot: tombstone(9)}, Context.from_dots([dot])))
-STATES = st.one_of(ONES, DELETES, CONTAINERS).filter(lambda container: bool(container.context))
 OWN_ACTORS = st.sampled_from([b"", b"x", b"other-actor1"])
 PAGES = st.lists(st.tuples(st.sampled_from(KEYS), STATES, OWN_ACTORS), max_size=6)
-
-
-@given(STATES, OWN_ACTORS)
-@example(_one((b"a", 1), 100, None, known=True), b"other-actor1")
-def test_an_arrival_says_what_its_record_does(container: Container[Version], own: bytes) -> None:
-    row = Record(container, own).encode()
-    record = Record.received(row)
-    if any(version.body is None for version in record.container.versions.values()):
-        assert not Arrival.of(KEYS[0], row).is_whole
-        return
-    arrival = Arrival.of(KEYS[0], row)
-    assert arrival.is_whole
-    assert arrival.dots == container.live_dots()
-    assert arrival.due == due_ms(container)
-    assert arrival.row == record.encode()
-    assert same(arrival.record.container, container)
-    assert not arrival.record.own_actor
-
-
-@given(STATES, OWN_ACTORS, st.integers(0, 10_000), st.integers(0, 255), st.booleans())
-def test_what_is_no_record_is_refused_however_it_is_read(
-    container: Container[Version], own: bytes, at: int, byte: int, is_sealed: bool
-) -> None:
-    row = Record(container, own).encode()
-    changed = bytearray(row)
-    # Mostly where it matters: in what comes before the bodies.
-    changed[at % min(len(row), 100)] = byte
-    row = seal_value(bytes(changed[8:])) if is_sealed else bytes(changed)
-    try:
-        expected = Record.received(row)
-    except DamagedRecord:
-        with pytest.raises(DamagedRecord):
-            Arrival.of(KEYS[0], row)
-        return
-    arrival = Arrival.of(KEYS[0], row)
-    assert arrival.dots == expected.container.live_dots()
-    assert arrival.due == due_ms(expected.container)
-    if expected.is_one_row:
-        assert arrival.row is not None
-        assert same(Record.decode(arrival.row).container, expected.container)
 
 
 @given(st.sampled_from(KEYS), st.integers(0, 4), st.integers(0, 255))
@@ -133,10 +60,10 @@ class Way:
 
     def take(self, page: list[tuple[Key, Container[Version], bytes]]) -> None:
         rows = [(key, Record(container, own).encode()) for key, container, own in page]
-        arrivals = [Arrival.of(key, row) for key, row in rows]
-        arrivals = [arrival for arrival in arrivals if arrival.is_whole]
-        self.asked += len(arrivals)
-        self.host.replica.merge_many(arrivals, lambda: True, self.ended, self.failed.append)
+        came = [(key, Record.received(row)) for key, row in rows]
+        came = [(key, record) for key, record in came if record.is_whole]
+        self.asked += len(came)
+        self.host.replica.merge_many(came, lambda: True, self.ended, self.failed.append)
 
     def merge_each(self, page: list[tuple[Key, Container[Version], bytes]]) -> None:
         for key, container, own in page:
@@ -251,7 +178,7 @@ def test_stores_and_loads_that_fail_leave_rows_that_fit(script: list[object], se
 
 def test_a_page_of_new_records_is_one_store_of_whole_leaves() -> None:
     way = Way()
-    page = [(key, _one((b"a", 1), 100, None, known=True), b"other-actor1") for key in KEYS]
+    page = [(key, one_version((b"a", 1), 100, None, known=True), b"other-actor1") for key in KEYS]
     way.take(page)
     host = way.host
     host.perform()
@@ -268,7 +195,7 @@ def test_a_page_of_new_records_is_one_store_of_whole_leaves() -> None:
 
 def test_a_write_upon_a_record_that_is_being_stored_as_it_came_builds_on_it() -> None:
     way = Way()
-    came = _one((b"a", 1), 100, None, known=True)
+    came = one_version((b"a", 1), 100, None, known=True)
     way.take([(KEYS[0], came, b"other-actor1")])
     host = way.host
     host.perform()
@@ -287,7 +214,7 @@ def test_a_write_upon_a_record_that_is_being_stored_as_it_came_builds_on_it() ->
 def test_a_read_waits_for_what_is_being_stored_as_it_came() -> None:
     way = Way()
     shown: list[Record] = []
-    came = _one((b"a", 1), 100, None, known=True)
+    came = one_version((b"a", 1), 100, None, known=True)
     way.take([(KEYS[0], came, b"")])
     host = way.host
     host.perform()
@@ -301,7 +228,7 @@ def test_a_read_waits_for_what_is_being_stored_as_it_came() -> None:
 
 def test_a_page_whose_store_fails_is_loaded_from_disk_by_who_comes_next() -> None:
     way = Way()
-    came = _one((b"a", 1), 100, None, known=True)
+    came = one_version((b"a", 1), 100, None, known=True)
     way.take([(key, came, b"") for key in KEYS])
     host = way.host
     host.perform()
@@ -313,13 +240,3 @@ def test_a_page_whose_store_fails_is_loaded_from_disk_by_who_comes_next() -> Non
     host.settle()
     assert way.done == len(KEYS)
     check_rows(host)
-
-
-def test_extra_fields_of_a_newer_version_are_stored_as_they_came() -> None:
-    context = Context.from_plain([[b"a", 1]])
-    version = version_of(b"x" * 40, 1, None, ())
-    plain = (1, b"own", context.to_plain(), [version.to_plain((b"a", 1))], "more")
-    row = seal_value(encode_plain(plain))
-    arrival = Arrival.of(KEYS[0], row)
-    assert arrival.row == Record.received(row).encode() != row
-    assert arrival.dots == [(b"a", 1)]
