@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from many_requests import KEYS, a_world, asked_in_trouble
 from path_requests import get, ids, put, values
 from sadik_machine import MILLISECOND, SECOND, Effect, NodeId, Send
-from sadik_vnode.messages import ForwardWrite, ReplicaAck, ReplicaWrite, WriteMany
+from sadik_vnode.messages import ForwardWrite, ReplicaAck, ReplicaWrite, WriteRows
 from sadik_vnode.requests import Put, Written
 from vnode_world import World, WorldNode
 
@@ -74,7 +74,7 @@ def test_puts_of_different_clients_share_messages() -> None:
     answers = puts_at_once(world, ids(world)[0], b"v")
     assert len(answers) == len(KEYS)
     assert all(isinstance(each, Written) for each in answers)
-    assert seen[WriteMany] > 0
+    assert seen[WriteRows] > 0
     assert sum(seen[kind] for kind in (ReplicaWrite, ReplicaAck, ForwardWrite)) < len(KEYS)
     assert sum(seen.values()) < 2 * len(KEYS), "where there were more than four for each"
     for key in KEYS:

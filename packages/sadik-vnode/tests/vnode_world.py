@@ -438,9 +438,11 @@ class World:
         what another replica has on its own.
         """
         if isinstance(message, ReplicaWrite | ReplicaState):
-            for actor, counter, *_ in message.versions:
-                dot = (actor, counter)
-                is_own = isinstance(message, ReplicaState) or actor.startswith(node.instance)
+            dots = [(actor, counter) for actor, counter, *_ in message.versions]
+            if isinstance(message, ReplicaWrite) and message.row:
+                dots = Record.received(message.row).live_dots()
+            for dot in dots:
+                is_own = isinstance(message, ReplicaState) or dot[0].startswith(node.instance)
                 anywhere = [node] if is_own else list(self.nodes.values())
                 assert any(dot in n.synced_dots for n in anywhere), "sent before it was on disk"
 

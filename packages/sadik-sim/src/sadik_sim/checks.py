@@ -81,6 +81,8 @@ class Checks:
         self._refused: dict[tuple[NodeId, NodeId, int, bytes], int] = {}
         """How many of these were refused."""
         self._acked: dict[Dot, dict[bytes, NodeId]] = {}
+        self._replying: SimNode | None = None
+        """The node that answers a client just now."""
         self._notes: dict[tuple[NodeId, bytes], dict[Dot, None]] = {}
         self._damaged: dict[tuple[NodeId, bytes], Context] = {}
         """What records covered before a bit of them flipped, until they are written anew."""
@@ -202,7 +204,7 @@ class Checks:
 
     def received(self, node: SimNode, sender: NodeId, message: ReplicaWrite) -> None:
         """A write arrives; remember what the replica is asked to keep."""
-        dots = [(actor, counter) for actor, counter, *_ in message.versions]
+        dots = _dots_of(message)
         asked = (Key.of(message.bucket, message.key), dots)
         self._shown.update(dict.fromkeys(dots))
         place = (node.id, sender, message.request, message.slot)
@@ -224,8 +226,10 @@ class Checks:
                 check(node, to, part)
 
     def _sending_write(self, node: SimNode, to: NodeId, message: ReplicaWrite) -> None:
-        for actor, counter, *_ in message.versions:
-            dot = (actor, counter)
+        if message.row:
+            self._world.sometimes("row sent")
+        for dot in _dots_of(message):
+            actor = dot[0]
             holders = self._held.get(dot)
             if not holders or (actor.startswith(node.instance) and node.id not in holders):
                 self._not_on_disk(node, message, dot)
@@ -271,6 +275,8 @@ class Checks:
             self._refused[place] = self._refused.get(place, 0) + 1
             self._drop_refused(place)
             return
+        if message.answered:
+            self._world.sometimes("asked owner answered")
         there = [self._has_all(node, *part) for part in asked]
         key, dots = asked.pop(there.index(True) if True in there else 0)
         self._drop_refused(place)
@@ -313,6 +319,7 @@ class Checks:
 
     def replying(self, node: SimNode, result: object) -> None:
         """An answer leaves: its tally is what it must be, and what it shows is on a disk."""
+        self._replying = node
         if isinstance(result, ManyFound | ManyWritten):
             for each in result.results:
                 self.replying(node, each)
@@ -354,6 +361,10 @@ class Checks:
             slot: node for slot, node in self._acked.get(dot, {}).items()
             if node != result.coordinator
         }  # fmt: skip
+        asked = self._replying
+        assert asked is not None, "somebody answers"
+        if asked.id != result.coordinator and asked.id in owners and self.has(asked, key, dot):
+            slots[asked.id] = asked.id  # its own acknowledgement may leave later in this turn
         everyone = {**self._world.departed, **self._world.nodes}
         coordinator = everyone[result.coordinator]
         if coordinator.id not in owners:
@@ -513,3 +524,10 @@ def _has_left(node: SimNode, other: NodeId) -> bool:
     assert node.membership is not None, "who acknowledges runs"
     member = node.membership.members.get(other)
     return member is not None and member.state is MemberState.LEFT
+
+
+def _dots_of(message: ReplicaWrite) -> list[Dot]:
+    """The dots of the versions that a replica is asked to keep."""
+    if message.row:
+        return Record.received(message.row).live_dots()
+    return [(actor, counter) for actor, counter, *_ in message.versions]

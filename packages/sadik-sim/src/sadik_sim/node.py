@@ -62,7 +62,7 @@ from sadik_sim.disk import Disk
 from sadik_sim.streams import below, chance
 from sadik_sim.violation import Violation
 from sadik_vnode import SAVED_RANGE, VOICE_ROW, DamagedRecord, Engine
-from sadik_vnode.messages import ReplicaWrite, WriteMany
+from sadik_vnode.messages import ReplicaWrite, WriteMany, WriteRows
 from sadik_vnode.together import singles
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ class SimNode:
         self._heard[sender] = None
         if type(message) is ReplicaWrite:
             self.world.checks.received(self, sender, message)
-        elif type(message) is WriteMany:
+        elif type(message) in _WRITES:
             for part in singles(message, sender, self.id):
                 assert isinstance(part, ReplicaWrite), "these are writes"
                 self.world.checks.received(self, sender, part)
@@ -655,4 +655,5 @@ class SimNode:
         self.world.events.after(SECOND, self._tell_wall_time, boot)
 
 
+_WRITES: Final = frozenset((WriteMany, WriteRows))
 _OF_MEMBERSHIP: Final = frozenset(MEMBERS_MESSAGES.classes.values())

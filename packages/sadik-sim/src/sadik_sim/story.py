@@ -178,6 +178,13 @@ class Story(Trace):
             case _:
                 pass
 
+    def _record(self, record: Record) -> str:
+        versions = [
+            self._version((*dot, v.head, v.body, v.size))
+            for dot, v in sorted(record.container.versions.items())
+        ]
+        return f"{{{', '.join(versions)}}} with context {self._context(record.context)}"
+
     def _row(self, row: bytes, value: bytes | None, key: bytes) -> Iterator[str]:
         name = row.partition(b"\0")[2]
         if row[:1] == b"O" and name == key:
@@ -189,12 +196,7 @@ class Story(Trace):
             except DamagedRecord as error:
                 yield f"a damaged record ({error})"
                 return
-            container = record.container
-            versions = [
-                self._version((*dot, v.head, v.body, v.size))
-                for dot, v in sorted(container.versions.items())
-            ]
-            yield f"{{{', '.join(versions)}}} with context {self._context(container.context)}"
+            yield self._record(record)
         elif row[:1] == b"H" and name == key:
             slot, _ = parse_hint_row(row)
             yield f"{'no note' if value is None else 'a note'} for {self.name(slot)}"
@@ -221,9 +223,11 @@ class Story(Trace):
         parts = []
         for field in attrs.fields(type(value)):  # type: ignore[arg-type]  # all of them are attrs
             got = getattr(value, field.name)
-            if got in (None, "", (), []) or field.name in ("timeout_ns", "trace", "bucket"):
+            if got in (None, "", b"", (), []) or field.name in ("timeout_ns", "trace", "bucket"):
                 continue
-            if field.name == "versions":
+            if field.name == "row":
+                shown = self._record(Record.received(got))
+            elif field.name == "versions":
                 shown = f"{{{', '.join(map(self._any_version, got))}}}"
             elif field.name == "context":
                 shown = self._any_context(got)

@@ -74,6 +74,11 @@ class Conversation:
     def due(self, what: str) -> None:
         """A deadline that was set with `wake` has come."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes part still."""
+        return self.desk.conversations.get(self.id) is self
+
     def wake(self, what: str, at: int) -> None:
         """Be told `due` at instant ``at``; replaces an earlier one of the same name."""
         self.desk.deadlines.set((self, what), at)

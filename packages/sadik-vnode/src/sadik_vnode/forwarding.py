@@ -2,6 +2,11 @@
 
 A ``kind`` and positional fields, so that later versions may add both. `NOT_TAKEN` is an explicit
 refusal to coordinate: nothing was done, and the write may be tried elsewhere.
+
+Where the node that forwarded a write is an owner itself, and its copy makes the quorum, the answer
+travels with the copy, as an `early_answer`, and counts once that is stored: the coordinator's own
+is, or nothing would have left it. So a client need not wait for an acknowledgement to reach the
+coordinator, and for the answer to come back.
 """
 
 from __future__ import annotations
@@ -21,7 +26,14 @@ from sadik_vnode.requests import (
     Written,
 )
 
-__all__ = ["NOT_TAKEN", "answer_of", "not_taken", "result_from_answer"]
+__all__ = [
+    "NOT_TAKEN",
+    "answer_of",
+    "early_answer",
+    "not_taken",
+    "result_from_answer",
+    "result_from_early_answer",
+]
 
 _WRITTEN: Final = 0
 _MISSING: Final = 1
@@ -38,11 +50,7 @@ def not_taken(request: int, register: tuple[object, ...] = ()) -> ForwardWriteAn
 def answer_of(request: int, result: Result) -> ForwardWriteAnswer:
     """The message that carries the result of a write."""
     if isinstance(result, Written):
-        fields = (
-            result.context, result.etag, _tally(result.tally), result.coordinator,
-            result.timestamp, result.expires_ms,
-        )  # fmt: skip
-        return ForwardWriteAnswer(request, _WRITTEN, fields)
+        return ForwardWriteAnswer(request, _WRITTEN, _written(result))
     if isinstance(result, Missing):
         return ForwardWriteAnswer(
             request, _MISSING, (result.context, _tally(result.tally), result.coordinator)
@@ -61,12 +69,7 @@ def result_from_answer(answer: ForwardWriteAnswer) -> Result:
     """The result that an answer carries; ValueError or TypeError where it carries none."""
     fields = answer.fields
     if answer.kind == _WRITTEN:
-        token, etag, tally, node = fields[:4]
-        timestamp, expires_ms = fields[4:6] if len(fields) > 4 else (0, None)
-        return Written(
-            _text(token), _text(etag), _tally_of(tally), _node(node), _number(timestamp),
-            None if expires_ms is None else _number(expires_ms),
-        )  # fmt: skip
+        return _written_of(fields)
     if answer.kind == _MISSING:
         token, tally, node = fields[:3]
         return Missing(None if token is None else _text(token), _tally_of(tally), _node(node))
@@ -79,6 +82,37 @@ def result_from_answer(answer: ForwardWriteAnswer) -> Result:
             Outcome(outcome), _text(detail), _tally_of(tally), _number(retry_after_s)
         )
     raise ValueError(f"a result of kind {answer.kind}")
+
+
+def early_answer(request: int, result: Written, *, durable: bool) -> tuple[object, ...]:
+    """What may be told of the forwarded write ``request``, by who has stored its copy: on disk, if
+    ``durable``.
+    """
+    return (request, durable, *_written(result))
+
+
+def result_from_early_answer(answer: tuple[object, ...]) -> tuple[int, bool, Written]:
+    """The three parts of an `early_answer`; ValueError or TypeError where it is none."""
+    request, durable = answer[:2]
+    if type(durable) is not bool:
+        raise TypeError("a truth value was expected")
+    return _number(request), durable, _written_of(answer[2:])
+
+
+def _written(result: Written) -> tuple[object, ...]:
+    return (
+        result.context, result.etag, _tally(result.tally), result.coordinator,
+        result.timestamp, result.expires_ms,
+    )  # fmt: skip
+
+
+def _written_of(fields: tuple[object, ...]) -> Written:
+    token, etag, tally, node = fields[:4]
+    timestamp, expires_ms = fields[4:6] if len(fields) > 4 else (0, None)
+    return Written(
+        _text(token), _text(etag), _tally_of(tally), _node(node), _number(timestamp),
+        None if expires_ms is None else _number(expires_ms),
+    )  # fmt: skip
 
 
 def _tally(tally: Tally) -> tuple[int, ...]:

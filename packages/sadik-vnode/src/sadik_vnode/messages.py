@@ -51,6 +51,7 @@ __all__ = [
     "ScanKeys",
     "Status",
     "WriteMany",
+    "WriteRows",
 ]
 
 MESSAGES: Final = MessageRange("vnode", 100, 199)
@@ -91,6 +92,10 @@ class ReplicaWrite:
     """Merge these versions and this context into the key's record, durably, for owner ``slot``.
 
     Where ``slot`` is not the receiver, the receiver stands in for it and keeps a hint note.
+
+    Who has said that it knows `WriteRows` may be sent two things more. ``row`` is the record at the
+    sender, whole, as `Record.row_for_others` gives it: then versions and context are empty.
+    ``answer`` is for who forwarded the write; see `sadik_vnode.forwarding.early_answer`.
     """
 
     request: int
@@ -106,12 +111,16 @@ class ReplicaWrite:
     """Whether a client waits for it who brings a value: a replica whose disk is short of room
     refuses that, and takes deletes and what repairs."""
     generation: int = 0
+    row: bytes = b""
+    answer: tuple[object, ...] = ()
 
 
 @MESSAGES.message(101)
 @define(slots=True)
 class ReplicaAck:
-    """The outcome of a `ReplicaWrite`. ``newer`` comes with `Status.NEWER_EPOCH`."""
+    """The outcome of a `ReplicaWrite`. ``newer`` comes with `Status.NEWER_EPOCH`; ``answered``:
+    the sender has told its client of the write, as the ``answer`` that came with it allowed.
+    """
 
     request: int
     slot: bytes
@@ -119,6 +128,7 @@ class ReplicaAck:
     durable: bool
     newer: tuple[object, ...] | None = None
     generation: int = 0
+    answered: bool = False
 
 
 @MESSAGES.message(102)
@@ -332,10 +342,12 @@ class KnowsMany:
 
     ``asks``: whether the receiver is to say so too, if it does. A node of an older version of the
     software knows neither this nor them, so they are sent only to those who have said that they do
-    since their streams came up.
+    since their streams came up. ``level`` says which: 1 is `WriteMany`, `ManyAcks`, `ForwardMany`
+    and `ManyAnswers`, and 2 `WriteRows` too.
     """
 
     asks: bool
+    level: int = 1
 
 
 @MESSAGES.message(118)
@@ -356,10 +368,13 @@ class WriteMany:
 @MESSAGES.message(119)
 @define(slots=True)
 class ManyAcks:
-    """Several `ReplicaAck` with `Status.OK`, all of the sender for its own slot, by request."""
+    """Several `ReplicaAck` with `Status.OK`, all of the sender for its own slot, by request; and
+    which of them are ``answered``.
+    """
 
     requests: tuple[int, ...]
     durable: bool
+    answered: tuple[int, ...] = ()
 
 
 @MESSAGES.message(120)
@@ -389,6 +404,21 @@ class ManyAnswers:
     """Several `ForwardWriteAnswer`: ``(request, kind, fields)`` each."""
 
     answers: tuple[tuple[int, int, tuple[object, ...]], ...]
+
+
+@MESSAGES.message(122)
+@define(slots=True)
+class WriteRows:
+    """Several `ReplicaWrite` with a row, all for the receiver's own slot.
+
+    They are ``(request, epoch, bucket, key, row, answer)``; the rest is the same of all.
+    """
+
+    writes: tuple[tuple[int, int, str, bytes, bytes, tuple[object, ...]], ...]
+    timestamp: int
+    trace: str
+    is_put: bool
+    generation: int
 
 
 ANSWERS: Final = frozenset((ReplicaAck, ReplicaState, ManyStates, Body, ForwardWriteAnswer))

@@ -14,9 +14,12 @@ from sadik_causality import Container, Context
 from sadik_machine import NodeId, RequestId
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ReplicaWrite
+from sadik_vnode.record import Record
 from sadik_vnode.version import PlainVersion, Version, version_from_plain
 
-__all__ = ["container_from_plain", "container_to_plain", "parts_of", "replica_write"]
+__all__ = [
+    "container_from_plain", "container_to_plain", "parts_of", "record_in", "replica_write",
+]  # fmt: skip
 
 _VERSION_OVERHEAD_BYTES: Final = 64
 
@@ -38,6 +41,15 @@ def container_to_plain(
         ((dot, version),) = versions.items()
         return (version.to_plain(dot, body=bodies),)
     return tuple([version.to_plain(dot, body=bodies) for dot, version in sorted(versions.items())])
+
+
+def record_in(message: ReplicaWrite) -> Record:
+    """What a message asks to merge, as a record without an actor; ValueError (of several kinds)
+    where it is none.
+    """
+    if message.row:
+        return Record.received(message.row)
+    return Record(container_from_plain(message.versions, message.context))
 
 
 def parts_of(container: Container[Version], bytes_max: int) -> list[Container[Version]]:

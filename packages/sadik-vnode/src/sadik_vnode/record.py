@@ -243,6 +243,11 @@ class Record:
         )
 
     @property
+    def body_bytes(self) -> int:
+        """Of all its bodies together."""
+        return sum(version.size for version in self.container.versions.values())
+
+    @property
     def is_one_row(self) -> bool:
         """Whether no body of it lies in a row of its own."""
         return self.only is not None or all(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from sadik_causality import Container, Dot
+from sadik_causality import Dot
 from sadik_machine import FailureReason, NodeId, Send
 from sadik_vnode.adoption import newer_of
 from sadik_vnode.coordinator.explaining import Held, inspect, inspection
 from sadik_vnode.coordinator.listing import Entry, registers_beyond, scan_keys
+from sadik_vnode.coordinator.putting import Forwarding, waiting_for
 from sadik_vnode.desk import Desk
 from sadik_vnode.hints import NoteCheck
 from sadik_vnode.keyspace import Key
@@ -32,9 +33,8 @@ from sadik_vnode.messages import (
     ScanKeys,
     Status,
 )
-from sadik_vnode.parts import container_from_plain, container_to_plain
+from sadik_vnode.parts import container_to_plain, record_in
 from sadik_vnode.record import Record, Rows
-from sadik_vnode.version import Version
 
 __all__ = ["Serving"]
 
@@ -59,18 +59,10 @@ class Serving:
             self._refuse(sender, message, Status.NEWER_EPOCH, newer_of(desk, partition))
             return
         try:
-            incoming: Container[Version] | None = container_from_plain(
-                message.versions, message.context
-            )
+            incoming: Record | None = record_in(message)
         except ValueError:
             incoming = None
-        size = 0
-        is_whole = incoming is not None
-        if incoming is not None:
-            for version in incoming.versions.values():
-                size += version.size
-                is_whole = is_whole and version.body is not None
-        if incoming is None or not is_whole or not desk.placement.is_member(slot):
+        if incoming is None or not incoming.is_whole or not desk.placement.is_member(slot):
             desk.counters.malformed_messages += 1
             self._refuse(sender, message, Status.FAILED)
             return
@@ -84,7 +76,7 @@ class Serving:
             self._refuse(sender, message, Status.FULL)
             return
         desk.clock.adopt(desk.now, message.timestamp)
-        desk.arrived(partition, sender, size)
+        desk.arrived(partition, sender, len(message.row) or incoming.body_bytes)
         if slot == desk.self_id:
             self._merge(sender, message, key, incoming)
         else:
@@ -110,10 +102,11 @@ class Serving:
         self._refuse(sender, message, Status.OLD_GENERATION)
         return True
 
-    def _merge(
-        self, sender: NodeId, message: ReplicaWrite, key: Key, incoming: Container[Version]
-    ) -> None:
+    def _merge(self, sender: NodeId, message: ReplicaWrite, key: Key, incoming: Record) -> None:
         """Merge what is for this node itself."""
+        if message.answer:
+            self._merge_and_answer(sender, message, key, incoming)
+            return
 
         def no_rows() -> Rows | None:
             return None if self._is_late(sender, message) else []
@@ -122,11 +115,38 @@ class Serving:
             self._refuse(sender, message, _STATUS_OF.get(reason, Status.FAILED))
 
         ack = ReplicaAck(message.request, message.slot, Status.OK, self._desk.config.durable)
-        self._desk.replica.merge(key, incoming, no_rows, [Send(sender, ack)], None, failed)
+        self._desk.replica.take(key, incoming, no_rows, [Send(sender, ack)], None, failed)
 
-    def _stand_in(
-        self, sender: NodeId, message: ReplicaWrite, key: Key, incoming: Container[Version]
+    def _merge_and_answer(
+        self, sender: NodeId, message: ReplicaWrite, key: Key, incoming: Record
     ) -> None:
+        """Merge a write that a client brought to this node, and tell the client that it is done."""
+        desk = self._desk
+        ack = ReplicaAck(message.request, message.slot, Status.OK, desk.config.durable)
+        waiting: Forwarding | None = None
+
+        def no_rows() -> Rows | None:
+            nonlocal waiting
+            if self._is_late(sender, message):
+                return None
+            # What is stored before this node adopts a newer register counts under the older one.
+            if desk.placement.register(desk.placement.partition(key)).epoch <= message.epoch:
+                waiting = waiting_for(desk, sender, message.answer)
+                ack.answered = waiting is not None
+            return []
+
+        def stored() -> None:
+            if waiting is not None:
+                waiting.stored()
+
+        def failed(reason: FailureReason) -> None:
+            if waiting is not None:
+                waiting.not_stored()
+            self._refuse(sender, message, _STATUS_OF.get(reason, Status.FAILED))
+
+        desk.replica.take(key, incoming, no_rows, [Send(sender, ack)], stored, failed)
+
+    def _stand_in(self, sender: NodeId, message: ReplicaWrite, key: Key, incoming: Record) -> None:
         """Merge what is for another owner, with a note of it."""
         desk = self._desk
         noted = [message.slot]
@@ -148,7 +168,7 @@ class Serving:
                 desk.hints.note_lost(key, check)
                 self._refuse(sender, message, _STATUS_OF.get(reason, Status.FAILED))
 
-            desk.replica.merge(key, incoming, notes, [Send(sender, ack)], None, failed)
+            desk.replica.take(key, incoming, notes, [Send(sender, ack)], None, failed)
 
         desk.hints.check(noted, key, merge)
 

@@ -29,14 +29,18 @@ from sadik_vnode.messages import (
     ReplicaWrite,
     Status,
     WriteMany,
+    WriteRows,
 )
 from sadik_vnode.outbox import Outbox
 from sadik_vnode.versed import Versed
 
 __all__ = ["MANY", "Together", "singles"]
 
-MANY: Final = frozenset((WriteMany, ManyAcks, ForwardMany, ManyAnswers))
+MANY: Final = frozenset((WriteMany, WriteRows, ManyAcks, ForwardMany, ManyAnswers))
 """The messages that are several others."""
+
+_ROWS_LEVEL: Final = 2
+"""From this level of `KnowsMany` on a peer takes rows, and may answer for a coordinator."""
 
 _OVERHEAD_BYTES: Final = 128
 """What a part takes in a message beside its key and its values, about."""
@@ -53,6 +57,7 @@ class Together:
         self._outbox = outbox
         self._bytes_max = bytes_max
         self._versed = Versed()
+        self._takes_rows: dict[NodeId, None] = {}
         outbox.join = self.join
 
     # Who knows of it
@@ -60,12 +65,29 @@ class Together:
     def heard(self, peer: NodeId, message: object) -> None:
         """``peer`` has sent a message of many, or has said that it knows them."""
         self._versed.answered(peer)
-        if type(message) is KnowsMany and message.asks:
-            self._outbox.send(peer, KnowsMany(asks=False))
+        if type(message) is WriteRows:
+            self._takes_rows[peer] = None
+        elif type(message) is KnowsMany:
+            if message.level >= _ROWS_LEVEL:
+                self._takes_rows[peer] = None
+            if message.asks:
+                self._outbox.send(peer, KnowsMany(asks=False, level=_ROWS_LEVEL))
 
     def forget(self, peer: NodeId) -> None:
         """The streams to ``peer`` are gone; what runs there next may be of another version."""
         self._versed.forget(peer)
+        self._takes_rows.pop(peer, None)
+
+    def takes_rows(self, peer: NodeId) -> bool:
+        """Whether ``peer`` is certain to know `WriteRows`, and what a `ReplicaWrite` may have
+        besides. Where it was not asked yet, it is.
+        """
+        if peer in self._takes_rows:
+            return True
+        asking: list[Effect] = []
+        self._knows(peer, asking)
+        self._outbox.perform(asking)
+        return False
 
     def _knows(self, peer: NodeId, asking: list[Effect]) -> bool:
         """Whether ``peer`` is certain to know them; where not, it may be asked by ``asking``."""
@@ -74,7 +96,7 @@ class Together:
             return True
         if self._versed.may_ask(peer, now):
             self._versed.silent(peer, now)
-            asking.append(Send(peer, KnowsMany(asks=True)))
+            asking.append(Send(peer, KnowsMany(asks=True, level=_ROWS_LEVEL)))
         return False
 
     # Joining
@@ -106,9 +128,7 @@ class Together:
         """What a message may be joined with; None: nothing."""
         kind = type(message)
         if kind is ReplicaWrite:
-            if message.slot != to:  # type: ignore[attr-defined]
-                return None
-            return (to, kind, message.generation, message.trace, message.is_put)  # type: ignore[attr-defined]
+            return _name_of_write(to, message)  # type: ignore[arg-type]
         if kind is ReplicaAck:
             if message.status != Status.OK or message.slot != self._self_id:  # type: ignore[attr-defined]
                 return None
@@ -151,6 +171,13 @@ def _has_peer_twice(effects: Sequence[Effect]) -> bool:
     return False
 
 
+def _name_of_write(to: NodeId, message: ReplicaWrite) -> _Name | None:
+    if message.slot != to or (message.answer and not message.row):
+        return None
+    kind = WriteRows if message.row else WriteMany
+    return to, kind, message.generation, message.trace, message.is_put
+
+
 def _name_of_forward(to: NodeId, message: ForwardWrite) -> _Name | None:
     if message.if_match is not None or message.if_none_match is not None:
         return None
@@ -160,7 +187,7 @@ def _name_of_forward(to: NodeId, message: ForwardWrite) -> _Name | None:
 def _size_of(message: object) -> int:
     """About how many bytes a part takes."""
     if isinstance(message, ReplicaWrite):
-        size = len(message.key)
+        size = len(message.key) + len(message.row)
         for version in message.versions:
             size += version[4] + len(version[2])
         return size + _OVERHEAD_BYTES
@@ -177,16 +204,24 @@ def _many_of(parts: list[object]) -> object:
     first = parts[0]
     if isinstance(first, ReplicaWrite):
         writes: list[ReplicaWrite] = parts  # type: ignore[assignment]
+        timestamp = max([m.timestamp for m in writes])
+        shared = (timestamp, first.trace, first.is_put, first.generation)
+        if first.row:
+            return WriteRows(
+                tuple([(m.request, m.epoch, m.bucket, m.key, m.row, m.answer) for m in writes]),
+                *shared,
+            )
         return WriteMany(
             tuple([(m.request, m.epoch, m.bucket, m.key, m.versions, m.context) for m in writes]),
-            max([m.timestamp for m in writes]),
-            first.trace,
-            first.is_put,
-            first.generation,
+            *shared,
         )
     if isinstance(first, ReplicaAck):
         acks: list[ReplicaAck] = parts  # type: ignore[assignment]
-        return ManyAcks(tuple([m.request for m in acks]), first.durable)
+        return ManyAcks(
+            tuple([m.request for m in acks]),
+            first.durable,
+            tuple([m.request for m in acks if m.answered]),
+        )
     if isinstance(first, ForwardWrite):
         forwards: list[ForwardWrite] = parts  # type: ignore[assignment]
         return ForwardMany(
@@ -216,9 +251,18 @@ def singles(message: object, sender: NodeId, receiver: NodeId) -> Sequence[objec
             ReplicaWrite(request, epoch, bucket, key, receiver, versions, context, *shared)
             for request, epoch, bucket, key, versions, context in message.writes
         ]
+    if isinstance(message, WriteRows):
+        shared = (message.timestamp, message.trace, message.is_put, message.generation)
+        return [
+            ReplicaWrite(request, epoch, bucket, key, receiver, (), (), *shared, row, answer)
+            for request, epoch, bucket, key, row, answer in message.writes
+        ]
     if isinstance(message, ManyAcks):
-        ok, durable = Status.OK, message.durable
-        return [ReplicaAck(request, sender, ok, durable) for request in message.requests]
+        ok, durable, answered = Status.OK, message.durable, dict.fromkeys(message.answered)
+        return [
+            ReplicaAck(request, sender, ok, durable, None, 0, request in answered)
+            for request in message.requests
+        ]
     if isinstance(message, ForwardMany):
         return _forwards(message)
     assert isinstance(message, ManyAnswers), "there are no others"

@@ -7,12 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from sadik_sim.planted.bug import Patch, PlantedBug
+from sadik_vnode.coordinator.putting import waiting_for
 from sadik_vnode.coordinator.repairing import Repairs
 from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.outbox import Outbox
 from sadik_vnode.record import Record, seal_value
 from sadik_vnode.replica import Replica
 from sadik_vnode.requests import Written
+from sadik_vnode.serving import Serving
 
 __all__ = ["BUGS"]
 
@@ -20,15 +22,27 @@ _SUM_BYTES = 8
 
 
 def _ack_before_store() -> list[Patch]:
-    merge = Replica.merge
+    take = Replica.take
 
     def early(
         self: Replica, key: Any, incoming: Any, rows: Any, then: Any, done: Any, failed: Any
     ) -> None:
         self._outbox.perform(then)
-        merge(self, key, incoming, rows, (), done, failed)
+        take(self, key, incoming, rows, (), done, failed)
 
-    return [(Replica, "merge", early)]
+    return [(Replica, "take", early)]
+
+
+def _answered_before_stored() -> list[Patch]:
+    merge_and_answer = Serving._merge_and_answer
+
+    def early(self: Serving, sender: Any, message: Any, key: Any, incoming: Any) -> None:
+        waiting = waiting_for(self._desk, sender, message.answer)
+        if waiting is not None:
+            waiting.stored()
+        merge_and_answer(self, sender, message, key, incoming)
+
+    return [(Serving, "_merge_and_answer", early)]
 
 
 def _sent_before_stored() -> list[Patch]:
@@ -107,6 +121,13 @@ BUGS = (
         8,
         "A replica acknowledges a write before its batch is on disk.",
         _ack_before_store,
+    ),
+    PlantedBug(
+        "answered-before-stored",
+        8,
+        "A node that forwarded a write answers its client when its copy comes, before that is on "
+        "disk.",
+        _answered_before_stored,
     ),
     PlantedBug(
         "sent-before-stored",

@@ -9,6 +9,7 @@ from typing import Any
 from sadik_causality import EMPTY, Container, Context
 from sadik_machine import HybridClock
 from sadik_sim.planted.bug import Patch, PlantedBug
+from sadik_vnode.coordinator.sending import Sending
 from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.record import Record
 from sadik_vnode.replica import Replica
@@ -20,26 +21,30 @@ _ACTORS_KEPT = 2
 
 
 def _overwrites() -> list[Patch]:
-    merge = Replica.merge
+    take = Replica.take
 
     def overwrite(
-        self: Replica, key: Any, incoming: Any, rows: Any, then: Any, done: Any, failed: Any
+        self: Replica, key: Any, incoming: Record, rows: Any, then: Any, done: Any, failed: Any
     ) -> None:
-        if not incoming.versions:
-            merge(self, key, incoming, rows, then, done, failed)
+        if not incoming.live_dots():
+            take(self, key, incoming, rows, then, done, failed)
             return
 
         def make(before: Record) -> Any:
             from sadik_vnode.key_state import Change  # noqa: PLC0415 - beside its only use
 
             extra = rows()
-            return (
-                None if extra is None else Change(Record(incoming, before.own_actor), extra, then)
-            )
+            if extra is None:
+                return None
+            return Change(Record(incoming.container, before.own_actor), extra, then)
 
         self.update(key, make, done, failed)
 
-    return [(Replica, "merge", overwrite)]
+    return [(Replica, "take", overwrite)]
+
+
+def _row_replaces_all() -> list[Patch]:
+    return [(Record, "replaces", lambda self, _: self.only is not None)]
 
 
 def _latest_wins() -> list[Patch]:
@@ -135,8 +140,8 @@ def _message_covers_all() -> list[Patch]:
 
     def generous(self: Writing, after: Any) -> None:
         watch(self, after)
-        assert self._delta is not None
-        self._delta = self._delta[0], after.container.context.to_plain()
+        assert self._sending is not None
+        self._sending._covered = after.context
 
     return [(Writing, "_watch", generous)]
 
@@ -193,13 +198,12 @@ def _context_runs_ahead() -> list[Patch]:
 
     def ahead(self: Writing, after: Any) -> None:
         watch(self, after)
-        assert self._delta is not None
-        versions, plain = self._delta
-        ((actor, counter, *_),) = versions
-        context = Context.from_plain(plain).with_dot((actor, counter + 1000))
-        self._delta = versions, context.to_plain()
+        sending = self._sending
+        assert sending is not None
+        actor, counter = sending._dot
+        sending._covered = sending._covered.with_dot((actor, counter + 1000))
 
-    return [(Writing, "_watch", ahead)]
+    return [(Writing, "_watch", ahead), (Sending, "is_row", property(lambda _: False))]
 
 
 def _record_torn() -> list[Patch]:
@@ -230,6 +234,12 @@ BUGS = (
         10,
         "A replica puts what it is sent in the place of what it holds, instead of merging.",
         _overwrites,
+    ),
+    PlantedBug(
+        "row-replaces-all",
+        10,
+        "A row that another node sends is stored as it came, whatever it does not know of.",
+        _row_replaces_all,
     ),
     PlantedBug(
         "latest-wins",

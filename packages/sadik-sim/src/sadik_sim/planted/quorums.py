@@ -8,7 +8,7 @@ from typing import Any
 
 from sadik_sim.planted.bug import Patch, PlantedBug
 from sadik_vnode import quorum, serving_many
-from sadik_vnode.coordinator import getting_many, reading
+from sadik_vnode.coordinator import reading
 from sadik_vnode.coordinator.listing import Listing
 from sadik_vnode.coordinator.writing import Writing
 from sadik_vnode.messages import ReplicaAck, Status
@@ -40,7 +40,7 @@ def _slot_twice() -> list[Patch]:
 
 
 def _duplicate_twice() -> list[Patch]:
-    merge = Replica.merge
+    take = Replica.take
 
     def every(self: WriteTally, slot: Any, node: Any, *, durable: bool) -> None:
         self._got[slot + bytes([len(self._got)])] = (node == slot, durable)
@@ -48,13 +48,26 @@ def _duplicate_twice() -> list[Patch]:
     def doubled(
         self: Replica, key: Any, incoming: Any, rows: Any, then: Any, done: Any, failed: Any
     ) -> None:
-        merge(self, key, incoming, rows, [*then, *then], done, failed)
+        take(self, key, incoming, rows, [*then, *then], done, failed)
 
     return [
         (Writing, "received", _count_all),
         (WriteTally, "add", every),
-        (Replica, "merge", doubled),
+        (Replica, "take", doubled),
     ]
+
+
+def _answers_by_itself() -> list[Patch]:
+    early_answer = Writing._early_answer
+
+    def generous(self: Writing, forwarder: Any, request: int) -> tuple[object, ...]:
+        want, self._want = self._want, (1, 0, 0)
+        try:
+            return early_answer(self, forwarder, request)
+        finally:
+            self._want = want
+
+    return [(Writing, "_early_answer", generous)]
 
 
 def _majority_off_by_one() -> list[Patch]:
@@ -86,10 +99,12 @@ def _strict_takes_fallbacks() -> list[Patch]:
 
 
 def _sums_alike() -> list[Patch]:
-    def alike(container: Any) -> bytes:
-        return bytes(16)
+    state = serving_many._state
 
-    return [(getting_many, "sum_of", alike), (serving_many, "sum_of", alike)]
+    def alike(record: Any, known: bytes, room: int) -> Any:
+        return (None, 0) if known else state(record, known, room)
+
+    return [(serving_many, "_state", alike)]
 
 
 def _short_listing() -> list[Patch]:
@@ -109,6 +124,12 @@ BUGS = (
         7,
         "An acknowledgement that comes twice counts twice.",
         _duplicate_twice,
+    ),
+    PlantedBug(
+        "answers-by-itself",
+        4,
+        "The node that forwarded a write answers its client, whatever quorum that wanted.",
+        _answers_by_itself,
     ),
     PlantedBug(
         "majority-off-by-one",

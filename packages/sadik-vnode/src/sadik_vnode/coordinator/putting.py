@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sadik_causality import Container, Context, TokenError
-from sadik_machine import MILLISECOND, NodeId
+from sadik_machine import MILLISECOND, NodeId, RequestId
 from sadik_vnode.adoption import adopt_newer
 from sadik_vnode.coordinator.reading import Reading
 from sadik_vnode.coordinator.writing import Intent, Writing, precondition_failed
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.etag import etag_of
-from sadik_vnode.forwarding import NOT_TAKEN, result_from_answer
+from sadik_vnode.forwarding import NOT_TAKEN, result_from_answer, result_from_early_answer
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ForwardWrite, ForwardWriteAnswer
 from sadik_vnode.quorum import BadQuorum, Wanted, wanted
@@ -39,11 +39,12 @@ from sadik_vnode.requests import (
     Result,
     Tally,
     Unavailable,
+    Written,
 )
 from sadik_vnode.version import Version
 from sadik_vnode.view import LWW, counting
 
-__all__ = ["Coordinating", "Forwarding", "route"]
+__all__ = ["Coordinating", "Forwarding", "route", "waiting_for"]
 
 _ANSWER_GRACE_NS: Final = 100 * MILLISECOND
 _EPOCH_RETRIES_MAX: Final = 8
@@ -67,7 +68,10 @@ def route(desk: Desk, key: Key, *, blind: bool, sloppy: bool) -> Sequence[NodeId
 class Forwarding(Conversation):
     """A write on the node that a client asked: finds a coordinator, which may be itself."""
 
-    __slots__ = ("_asked", "_done", "_full", "_key", "_request", "_retries", "_tried", "_until")
+    __slots__ = (
+        "_asked", "_done", "_early", "_full", "_is_lost", "_key", "_request", "_retries", "_tried",
+        "_until",
+    )  # fmt: skip
 
     def __init__(self, desk: Desk, request: Put | Delete, done: Callable[[Result], None]) -> None:
         super().__init__(desk)
@@ -80,6 +84,10 @@ class Forwarding(Conversation):
         self._asked: NodeId | None = None
         self._full: Refused | None = None
         """The last refusal of an owner that has no room."""
+        self._early: Written | None = None
+        """What the client is told when the copy that is being stored here is on disk."""
+        self._is_lost = False
+        """Whether the coordinator was lost meanwhile."""
 
     def start(self) -> None:
         """Choose a coordinator. May answer at once."""
@@ -155,9 +163,26 @@ class Forwarding(Conversation):
     def peer_lost(self, peer: NodeId) -> None:
         """The coordinator may have taken it, and may yet carry it out."""
         if peer == self._asked:
-            self._finish(
-                self._indeterminate("the node that coordinated the write was lost meanwhile")
-            )
+            self._is_lost = True
+            if self._early is None:
+                self._finish_lost()
+
+    def storing(self, sender: NodeId, early: Written) -> bool:
+        """The coordinator's copy is being stored here: whether ``early`` holds once it is."""
+        if sender == self._asked:
+            self._early = early
+        return sender == self._asked
+
+    def stored(self) -> None:
+        """The copy is on disk, and with it a quorum's."""
+        if self._early is not None and self.is_open:
+            self._finish(self._early)
+
+    def not_stored(self) -> None:
+        """The copy is not going to be on disk: all depends on the coordinator."""
+        self._early = None
+        if self._is_lost and self.is_open:
+            self._finish_lost()
 
     def due(self, what: str) -> None:
         """No answer in time."""
@@ -171,6 +196,9 @@ class Forwarding(Conversation):
             )
         else:
             self.start()
+
+    def _finish_lost(self) -> None:
+        self._finish(self._indeterminate("the node that coordinated the write was lost meanwhile"))
 
     def _indeterminate(self, detail: str) -> Unavailable:
         return Unavailable(Outcome.INDETERMINATE, detail, _NOBODY)
@@ -202,16 +230,40 @@ class Forwarding(Conversation):
         )
 
 
+def waiting_for(desk: Desk, coordinator: NodeId, answer: tuple[object, ...]) -> Forwarding | None:
+    """The write of a client of this node that ``answer``, of its coordinator, is the answer to, if
+    storing the copy that it came with is all that it waits for.
+    """
+    try:
+        request, durable, early = result_from_early_answer(answer)
+    except (ValueError, TypeError):
+        desk.counters.malformed_messages += 1
+        return None
+    conversation = desk.conversations.get(RequestId(request))
+    if durable and not desk.config.durable:
+        return None
+    if isinstance(conversation, Forwarding) and conversation.storing(coordinator, early):
+        return conversation
+    return None
+
+
 class Coordinating:
     """A write on the node that coordinates it: judged, for a delete or a condition read first, then
     written.
     """
 
     def __init__(
-        self, desk: Desk, request: Put | Delete, until: int, done: Callable[[Result], None]
+        self,
+        desk: Desk,
+        request: Put | Delete,
+        until: int,
+        done: Callable[[Result], None],
+        forwarded: tuple[NodeId, int] | None = None,
     ) -> None:
+        """``forwarded`` is by whom and under which id it was, if it was."""
         self.desk = desk
         self.request = request
+        self._forwarded = forwarded
         self.key = Key.of(request.bucket, request.key)
         self._until = until
         self._done = done
@@ -346,6 +398,7 @@ class Coordinating:
             deadline=self._until,
             done=self._done,
             trace=self.request.trace,
+            forwarded=self._forwarded,
         ).start()
 
 

@@ -74,7 +74,7 @@ class TakenForwards:
         def done(result: Result) -> None:
             desk.outbox.send(sender, answer_of(message.request, result))
 
-        Coordinating(desk, request, desk.now + timeout_ns, done).start()
+        Coordinating(desk, request, desk.now + timeout_ns, done, identity).start()
 
     def _takes(self, message: ForwardWrite) -> bool:
         """Whether this node coordinates a write for another; if not it is tried elsewhere."""

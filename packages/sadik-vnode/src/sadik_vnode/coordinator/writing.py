@@ -6,7 +6,8 @@
 3. Acknowledgements count by distinct owner slot. A slot that cannot be reached gets a fallback
    while the client waits, and in the end a hint note of our own.
 4. The client is answered once, honestly: after the store was issued nothing but a failed store
-   permits "not applied".
+   permits "not applied". Where the copy of the node that forwarded the write makes the quorum, the
+   answer goes with that copy.
 
 The write's context covers what the client's covered, what a blind write replaced, and the new dot.
 Where the last writer wins it covers also what is older here than the new version.
@@ -22,15 +23,17 @@ from attrs import define
 from sadik_causality import EMPTY, Container, Context, ContextTooLarge, Dot
 from sadik_machine import MILLISECOND, Effect, FailureReason, NodeId, Send
 from sadik_vnode.adoption import adopt_newer
+from sadik_vnode.coordinator.sending import Sending
 from sadik_vnode.desk import Conversation, Desk
 from sadik_vnode.etag import etag_of
+from sadik_vnode.forwarding import early_answer
 from sadik_vnode.hints import NoteCheck
 from sadik_vnode.key_state import Change
 from sadik_vnode.keyspace import Key
 from sadik_vnode.messages import ReplicaAck, ReplicaWrite, Status
 from sadik_vnode.quorum import JointTally, Wanted
 from sadik_vnode.record import Record, Rows
-from sadik_vnode.requests import Outcome, Refusal, Refused, Result, Unavailable, Written
+from sadik_vnode.requests import Outcome, Refusal, Refused, Result, Tally, Unavailable, Written
 from sadik_vnode.version import PlainVersion, Version, tombstone, version_of
 from sadik_vnode.view import LWW, counting, timestamp_of
 
@@ -69,10 +72,10 @@ class Writing(Conversation):
     """One write at its coordinator; calls ``done`` once."""
 
     __slots__ = (
-        "_answered", "_began", "_check", "_copies", "_deadline", "_delta", "_done", "_etag",
-        "_expires_ms", "_generation", "_intent", "_is_stored", "_issued", "_lists", "_noted",
-        "_pending", "_retries", "_sloppy", "_tally", "_timestamp", "_trace", "_tried", "_want",
-        "epoch", "key", "partition", "slots", "token",
+        "_answered", "_began", "_check", "_copies", "_deadline", "_done", "_early", "_etag",
+        "_expires_ms", "_forwarded", "_generation", "_intent", "_is_stored", "_issued", "_lists",
+        "_noted", "_pending", "_retries", "_sending", "_sloppy", "_tally", "_timestamp", "_trace",
+        "_tried", "_want", "epoch", "key", "partition", "slots", "token",
     )  # fmt: skip
 
     _tally: JointTally
@@ -88,9 +91,12 @@ class Writing(Conversation):
         deadline: int,
         done: Callable[[Result], None],
         trace: str = "",
+        forwarded: tuple[NodeId, int] | None = None,
     ) -> None:
+        """``forwarded`` is by whom and under which id it was, if it was."""
         super().__init__(desk)
         self.key = key
+        self._forwarded = forwarded
         self.partition = desk.placement.partition(key)
         self._intent = intent
         self._want = want
@@ -106,8 +112,9 @@ class Writing(Conversation):
         self._pending: dict[NodeId, NodeId] = {}
         self._tried: dict[NodeId, None] = {}
         self._noted: list[NodeId] = []
-        self._delta: tuple[tuple[PlainVersion, ...], object] | None = None
-        """What the other slots are sent, as messages carry it: the version and its context."""
+        self._sending: Sending | None = None
+        self._early: tuple[object, ...] = ()
+        """The answer that the copy of the node that forwarded the write brings along."""
         self._issued = False
         self._is_stored = False
         self._answered = False
@@ -145,6 +152,8 @@ class Writing(Conversation):
             del self._pending[slot]
             self._tally.add(slot, sender, durable=message.durable)
             self._copied(slot, sender)
+            if message.answered and not self._answered:
+                self._let_go()
             self._check_tally()
         elif message.status == Status.NEWER_EPOCH:
             self._newer(slot, message.newer)
@@ -223,13 +232,15 @@ class Writing(Conversation):
         after = Record.of_write(written, dot)
         self._generation = desk.generations.generation
         self._began = desk.now
-        self._delta = (version.to_plain(dot),), seen.with_dot(dot).to_plain()
+        self._sending = Sending(after, version, dot, seen.with_dot(dot))
         conflict = LWW if intent.last_wins else ""
         self._etag = etag_of(counting(written.versions, conflict, desk.wall_ns))
         self._watch(after)
         self._issued = True
         if self._noted:
             desk.hints.written(self._noted, self.key, self._check)
+        if self._forwarded is not None:
+            self._early = self._early_answer(*self._forwarded)
         return Change(after, rows + notes, self._sends())
 
     def _replaced(self, held: Container[Version]) -> list[Dot]:
@@ -316,18 +327,47 @@ class Writing(Conversation):
             if node is not None and node != me:
                 self._pending[slot] = node
                 self._tried[node] = None
-                sends.append(Send(node, self._message(slot)))
+                sends.append(Send(node, self._message(slot, node)))
         self.desk.counters.replica_writes += len(sends)
         return sends
 
-    def _message(self, slot: NodeId) -> ReplicaWrite:
-        assert self._delta is not None, "values are kept until the client is answered"
-        timestamp = self.desk.clock.tick(self.desk.now)
-        key, (versions, context) = self.key, self._delta
+    def _message(self, slot: NodeId, node: NodeId) -> ReplicaWrite:
+        desk, key, sending = self.desk, self.key, self._sending
+        assert sending is not None, "values are kept until the client is answered"
+        timestamp = desk.clock.tick(desk.now)
+        versions: tuple[PlainVersion, ...] = ()
+        context: object = ()
+        row = b""
+        answer: tuple[object, ...] = ()
+        takes_rows = slot == node and desk.together.takes_rows(node)
+        if takes_rows and sending.is_row:
+            row = sending.row
+        else:
+            versions, context = sending.versions, sending.context
+        if takes_rows and self._early and self._forwarded is not None:
+            answer = self._early if self._forwarded[0] == node else ()
         return ReplicaWrite(
             self.id, self.epoch, key.bucket, key.key, slot, versions, context, timestamp,
-            self._trace, self._intent.value is not None, self._generation,
+            self._trace, self._intent.value is not None, self._generation, row, answer,
         )  # fmt: skip
+
+    def _early_answer(self, forwarder: NodeId, request: int) -> tuple[object, ...]:
+        """What ``forwarder`` may tell its client when it has stored its copy: nothing, unless that
+        and what is stored here are enough.
+        """
+        desk, me = self.desk, self.desk.self_id
+        durable = desk.config.durable
+        tally = JointTally(self._lists, self._want)
+        for slot, node in self.slots:
+            if node == me or (node == forwarder and slot == node):
+                tally.add(slot, me if node == me else forwarder, durable=durable)
+        if (
+            not tally.enough
+            # What is stored after a newer register was adopted does not count under the older one.
+            or desk.placement.register(self.partition).epoch != self.epoch
+        ):
+            return ()
+        return early_answer(request, self._written(tally.value()), durable=durable)
 
     def _stored(self) -> None:
         self._is_stored = True
@@ -385,7 +425,7 @@ class Writing(Conversation):
                     self._pending[slot] = fallback
                     self._tried[fallback] = None
                     desk.counters.replica_writes += 1
-                    desk.outbox.send(fallback, self._message(slot))
+                    desk.outbox.send(fallback, self._message(slot, fallback))
                     return
         desk.hints.note(slot, self.key)
         self._check_tally()
@@ -405,6 +445,7 @@ class Writing(Conversation):
         """Count afresh under the newest register, whose owners are all sent the same dot."""
         self._pending.clear()
         self._tried.clear()
+        self._early = ()
         self._began = 0  # copies under two registers would be counted together
         self._place()
         for slot, node in self.slots:
@@ -422,14 +463,14 @@ class Writing(Conversation):
                 # This node has adopted a register under which the answer may not be enough.
                 self._again()
                 return
-            self._answer(
-                Written(
-                    self.token, self._etag, self._tally.value(), self.desk.self_id,
-                    self._timestamp, self._expires_ms,
-                )
-            )  # fmt: skip
+            self._answer(self._written(self._tally.value()))
         if not self._pending:
             self._give_up("the other replicas failed while the write was under way")
+
+    def _written(self, tally: Tally) -> Written:
+        return Written(
+            self.token, self._etag, tally, self.desk.self_id, self._timestamp, self._expires_ms
+        )
 
     def _give_up(self, detail: str) -> None:
         """Nobody else will acknowledge: answer if need be, leave notes, end."""
@@ -447,13 +488,16 @@ class Writing(Conversation):
         self._answer(Unavailable(outcome, detail, self._tally.value()))
 
     def _answer(self, result: Result) -> None:
-        if self._answered:
-            return
+        if not self._answered:
+            self._let_go()
+            self._done(result)
+
+    def _let_go(self) -> None:
+        """The client has its answer: nobody else is sent the value."""
         self._answered = True
-        self._delta = None
+        self._sending = None
         self.desk.request_bytes -= len(self._intent.value or b"")
         self._intent = Intent(None, None, (), None)
-        self._done(result)
 
     def _finish(self) -> None:
         self.close("deadline")
