@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from path_requests import delete, ids, put
 from sadik_causality import Container
 from sadik_machine import MILLISECOND, SECOND
+from sadik_vnode.key_state import KeyState
 from sadik_vnode.keyspace import Key
 from sadik_vnode.known import Known
 from sadik_vnode.record import INLINE_BYTES_MAX, Record
@@ -77,35 +78,45 @@ def _record(value: bytes) -> Record:
     return Record(container.write(container.context, (b"a", 1), version_of(value, 1, None, ())))
 
 
+KEY, OTHER = Key("b", b"k"), Key("b", b"l")
+
+
+def _state(key: Key, record: Record, size: int, record_hash: int | None = None) -> KeyState:
+    state = KeyState(key)
+    state.record, state.size, state.hash = record, size, record_hash
+    return state
+
+
 def test_what_was_loaded_before_a_change_is_not_learnt() -> None:
     known = Known()
-    known.learn(b"k", _record(b"old"), _ROW, known.changes)
-    assert known.get(b"k") is not None
+    known.learn(KEY, _record(b"old"), _ROW, known.changes)
+    assert known.get(KEY.name) is not None
     changes = known.changes
     known.changes += 1
-    known.put(b"k", _record(b"new"), 7, _ROW)
-    known.learn(b"k", _record(b"old"), _ROW, changes)
-    found = known.get(b"k")
+    known.put(_state(KEY, _record(b"new"), _ROW, 7))
+    known.learn(KEY, _record(b"old"), _ROW, changes)
+    found = known.get(KEY.name)
     assert found is not None
-    assert found[0].encode() == _record(b"new").encode()
-    assert found[1] == 7
+    assert found.record is not None
+    assert found.record.encode() == _record(b"new").encode()
+    assert found.hash == 7
 
 
 def test_nothing_is_learnt_of_what_was_loaded_before_all_was_forgotten() -> None:
     known = Known()
     changes = known.changes
     known.clear()
-    known.learn(b"k", _record(b"v"), _ROW, changes)
-    assert known.get(b"k") is None
+    known.learn(KEY, _record(b"v"), _ROW, changes)
+    assert known.get(KEY.name) is None
 
 
 def test_neither_absent_nor_long_records_are_known() -> None:
     known = Known()
-    known.put(b"k", _record(b"v"), None, _ROW)
-    known.put(b"k", Record.decode(None), None, 0)
-    assert known.get(b"k") is None
-    known.put(b"k", _record(b"v"), None, _ROW)
-    known.put(b"k", _record(bytes(5000)), None, 5200)
-    assert known.get(b"k") is None
-    known.learn(b"l", _record(bytes(5000)), 5200, known.changes)
-    assert known.get(b"l") is None
+    known.put(_state(KEY, _record(b"v"), _ROW))
+    known.put(_state(KEY, Record.decode(None), 0))
+    assert known.get(KEY.name) is None
+    known.put(_state(KEY, _record(b"v"), _ROW))
+    known.put(_state(KEY, _record(bytes(5000)), 5200))
+    assert known.get(KEY.name) is None
+    known.learn(OTHER, _record(bytes(5000)), 5200, known.changes)
+    assert known.get(OTHER.name) is None

@@ -134,6 +134,8 @@ class Context:
         if other is self:
             return self
         if self._beyond or other._beyond:
+            if not self._beyond and self.dominates(other):
+                return self
             return self._join_with_gaps(other)
         mine = self._vector
         grown: dict[Actor, int] | None = None

@@ -33,7 +33,8 @@ MakeChange = Callable[[Record], Change | None]
 
 
 class KeyState:
-    """A key that is being updated. ``record`` is None while it is being loaded.
+    """A key that is being updated, or is at rest and known. ``record`` is None while it is being
+    loaded, ``leaf`` while nobody updates it.
 
     ``hash`` is what the record adds to its leaf, or None where that was not needed yet; ``size``
     the bytes of its row; ``is_passing`` whether it was stored as one of many that came.
@@ -41,9 +42,9 @@ class KeyState:
 
     __slots__ = ("hash", "is_passing", "key", "leaf", "record", "size", "stores", "waiting")
 
-    def __init__(self, key: Key, leaf: HeldLeaf | None) -> None:
+    def __init__(self, key: Key) -> None:
         self.key = key
-        self.leaf = leaf
+        self.leaf: HeldLeaf | None = None
         self.record: Record | None = None
         self.is_passing = False
         self.hash: int | None = None

@@ -111,7 +111,7 @@ _LEAF_SHIFT: Final = 64 - LEAF_BITS
 
 # A request meets its key several times on a node, and hot keys are met all the time. A key and what
 # is derived from it take about 500 bytes.
-_RECENT_KEYS: Final = 8192
+_RECENT_KEYS: Final = 16_384
 
 
 def is_name(bucket: str, key: bytes) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from sadik_vnode.key_state import KeyState
+from sadik_vnode.keyspace import Key
 from sadik_vnode.recent import Recent
 from sadik_vnode.record import Record
 
@@ -21,39 +23,43 @@ _BYTES_MAX: Final = 4 * 2**20
 
 
 class Known:
-    """Records on disk by the name of their key, each with its hash as far as that is known.
+    """Keys at rest, by name, each with its record on disk, and its hash as far as that is known.
 
-    An absent record is not among them, nor one that is being changed.
+    An absent record is not among them. One that is being changed may be: whoever changes it knows,
+    and puts it in again when it is at rest, or drops it.
     """
 
-    __slots__ = ("_records", "changes")
+    __slots__ = ("_states", "changes")
 
     def __init__(self) -> None:
-        self._records: Recent[bytes, tuple[Record, int | None]] = Recent(_BYTES_MAX)
+        self._states: Recent[bytes, KeyState] = Recent(_BYTES_MAX)
         self.changes = 0
         """How many changes of records were begun: see `learn`."""
 
-    def get(self, name: bytes) -> tuple[Record, int | None] | None:
-        """What is known of a record."""
-        return self._records.get(name)
+    def get(self, name: bytes) -> KeyState | None:
+        """What is known of a key."""
+        return self._states.get(name)
 
-    def put(self, name: bytes, record: Record, record_hash: int | None, size: int) -> None:
-        """A record has come to rest, with a row of ``size`` bytes."""
-        if record.is_absent or size > _ROW_BYTES_MAX:
-            self._records.drop(name)
+    def put(self, state: KeyState) -> None:
+        """A record has come to rest."""
+        record = state.record
+        if record is None or record.is_absent or state.size > _ROW_BYTES_MAX:
+            self._states.drop(state.key.name)
         else:
-            self._records.put(name, (record, record_hash), size)
+            self._states.put(state.key.name, state, state.size)
 
-    def learn(self, name: bytes, record: Record, size: int, changes: int) -> None:
+    def learn(self, key: Key, record: Record, size: int, changes: int) -> None:
         """It was loaded when ``changes`` had been begun, and nobody is changing it."""
         if changes == self.changes and size <= _ROW_BYTES_MAX and not record.is_absent:
-            self._records.put(name, (record, None), size)
+            state = KeyState(key)
+            state.record, state.size = record, size
+            self._states.put(key.name, state, size)
 
     def drop(self, name: bytes) -> None:
         """It may be damaged, or its change has failed."""
-        self._records.drop(name)
+        self._states.drop(name)
 
     def clear(self) -> None:
         """Forget everything, and learn nothing of what is being loaded."""
         self.changes += 1
-        self._records.clear()
+        self._states.clear()

@@ -39,7 +39,12 @@ class Recent(Generic[K, V]):
     def put(self, key: K, value: V, size: int = 1) -> None:
         """Know ``value``, which is at most half of the bound in size, under ``key``."""
         before = self._new.get(key)
-        self._size += size if before is None else size - before[1]
+        if before is None:
+            self._size += size
+        elif before[1] != size:
+            self._size += size - before[1]
+        elif before[0] is value:
+            return
         if self._size > self._half:
             self._forgotten, self._old, self._new = self._old, self._new, {}
             self._size = size

@@ -110,7 +110,7 @@ class Replica:
         if state is not None and state.stores:
             return None
         known = self._known.get(name)
-        return None if known is None else known[0]
+        return None if known is None else known.record
 
     def read(self, key: Key, done: Callable[[Record], None], failed: OnFailed) -> None:
         """Give the record as it is on disk; bodies in rows of their own are left there."""
@@ -153,7 +153,7 @@ class Replica:
                         failed(FailureReason.DAMAGED)
                         return
                     if for_client and key.name not in self._states:
-                        self._known.learn(key.name, record, len(row or b""), changes)
+                        self._known.learn(key, record, len(row or b""), changes)
                 records.append(record)
             if any(key.name in self._states for key in keys):
                 # A load sees stores that are under way: show it once those are on disk.
@@ -224,18 +224,27 @@ class Replica:
             return
         state = self._states.get(key.name)
         if state is None:
-            state = self._states[key.name] = KeyState(key, self.tree.hold(key.leaf))
-            left = self._known.get(key.name)
-            if left is not None and (state.leaf is None or state.leaf.pending is not None):
-                state.record, state.hash = left
-                self._apply(key, state, make, done, failed)
+            state = self._begun(key)
+            if state.record is None:
+                state.waiting.append((make, done, failed))
+                self._load_for_update([(key, state)])
                 return
+        elif state.record is None or state.waiting:
             state.waiting.append((make, done, failed))
-            self._load_for_update([(key, state)])
-        elif state.record is None:
-            state.waiting.append((make, done, failed))
-        else:
-            self._apply(key, state, make, done, failed)
+            return
+        self._apply(key, state, make, done, failed)
+
+    def _begun(self, key: Key) -> KeyState:
+        """The state of a key which nobody has been updating. It has its record where nothing need
+        be loaded.
+        """
+        leaf = self.tree.hold(key.leaf)
+        state = self._known.get(key.name)
+        if state is None or (leaf is not None and leaf.pending is None):
+            state = KeyState(key)
+        state.leaf = leaf
+        self._states[key.name] = state
+        return state
 
     def together(self) -> UpdatesTogether:
         """What updates are asked for within the block begin at its end, by `update_many`."""
@@ -258,18 +267,17 @@ class Replica:
         together and stored together, which is what makes it cheap.
         """
         loading: list[tuple[Key, KeyState]] = []
-        left: list[tuple[KeyState, tuple[Record, int | None]]] = []
+        left: list[KeyState] = []
         for key, make, done, failed in updates:
             if key.name in self._states or self._is_shut(key):
                 self.update(key, make, done, failed)
                 continue
-            state = self._states[key.name] = KeyState(key, self.tree.hold(key.leaf))
+            state = self._begun(key)
             state.waiting.append((make, done, failed))
-            known = self._known.get(key.name)
-            if known is not None and (state.leaf is None or state.leaf.pending is not None):
-                left.append((state, known))
-            else:
+            if state.record is None:
                 loading.append((key, state))
+            else:
+                left.append(state)
         if loading:
             self._load_for_update(loading, left)
         elif left:
@@ -341,8 +349,7 @@ class Replica:
             ):
                 others.append((key, *self._merging(record, page)))
                 continue
-            state = self._states[name] = KeyState(key, self.tree.hold(key.leaf))
-            loading.append((record, state))
+            loading.append((record, self._begun(key)))
         if loading:
             self._load_page(loading, page)
         if others:
@@ -539,7 +546,7 @@ class Replica:
                 failed(FailureReason.DAMAGED)
                 return
             if key.name not in self._states:
-                self._known.learn(key.name, record, len(row or b""), changes)
+                self._known.learn(key, record, len(row or b""), changes)
             done(record)
 
         self._outbox.load(GetRows((key.record_row,)), loaded, failed)
@@ -547,7 +554,7 @@ class Replica:
     def _load_for_update(
         self,
         loading: Sequence[tuple[Key, KeyState]],
-        left: Sequence[tuple[KeyState, tuple[Record, int | None]]] = (),
+        left: Sequence[KeyState] = (),
     ) -> None:
         """Load records, and the sums of their leaves where no other update has them in hand. What
         is known of others, ``left``, is used when they are there, so that all are stored together.
@@ -591,14 +598,17 @@ class Replica:
             state.size = len(row or b"")
             self._ready(key, state, record)
 
-    def _ready_many(self, left: Sequence[tuple[KeyState, tuple[Record, int | None]]]) -> None:
+    def _ready_many(self, left: Sequence[KeyState]) -> None:
         """Go on with keys of which it is known what updates have left on disk."""
-        for state, (record, known) in left:
-            state.hash = known
-            self._ready(state.key, state, record)
+        for state in left:
+            self._go_on(state.key, state)
 
     def _ready(self, key: Key, state: KeyState, record: Record) -> None:
         state.record = record
+        self._go_on(key, state)
+
+    def _go_on(self, key: Key, state: KeyState) -> None:
+        """The record is there: do what waited for it."""
         waiting, state.waiting = state.waiting, []
         for make, done, failed in waiting:
             if self._states.get(key.name) is state:
@@ -717,12 +727,13 @@ class Replica:
                 # What clients ask for is not to be forgotten for it.
                 self._forget(key, state)
                 return
-            self._known.put(key.name, record, state.hash, state.size)
+            self._known.put(state)
             self._forget(key, state)
 
     def _forget(self, key: Key, state: KeyState) -> None:
         del self._states[key.name]
         self.tree.release(state.leaf)
+        state.leaf = None
         shut = self._shut
         if shut is not None and shut.first <= key.leaf < shut.stop:
             shut.busy -= 1

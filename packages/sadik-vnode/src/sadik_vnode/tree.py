@@ -90,7 +90,7 @@ class HashTree:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._held: dict[int, HeldLeaf] = {}
-        self._recent: Recent[int, int] = Recent(_RECENT_LEAVES_MAX)
+        self._recent: Recent[int, HeldLeaf] = Recent(_RECENT_LEAVES_MAX)
         """What leaves that were updated lately have on disk: they need not be read again."""
         self._middles = [0] * MIDDLES
         self._roots: list[int] = []
@@ -114,8 +114,8 @@ class HashTree:
             return None
         leaf = self._held.get(number)
         if leaf is None:
-            known = self._recent.get(number)
-            leaf = self._held[number] = HeldLeaf(number, durable=known, pending=known)
+            leaf = self._recent.get(number) or HeldLeaf(number)
+            self._held[number] = leaf
         leaf.users += 1
         return leaf
 
@@ -131,7 +131,8 @@ class HashTree:
         if leaf.durable is None or leaf.is_broken:
             self._recent.drop(leaf.number)
         else:
-            self._recent.put(leaf.number, leaf.durable)
+            assert leaf.pending == leaf.durable, "nobody updates it"
+            self._recent.put(leaf.number, leaf)
 
     def loaded(self, leaf: HeldLeaf, row: bytes | None) -> None:
         """The leaf's row, read when no store of this leaf was under way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sadik_machine import SECOND, Deadlines, NodeId
+from sadik_machine import SECOND, NodeId
 from sadik_vnode.adoption import newer_of
 from sadik_vnode.buckets import TTL_SECONDS_MAX
 from sadik_vnode.coordinator.putting import Coordinating, route
@@ -30,19 +30,21 @@ class TakenForwards:
         self._desk = desk
         self._may_take = may_take
         self._taken: dict[tuple[NodeId, int], None] = {}
-        self._expiry: Deadlines[tuple[NodeId, int]] = Deadlines()
+        self._until: dict[int, list[tuple[NodeId, int]]] = {}
+        """What of that is to be forgotten, by the second after which."""
+        self._forgotten_at = 0
 
     def discard(self) -> None:
         """Let go of what was taken; nothing is any more."""
         self._taken.clear()
-        self._expiry.clear()
+        self._until.clear()
 
     def take(self, sender: NodeId, message: ForwardWrite) -> None:
         """Coordinate for another node: each request id at most once."""
         desk = self._desk
         identity = (sender, message.request)
-        for expired in self._expiry.due(desk.now):
-            self._taken.pop(expired, None)
+        if desk.now >= self._forgotten_at + SECOND:
+            self._forget_old(desk.now)
         if identity in self._taken:
             desk.counters.duplicate_forwards += 1
             return
@@ -50,10 +52,8 @@ class TakenForwards:
             partition = desk.placement.partition(Key.of(message.bucket, message.key))
             desk.outbox.send(sender, not_taken(message.request, newer_of(desk, partition)))
             return
-        self._taken[identity] = None
         timeout_ns = min(max(message.timeout_ns, 1), _TIMEOUT_MAX_NS)
-        memory_ns = timeout_ns + _FORWARD_MEMORY_NS
-        self._expiry.set(identity, desk.now + memory_ns)
+        self._remember(identity, desk.now + timeout_ns + _FORWARD_MEMORY_NS)
         r, w, pw, dw = message.quorums[:4]
         request: Put | Delete
         condition = None
@@ -75,6 +75,22 @@ class TakenForwards:
             desk.outbox.send(sender, answer_of(message.request, result))
 
         Coordinating(desk, request, desk.now + timeout_ns, done, identity).start()
+
+    def _remember(self, identity: tuple[NodeId, int], until: int) -> None:
+        self._taken[identity] = None
+        second = until // SECOND
+        together = self._until.get(second)
+        if together is None:
+            self._until[second] = [identity]
+        else:
+            together.append(identity)
+
+    def _forget_old(self, now: int) -> None:
+        """Once a second, forget what was to be remembered until now."""
+        self._forgotten_at = now
+        for second in [second for second in self._until if (second + 1) * SECOND <= now]:
+            for identity in self._until.pop(second):
+                self._taken.pop(identity, None)
 
     def _takes(self, message: ForwardWrite) -> bool:
         """Whether this node coordinates a write for another; if not it is tried elsewhere."""
