@@ -23,6 +23,8 @@ class Overlay:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows: dict[bytes, tuple[bytes | None, int]] = {}
+        self._last_group = 0
+        """The last group of which there are rows here."""
         self._sorted: list[bytes] | None = []
         """The keys in order; None when they must be sorted anew."""
 
@@ -33,6 +35,7 @@ class Overlay:
         """These rows are written in group number ``group``."""
         rows = self._rows
         before = len(rows)
+        self._last_group = group
         for key, value in batch:
             rows[key] = (value, group)
         if len(rows) != before:
@@ -41,6 +44,9 @@ class Overlay:
     def committed(self, batch: Batch, group: int) -> None:
         """Group ``group``, which held this batch, is on disk."""
         rows = self._rows
+        if group == self._last_group:
+            self.clear()  # groups get there in order
+            return
         for key, _ in batch:
             found = rows.get(key)
             if found is not None and found[1] == group:
@@ -48,7 +54,7 @@ class Overlay:
         self._sorted = None if rows else []
 
     def clear(self) -> None:
-        """A group failed, and all later ones with it."""
+        """Nothing is uncommitted: all is on disk, or a group failed, and all later ones with it."""
         self._rows.clear()
         self._sorted = []
 

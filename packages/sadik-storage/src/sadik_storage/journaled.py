@@ -276,7 +276,7 @@ class JournaledLmdbStore(Store):
                 return
             if self._settled_at < 0:
                 self._settle()
-            self._check_room(news)
+            self._check_room(news, size)
             if not journal.has_room(size) or len(self._tables[0].rows) >= _TABLE_ROWS:
                 self._change_tables(journal)
             journal.append(rows, sync=self.durable)
@@ -409,15 +409,15 @@ class JournaledLmdbStore(Store):
                 journal.close()
                 self._journal = None
 
-    def _check_room(self, news: Mapping[bytes, bytes | None]) -> None:
-        """Refuse what the tree will have no room for.
+    def _check_room(self, news: Mapping[bytes, bytes | None], size: int) -> None:
+        """Refuse what the tree will have no room for. It takes ``size`` bytes of the journal.
 
         Raises:
             StoreFull: nothing was applied.
         """
         if all(value is None for value in news.values()):
             return
-        self._unlooked_bytes -= net_bytes(news) + _ROW_OVERHEAD_BYTES
+        self._unlooked_bytes -= size
         if self._unlooked_bytes >= 0:
             return
         try:

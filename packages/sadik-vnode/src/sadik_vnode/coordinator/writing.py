@@ -316,7 +316,10 @@ class Writing(Conversation):
         )
 
     def _watch(self, after: Record) -> None:
-        if after.context.encoded_size() > self.desk.config.context_warn_bytes:
+        warn_bytes = self.desk.config.context_warn_bytes
+        if after.only is not None and len(after.encode()) <= warn_bytes:
+            return  # its context is in its row
+        if after.context.encoded_size() > warn_bytes:
             self.desk.counters.context_warnings += 1
 
     def _sends(self) -> list[Effect]:
