@@ -32,11 +32,14 @@ def file_of(about: dict[str, Any], directory: Path = BASELINES) -> Path:
 
 
 def newest(after: dict[str, Any], directory: Path = BASELINES) -> Path | None:
-    """The newest baseline of the kind of machine that ``after`` is of, made at another commit."""
+    """The newest baseline of the kind of machine and of engine, compiled or not, that ``after`` is
+    of, made at another commit.
+    """
     about = after["about"]
     found: list[tuple[str, Path]] = []
     for file in sorted(directory.glob("*.json")):
         known = json.loads(file.read_text("utf-8"))["about"]
-        if known.get("kind") == about.get("kind") and known["commit"] != about["commit"]:
+        alike = all(known.get(what) == about.get(what) for what in ("kind", "engine"))
+        if alike and known["commit"] != about["commit"]:
             found.append((known["at"], file))
     return max(found)[1] if found else None

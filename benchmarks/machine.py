@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import sadik_vnode
+
 __all__ = ["commit", "kind", "machine"]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,7 @@ def machine() -> dict[str, object]:
     """What the figures belong to."""
     return {
         "commit": commit(),
+        "engine": "interpreted" if str(sadik_vnode.__file__).endswith(".py") else "compiled",
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
