@@ -69,7 +69,8 @@ class Node:
         self.desk.placement.set_members({node: member(node) for node in IDS})
         self.voice = Voice(self.desk, self.rows.get(VOICE_ROW))
         self.deciding = Deciding(self.desk, random.Random(source.getrandbits(64)), self.voice)
-        self.desk.placement.stored_ring(self.ring)
+        self.desk.placement.adopt_ring(self.ring)
+        self.desk.placement.durable = self.ring
         self.deciding.look()
         self.settle()
 
@@ -122,7 +123,8 @@ class Node:
                 registers = list(self.ring.registers)
                 registers[partition] = register
                 self.ring = attrs.evolve(self.ring, registers=tuple(registers))
-            self.desk.placement.stored_ring(self.ring)
+            self.desk.placement.adopt_ring(self.ring)
+            self.desk.placement.durable = self.ring
             self.deciding.look()
         else:
             for row, value in store.batch:

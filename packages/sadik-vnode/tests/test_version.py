@@ -98,6 +98,13 @@ GOOD_HEAD = version_of(b"xyz", 1, None, ()).head
         (b"a", 1, GOOD_HEAD, b"xyz", 2),
         (b"a", 1, GOOD_HEAD, b"xyz", -1),
         (b"a", 1, GOOD_HEAD, None, -1),
+        ("a", 1, GOOD_HEAD, b"xyz", 3),
+        (b"a", 1.0, GOOD_HEAD, b"xyz", 3),
+        (b"a", True, GOOD_HEAD, b"xyz", 3),
+        (b"a", 1, tuple(GOOD_HEAD), b"xyz", 3),
+        (b"a", 1, GOOD_HEAD, "xyz", 3),
+        (b"a", 1, GOOD_HEAD, (1, 2, 3), 3),
+        (b"a", 1, GOOD_HEAD, b"xyz", 3.0),
     ],
 )
 def test_what_no_correct_node_makes_is_malformed(plain: Any) -> None:

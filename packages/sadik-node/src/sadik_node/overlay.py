@@ -24,7 +24,7 @@ class Overlay:
         self._store = store
         self._rows: dict[bytes, tuple[bytes | None, int]] = {}
         self._last_group = 0
-        """The last group of which there are rows here."""
+        """The last group of which rows were added."""
         self._sorted: list[bytes] | None = []
         """The keys in order; None when they must be sorted anew."""
 

@@ -146,8 +146,8 @@ class Limits:
     """How long a connection is kept between requests."""
     body_bytes_per_second: int = _setting(rules.integer(1, 2**30, " (bytes)"), 1024)
     """The least pace of a body, judged every 10 s."""
-    meta_bytes: int = _setting(rules.integer(0, 2**20, " (bytes)"), 8 * 2**10)
-    """All Sadik-Meta fields of an object."""
+    meta_bytes: int = _setting(rules.integer(0, 12 * 2**10, " (bytes)"), 8 * 2**10)
+    """All Sadik-Meta fields of an object; with its content type they must fit in 16 KiB."""
     batch_lines: int = _setting(rules.integer(1, 1_000_000), 1000)
     batch_bytes: int = _setting(rules.integer(1024, 2**40, " (bytes)"), 16 * 2**20)
     list_keys: int = _setting(rules.integer(1, 1_000_000), 10_000)

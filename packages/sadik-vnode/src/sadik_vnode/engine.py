@@ -44,6 +44,7 @@ from sadik_members import (
     DocumentsChanged,
     LivenessChanged,
     MembersChanged,
+    Ring,
     RingChanged,
 )
 from sadik_vnode.anti_entropy import AntiEntropy
@@ -521,7 +522,7 @@ class Engine:
                 desk.hints.deliver_all()
                 self._changes.poke()
             case RingChanged(ring):
-                desk.placement.stored_ring(ring)
+                self._ring_changed(ring)
                 desk.buckets.replicas = ring.replicas
                 desk.foreign.ring_changed()
                 desk.generations.view_changed()
@@ -534,6 +535,23 @@ class Engine:
                 self._buckets.refused(news)
             case _:
                 pass  # news for somebody else
+
+    def _ring_changed(self, ring: Ring) -> None:
+        """Adopt it, and count it as adopted when what was stored under the ring before is on disk.
+
+        The ring itself may be there sooner: membership stores it before this engine hears of it.
+        """
+        desk = self._desk
+
+        def adopted() -> None:
+            desk.placement.durable = ring
+            self._changes.poke()
+
+        desk.placement.adopt_ring(ring)
+        if desk.outbox.stores_pending:
+            desk.outbox.store((), (), adopted, lambda _: adopted())
+        else:
+            desk.placement.durable = ring
 
     def _prove_instance(self) -> None:
         """See whether all members were met, who would know of a later life."""

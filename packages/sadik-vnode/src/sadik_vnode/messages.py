@@ -94,8 +94,9 @@ class ReplicaWrite:
     Where ``slot`` is not the receiver, the receiver stands in for it and keeps a hint note.
 
     Who has said that it knows `WriteRows` may be sent two things more. ``row`` is the record at the
-    sender, whole, as `Record.row_for_others` gives it: then versions and context are empty.
-    ``answer`` is for who forwarded the write; see `sadik_vnode.forwarding.early_answer`.
+    sender, whole, as `Record.row_for_others` gives it: then there are no versions, and None stands
+    for the context. ``answer`` is for who forwarded the write: see `early_answer` in
+    `sadik_vnode.forwarding`.
     """
 
     request: int

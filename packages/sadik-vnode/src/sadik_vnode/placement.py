@@ -26,7 +26,8 @@ class Placement:
         self.self_id = self_id
         self.ring: Ring | None = None
         self.durable: Ring | None = None
-        """The ring as it is on disk: what is adopted from an answer comes there a little later."""
+        """The ring as it is on disk, and with it all that was stored before it was adopted. What
+        is adopted comes there a little later."""
         self.members: Mapping[NodeId, Member] = {}
         self._liveness: dict[NodeId, Liveness] = {}
         self._going: dict[NodeId, None] = {}
@@ -47,9 +48,8 @@ class Placement:
         self._live_owners.clear()
         self._reading_orders.clear()
 
-    def stored_ring(self, ring: Ring) -> None:
+    def adopt_ring(self, ring: Ring) -> None:
         """Adopt a ring that is on disk; what is known newer of a partition stays."""
-        self.durable = ring
         known = self.ring
         if known is not None and len(known.registers) == len(ring.registers):
             registers = tuple(

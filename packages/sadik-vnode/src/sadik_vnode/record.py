@@ -25,7 +25,14 @@ from sadik_vnode.due import due_ms
 from sadik_vnode.keyspace import Key
 from sadik_vnode.one_version import INLINE_BYTES_MAX, is_within_one_version, one_version_in
 from sadik_vnode.sums import sum_of
-from sadik_vnode.version import DELETED, EXPIRES, MalformedVersion, Version, version_from_plain
+from sadik_vnode.version import (
+    DELETED,
+    EXPIRES,
+    HEAD_BYTES_MAX,
+    MalformedVersion,
+    Version,
+    version_from_plain,
+)
 
 __all__ = [
     "INLINE_BYTES_MAX",
@@ -101,6 +108,7 @@ class Record:
         if (
             len(container.versions) == 1
             and version.size <= INLINE_BYTES_MAX
+            and len(version.head) <= HEAD_BYTES_MAX
             and not version.head[1] & (DELETED | EXPIRES)
             and is_within_one_version(container.context)
         ):

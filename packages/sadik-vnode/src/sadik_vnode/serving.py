@@ -129,7 +129,8 @@ class Serving:
             nonlocal waiting
             if self._is_late(sender, message):
                 return None
-            # What is stored before this node adopts a newer register counts under the older one.
+            # What is stored before this node adopts a newer register counts under the older one:
+            # it tells nobody that it has adopted one before that is on disk.
             if desk.placement.register(desk.placement.partition(key)).epoch <= message.epoch:
                 waiting = waiting_for(desk, sender, message.answer)
                 ack.answered = waiting is not None

@@ -57,7 +57,7 @@ class Together:
         self._outbox = outbox
         self._bytes_max = bytes_max
         self._versed = Versed()
-        self._takes_rows: dict[NodeId, None] = {}
+        self._takes_rows = Versed()
         outbox.join = self.join
 
     # Who knows of it
@@ -66,28 +66,34 @@ class Together:
         """``peer`` has sent a message of many, or has said that it knows them."""
         self._versed.answered(peer)
         if type(message) is WriteRows:
-            self._takes_rows[peer] = None
+            self._takes_rows.answered(peer)
         elif type(message) is KnowsMany:
             if message.level >= _ROWS_LEVEL:
-                self._takes_rows[peer] = None
+                self._takes_rows.answered(peer)
             if message.asks:
                 self._outbox.send(peer, KnowsMany(asks=False, level=_ROWS_LEVEL))
 
     def forget(self, peer: NodeId) -> None:
         """The streams to ``peer`` are gone; what runs there next may be of another version."""
         self._versed.forget(peer)
-        self._takes_rows.pop(peer, None)
+        self._takes_rows.forget(peer)
 
     def takes_rows(self, peer: NodeId) -> bool:
         """Whether ``peer`` is certain to know `WriteRows`, and what a `ReplicaWrite` may have
         besides. Where it was not asked yet, it is.
         """
-        if peer in self._takes_rows:
+        now = self._outbox.now
+        if self._takes_rows.knows(peer):
             return True
-        asking: list[Effect] = []
-        self._knows(peer, asking)
-        self._outbox.perform(asking)
+        if self._takes_rows.may_ask(peer, now):
+            self._outbox.send(peer, self._question(peer))
         return False
+
+    def _question(self, peer: NodeId) -> KnowsMany:
+        """It is one for both, and not to be put again soon."""
+        for each in (self._versed, self._takes_rows):
+            each.silent(peer, self._outbox.now)
+        return KnowsMany(asks=True, level=_ROWS_LEVEL)
 
     def _knows(self, peer: NodeId, asking: list[Effect]) -> bool:
         """Whether ``peer`` is certain to know them; where not, it may be asked by ``asking``."""
@@ -95,8 +101,7 @@ class Together:
         if self._versed.knows(peer):
             return True
         if self._versed.may_ask(peer, now):
-            self._versed.silent(peer, now)
-            asking.append(Send(peer, KnowsMany(asks=True, level=_ROWS_LEVEL)))
+            asking.append(Send(peer, self._question(peer)))
         return False
 
     # Joining
@@ -254,7 +259,7 @@ def singles(message: object, sender: NodeId, receiver: NodeId) -> Sequence[objec
     if isinstance(message, WriteRows):
         shared = (message.timestamp, message.trace, message.is_put, message.generation)
         return [
-            ReplicaWrite(request, epoch, bucket, key, receiver, (), (), *shared, row, answer)
+            ReplicaWrite(request, epoch, bucket, key, receiver, (), None, *shared, row, answer)
             for request, epoch, bucket, key, row, answer in message.writes
         ]
     if isinstance(message, ManyAcks):

@@ -44,6 +44,8 @@ HEAD_BYTES_MAX: Final = 16 * 1024
 _RECENT_HEADS: Final = 1024
 _RECENT_HEAD_BYTES_MAX: Final = 256
 
+_BODY_TYPES: Final = (bytes, type(None))
+
 PlainVersion = tuple[bytes, int, bytes, bytes | None, int]
 """As messages carry a version: actor, counter, head, body or None where it is not sent, size."""
 
@@ -164,8 +166,12 @@ def tombstone(timestamp: int) -> Version:
 
 
 def version_from_plain(plain: PlainVersion) -> tuple[Dot, Version]:
-    """The dot and version of a received tuple, its sizes and numbers checked."""
+    """The dot and version of a received tuple, its types, sizes and numbers checked."""
     actor, counter, head, body, size = plain
+    if type(actor) is not bytes or type(head) is not bytes or type(body) not in _BODY_TYPES:
+        raise MalformedVersion("an actor, a head and a body are bytes")
+    if type(counter) is not int or type(size) is not int:
+        raise MalformedVersion("a counter and a size are integers")
     if not 0 < len(actor) <= ACTOR_BYTES_MAX or not 0 < counter <= COUNTER_MAX:
         raise MalformedVersion("an actor or a counter is out of range")
     if not 1 < len(head) <= HEAD_BYTES_MAX or not 0x84 <= head[0] <= 0x97 or head[1] >= 24:

@@ -2,7 +2,8 @@
 
 Who takes rows is sent the record as it is at the coordinator, where that is one version, the new
 one: mostly it replaces all that is there, and is stored as it came. Anybody else is sent the
-version, with the context that it was written under, which comes to the same.
+version, with the context that it was written under. A row covers more: all that the coordinator
+has, which is what anti-entropy would bring a replica later.
 """
 
 from __future__ import annotations

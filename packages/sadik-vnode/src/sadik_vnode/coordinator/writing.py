@@ -152,7 +152,7 @@ class Writing(Conversation):
             del self._pending[slot]
             self._tally.add(slot, sender, durable=message.durable)
             self._copied(slot, sender)
-            if message.answered and not self._answered:
+            if message.answered and not self._answered and self._has_forwarded(sender):
                 self._let_go()
             self._check_tally()
         elif message.status == Status.NEWER_EPOCH:
@@ -339,7 +339,7 @@ class Writing(Conversation):
         assert sending is not None, "values are kept until the client is answered"
         timestamp = desk.clock.tick(desk.now)
         versions: tuple[PlainVersion, ...] = ()
-        context: object = ()
+        context: object = None  # with which a node refuses that has not heard of rows after all
         row = b""
         answer: tuple[object, ...] = ()
         takes_rows = slot == node and desk.together.takes_rows(node)
@@ -347,12 +347,15 @@ class Writing(Conversation):
             row = sending.row
         else:
             versions, context = sending.versions, sending.context
-        if takes_rows and self._early and self._forwarded is not None:
-            answer = self._early if self._forwarded[0] == node else ()
+        if takes_rows and self._has_forwarded(node):
+            answer = self._early
         return ReplicaWrite(
             self.id, self.epoch, key.bucket, key.key, slot, versions, context, timestamp,
             self._trace, self._intent.value is not None, self._generation, row, answer,
         )  # fmt: skip
+
+    def _has_forwarded(self, node: NodeId) -> bool:
+        return self._forwarded is not None and self._forwarded[0] == node
 
     def _early_answer(self, forwarder: NodeId, request: int) -> tuple[object, ...]:
         """What ``forwarder`` may tell its client when it has stored its copy: nothing, unless that
