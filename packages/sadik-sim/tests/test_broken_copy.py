@@ -12,10 +12,10 @@ import sadik_vnode
 
 pytestmark = pytest.mark.system
 
-SOUND = "self._desk.replica.merge(key, incoming, no_rows, [Send(sender, ack)], None, failed)"
+SOUND = "self._desk.replica.take(key, incoming, no_rows, [Send(sender, ack)], None, failed)"
 BROKEN = (
     "self._desk.outbox.send(sender, ack); "
-    "self._desk.replica.merge(key, incoming, no_rows, [], None, failed)"
+    "self._desk.replica.take(key, incoming, no_rows, [], None, failed)"
 )
 
 

@@ -22,11 +22,12 @@ def test_every_kind_of_request_is_counted_alone(tmp_path: Path) -> None:
     assert all(cost["engine"] > 0 and cost["turns"] > 0 for cost in costs.values())
     sent = {name: cost["messages"] for name, cost in costs.items()}
     # A node that holds a replica itself asks one other; a write goes to two others, and two thirds
-    # enter where they are not coordinated. A delete reads before.
+    # enter where they are not coordinated; about every other of those is answered by who was asked,
+    # which is a message less. A delete reads before.
     assert sent["get, R=1"] == 0
     assert sent["get, R=2"] == 2
     assert 4 < sent["put, W=2"] < 6
-    assert sent["delete"] == sent["put, W=2"] + 2
+    assert abs(sent["delete"] - sent["put, W=2"] - 2) < 0.3
     # A batch is no hundred requests: each of the other four nodes is asked once, and answers once.
     assert sent["100 gets in a batch"] == 8
     assert sent["100 puts in a batch"] < 40
