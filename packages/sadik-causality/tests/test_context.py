@@ -118,6 +118,21 @@ def test_the_plain_form_is_as_documented() -> None:
     assert EMPTY.encoded_size() == 1
 
 
+@given(st.dictionaries(st.sampled_from([b"a", b"b", b"c"]), st.integers(1, 6)))
+def test_prefixes_are_all_dots_up_to_their_last(prefixes: dict[bytes, int]) -> None:
+    context = Context.from_prefixes(dict(prefixes))
+    dots = {(actor, n) for actor, count in prefixes.items() for n in range(1, count + 1)}
+    assert context == Context.from_dots(dots)
+    assert context.is_gapless
+    assert (context is EMPTY) == (not prefixes)
+
+
+def test_a_context_with_a_gap_says_so() -> None:
+    assert not Context.from_dots([(b"a", 2)]).is_gapless
+    assert not Context.from_dots([(b"a", 1), (b"a", 3)]).is_gapless
+    assert Context.from_dots([(b"a", 1), (b"a", 2), (b"b", 1)]).is_gapless
+
+
 def test_a_gap_that_is_filled_is_absorbed() -> None:
     context = Context.from_dots([(b"a", 1), (b"a", 3)])
     assert context.with_dot((b"a", 2)).to_plain() == [[b"a", 3]]

@@ -89,15 +89,23 @@ class Record:
     __slots__ = ("_container", "_row", "_sum", "context", "is_absent", "only", "own_actor")
 
     def __init__(
-        self, container: Container[Version], own_actor: bytes = b"", row: bytes | None = None
+        self,
+        container: Container[Version] | None,
+        own_actor: bytes = b"",
+        row: bytes | None = None,
+        only: Dot | None = None,
+        context: Context = EMPTY,
     ) -> None:
-        self._container: Container[Version] | None = container
-        self.context: Final = container.context
+        """Without a container the record is known by its row, in which `one_version_in` finds
+        ``only`` and ``context``.
+        """
+        self._container = container
+        self.context: Final = context if container is None else container.context
         self.own_actor: Final = own_actor
-        self.only: Dot | None = None
-        self._row = row
+        self.only: Final = only
+        self._row: Final = row
         self._sum = b""
-        self.is_absent: Final = not container.context
+        self.is_absent: Final = not self.context
         """Whether nothing is known of the key: no record is stored."""
 
     @classmethod
@@ -112,9 +120,7 @@ class Record:
             and not version.head[1] & (DELETED | EXPIRES)
             and is_within_one_version(container.context)
         ):
-            record._row = record.encode()
-            record.only = dot
-            record._container = None
+            return cls(None, dot[0], record.encode(), dot, container.context)
         return record
 
     @property
@@ -193,10 +199,7 @@ class Record:
         if one is None:
             return cls._decoded(data)
         own, only, counts = one[:3]
-        record = cls(Container({}, Context.from_prefixes(counts)), _own_actor_in(row, own), row)
-        record.only = only
-        record._container = None
-        return record
+        return cls(None, _own_actor_in(row, own), row, only, Context.from_prefixes(counts))
 
     @classmethod
     def _decoded(cls, data: bytes) -> Record:
@@ -225,7 +228,9 @@ class Record:
         record = cls.decode(row)
         own = record.own_actor
         if record.only is not None:
-            return record._without_actor() if own else record
+            if not own:
+                return record
+            return cls(None, b"", without_actor(row), record.only, record.context)
         container = record.container
         if any(version.size > INLINE_BYTES_MAX for version in container.versions.values()):
             return cls(container)  # their bodies get rows of their own
@@ -233,13 +238,6 @@ class Record:
         if own and (array >= 0x98 or form != _FORMAT or actor != _NO_ACTOR[0] + len(own)):
             return cls(container)  # those are not three heads of a byte each
         return cls(container, row=without_actor(row) if own else row)
-
-    def _without_actor(self) -> Record:
-        assert self._row is not None, "what is known only by its row has one"
-        record = Record(Container({}, self.context), b"", without_actor(self._row))
-        record.only = self.only
-        record._container = None
-        return record
 
     @property
     def is_whole(self) -> bool:
